@@ -1,0 +1,1 @@
+//! Flush policy, partition routing, size estimates and the memory budget

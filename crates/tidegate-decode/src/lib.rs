@@ -1,0 +1,1 @@
+//! Bytes to Arrow record batches, bad rows set aside

@@ -1,0 +1,1 @@
+//! Message keys, stream-time windows and their snapshots

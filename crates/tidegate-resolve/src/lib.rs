@@ -1,0 +1,1 @@
+//! From the custom resource to the resolved configuration

@@ -1,0 +1,1 @@
+//! Positions, fetch and lag over JetStream

@@ -1,0 +1,1 @@
+//! Object layout, Parquet writing, the commit log and its verification

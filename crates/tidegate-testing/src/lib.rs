@@ -1,0 +1,1 @@
+//! Fixtures, launchers of real services and fault injection; for tests only

@@ -1,0 +1,30 @@
+//! Words that every crate shares: ids, sequences, sizes, the schema grammar, settings that are plain
+//! values, and the closed set of reasons.
+//!
+//! Nothing here does IO, reads a clock or depends on a runtime. A type enters when two crates need it.
+
+mod counters;
+mod duration;
+mod ids;
+mod message;
+mod reason;
+mod schema;
+mod settings;
+mod size;
+mod suggest;
+
+pub use counters::Counters;
+pub use duration::{ParseSpanError, Span};
+pub use ids::{
+    Epoch, Holder, IdError, Incarnation, Ledger, Nonce, PartitionId, Position, StreamTime,
+};
+pub use message::Message;
+pub use reason::Reason;
+pub use schema::{Field, FieldType, MAX_FIELDS, SchemaError, StructField};
+pub use settings::{
+    BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution, Guarantee,
+    KeyPrecision, LatePolicy, MissingKeyPolicy, PartitionColumn, PartitionTransform,
+    PayloadCompression, UnknownFields,
+};
+pub use size::{ByteSize, ParseSizeError};
+pub use suggest::did_you_mean;

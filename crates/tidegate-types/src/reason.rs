@@ -1,0 +1,119 @@
+//! The closed set of reasons.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Why something is as it is: the same word in errors, logs, metric labels, conditions, Events
+        /// and in the `reason` column of the dead letters.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Reason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The word itself.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // --- dead letters: about one record
+    /// The bytes are not a value of the declared format.
+    Malformed,
+    /// The bytes are not valid UTF-8.
+    InvalidEncoding,
+    /// The message is larger than `decode.limits.maxBytes`.
+    TooLarge,
+    /// The value is nested deeper than `decode.limits.maxDepth`.
+    TooDeep,
+    /// A field has another type than the schema declares.
+    WrongType,
+    /// A number does not fit the declared type.
+    OutOfRange,
+    /// A required field is missing or null.
+    MissingField,
+    /// The record has a field that the schema does not declare, and `unknownFields: DeadLetter`.
+    UnknownField,
+    /// The record has no deduplication key, and `onMissingKey: DeadLetter`.
+    MissingKey,
+    /// The event time is older than the publish time by more than `allowedLateness`.
+    TooLate,
+    /// The event time is further in the future than `allowedLateness`.
+    TooFarAhead,
+    /// The filter expression failed on this record.
+    FilterFailed,
+    /// Decoding this message killed the decoder.
+    CrashedDecoder,
+
+    // --- the source
+    /// The broker cannot be reached.
+    SourceUnreachable,
+    /// The stream does not exist and `subjects` does not ask for it to be made.
+    StreamMissing,
+    /// Messages that were not read are gone from the stream.
+    SourceGap,
+    /// The stream is not the one that the log knows.
+    SourceIdentity,
+    /// The stream's configuration cannot carry the guarantee.
+    SourceUnsafe,
+    /// One replica, or lazy fsync: the broker may lose what it acknowledged.
+    SourceNotDurable,
+    /// Messages of the stream belong to no partition.
+    SubjectsOutsidePartitions,
+    /// The broker's clock jumped ahead by more than the deduplication window.
+    StreamClockJump,
+    /// Another reader of the stream keeps it from being trimmed.
+    TrimBlocked,
+
+    // --- the sink
+    /// The object store cannot be reached or refuses.
+    SinkUnreachable,
+    /// The object store does not honour a conditional put.
+    CommitStoreUnsafe,
+    /// The table was rewound, replaced or restored by somebody else.
+    TableRewound,
+    /// The table holds another ledger's rows.
+    LedgerMismatch,
+    /// The table's schema or partitioning does not fit the pipeline.
+    TableMismatch,
+    /// The schema change is not allowed by `schema.evolution`.
+    SchemaChangeRefused,
+    /// The outcome of a commit is not known yet.
+    CommitInDoubt,
+    /// The dead-letter table has not yet got the last dead letters.
+    DeadLetterCommitPending,
+    /// More than `deadLetter.breaker.maxPercent` of the records were dead.
+    BreakerOpen,
+    /// The disk or the memory budget is exhausted.
+    ResourceExhausted,
+
+    // --- the worker
+    /// Another worker holds the partition.
+    Fenced,
+    /// The base snapshot is older than the log's safety margin.
+    BaseTooOld,
+    /// A referenced secret is missing.
+    SecretMissing,
+    /// The configuration is not valid.
+    InvalidConfiguration,
+    /// The guarantee cannot be given on this path.
+    GuaranteeNotMet,
+    /// The deduplication window does not reach back far enough yet.
+    WindowFilling,
+    /// The pipeline is suspended.
+    Suspended,
+    /// All is well.
+    Ok,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,1 @@
+//! The streaming loop: fetch, decode, dedup, batch, write, commit; and the agent
