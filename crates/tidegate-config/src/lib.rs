@@ -4,8 +4,15 @@
 //! It is a contract between releases: documents carry [`SCHEMA_VERSION`], and a pod refuses one that
 //! it does not know instead of guessing.
 
+mod guarantee;
+mod lint;
 mod pipeline;
 
+pub use guarantee::{
+    Assessment, Caveat, Discard, PathFacts, StoreFacts, StreamFacts, StreamRetention, WeakestHop,
+    assess,
+};
+pub use lint::{Finding, Load, Severity, lint, lint_under};
 pub use pipeline::{
     AddressingStyle, Breaker, DeadLetter, Decode, DeltaTable, EventTime, FilePolicy, FileRef,
     FlushPolicy, JetStreamSource, OnGap, OnSourceReset, Partitioning, PipelineConfig, Retention,

@@ -1,1 +1,157 @@
-//! From the custom resource to the resolved configuration
+//! From the custom resource to the resolved configuration.
+//!
+//! [`resolve`] fills in every default, reads every text, and checks what compares fields with each
+//! other and what a schema cannot say: columns that exist and fit, names that are distinct, paths and
+//! addresses that can be read. It is a crate of its own so that pods need not carry the resource's
+//! types and the resource's types need not know the configuration.
+//!
+//! It is pure but for [`resolve`] asking for the working directory; nothing is opened or looked up.
+//! Whether a filter compiles is checked where filters are run.
+
+mod columns;
+mod faults;
+mod location;
+mod sink;
+mod source;
+
+use std::path::Path;
+
+use tidegate_api::{DeadLetterSpec, DecodeSpec, DedupSpec, IngestionPipeline, KeyType, Violation};
+use tidegate_config::{Breaker, DeadLetter, Decode, PipelineConfig, Schema};
+use tidegate_types::{ByteSize, DedupKey, DuplicateWindow, Guarantee, Ledger};
+
+use faults::Faults;
+
+/// The namespace of a document that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+/// The header that NATS itself uses for ids.
+const DEFAULT_HEADER: &str = "Nats-Msg-Id";
+/// A payload cannot be larger in any NATS server.
+const LARGEST_PAYLOAD: ByteSize = ByteSize::mib(64);
+
+/// Resolves a pipeline; relative `file:` addresses are taken from the working directory.
+///
+/// # Errors
+///
+/// Every violation, with the field's path.
+pub fn resolve(pipeline: &IngestionPipeline) -> Result<PipelineConfig, Vec<Violation>> {
+    resolve_in(pipeline, std::env::current_dir().ok().as_deref())
+}
+
+/// Resolves a pipeline; relative `file:` addresses are taken from `directory`, and refused without one
+/// (as in a cluster).
+///
+/// # Errors
+///
+/// Every violation, with the field's path.
+pub fn resolve_in(
+    pipeline: &IngestionPipeline,
+    directory: Option<&Path>,
+) -> Result<PipelineConfig, Vec<Violation>> {
+    let name = pipeline.metadata.name.clone().unwrap_or_default();
+    let namespace = pipeline.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    let spec = &pipeline.spec;
+    let mut faults = Faults::new(&name);
+
+    let ledger = ledger(spec.ledger.as_ref(), namespace, &name, &mut faults);
+    let source = source::resolve(&spec.source, &mut faults);
+    let decode = decode(&spec.decode, &mut faults);
+    let fields = columns::resolve(&spec.schema.fields, &mut faults);
+    let dedup = dedup(spec.dedup.as_ref(), spec.guarantee, &mut faults);
+    let sink = sink::resolve(&spec.sink, directory, &mut faults);
+    let dead_letter = dead_letter(&spec.dead_letter, &mut faults);
+    if let (Some(fields), Some(sink)) = (&fields, &sink) {
+        columns::check_partitions(fields, &sink.partition_by, &mut faults);
+        columns::check_event_time(fields, sink.event_time.as_ref(), &mut faults);
+        columns::check_dedup_key(fields, dedup.as_ref(), &sink.partition_by, &mut faults);
+    }
+
+    let (Some(ledger), Some(source), Some(fields), Some(sink)) = (ledger, source, fields, sink)
+    else {
+        return Err(faults.into_violations());
+    };
+    let config = PipelineConfig {
+        name: format!("{namespace}/{name}"),
+        ledger,
+        guarantee: spec.guarantee,
+        source,
+        decode,
+        schema: Schema {
+            evolution: spec.schema.evolution,
+            unknown_fields: spec.schema.unknown_fields,
+            fields,
+        },
+        filter: spec.filter.as_ref().map(|filter| filter.cel.clone()),
+        dedup,
+        sink,
+        dead_letter,
+    };
+    faults.or(config)
+}
+
+fn ledger(
+    written: Option<&Ledger>,
+    namespace: &str,
+    name: &str,
+    faults: &mut Faults,
+) -> Option<Ledger> {
+    if let Some(ledger) = written {
+        return Some(ledger.clone());
+    }
+    match Ledger::new(format!("{namespace}.{name}")) {
+        Ok(ledger) => Some(ledger),
+        Err(error) => {
+            faults.add("spec.ledger", format!("the default is no ledger name: {error}"));
+            faults.instead("write a ledger");
+            None
+        }
+    }
+}
+
+fn decode(spec: &DecodeSpec, faults: &mut Faults) -> Decode {
+    let max_bytes = spec.limits.max_bytes;
+    if max_bytes.0 == 0 || max_bytes > LARGEST_PAYLOAD {
+        faults.add("spec.decode.limits.maxBytes", format!("{max_bytes} is out of range"));
+        faults.instead(format!("write 1 to {LARGEST_PAYLOAD}"));
+    }
+    Decode {
+        on_error: spec.on_error,
+        coercion: spec.coercion,
+        compression: spec.compression,
+        max_bytes,
+        max_depth: spec.limits.max_depth,
+    }
+}
+
+/// ExactlyOnce compares ids unless told otherwise; the weaker guarantees only when told so.
+fn dedup(
+    spec: Option<&DedupSpec>,
+    guarantee: Guarantee,
+    faults: &mut Faults,
+) -> Option<DuplicateWindow> {
+    let default = (guarantee == Guarantee::ExactlyOnce).then(DedupSpec::default);
+    let spec = spec.or(default.as_ref())?;
+    faults.positive("spec.dedup.window", spec.window);
+    let written = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let key = match &spec.key {
+        None => DedupKey::Header(DEFAULT_HEADER.to_owned()),
+        Some(key) => match key.key_type {
+            KeyType::Header => DedupKey::Header(written(key.header.as_ref())),
+            KeyType::Field => DedupKey::Field(written(key.field.as_ref())),
+        },
+    };
+    Some(DuplicateWindow {
+        key,
+        window: spec.window,
+        keys: spec.keys,
+        on_missing_key: spec.on_missing_key,
+    })
+}
+
+fn dead_letter(spec: &DeadLetterSpec, faults: &mut Faults) -> DeadLetter {
+    let breaker = spec.breaker.as_ref().map(|breaker| {
+        faults.positive("spec.deadLetter.breaker.over", breaker.over);
+        Breaker { max_percent: breaker.max_percent, over: breaker.over }
+    });
+    DeadLetter { breaker }
+}

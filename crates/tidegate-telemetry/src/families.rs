@@ -74,8 +74,11 @@ impl MetricFamilies {
             buffered: add.plain("tidegate_buffered_bytes", "Bytes held in memory"),
             window_ids: add.plain("tidegate_window_ids", "Ids in the deduplication window"),
             ready: add.plain("tidegate_ready", "1 while the worker reads its partitions"),
-            dead_letters: add
-                .family("tidegate_dead_letters", "Records set aside, by reason", Family::default()),
+            dead_letters: add.family(
+                "tidegate_dead_letters",
+                "Records set aside, by reason",
+                Family::default(),
+            ),
             state: add.family("tidegate_state", "1 at the current reason", Family::default()),
             commits: add.family("tidegate_commits", "Commits by outcome", Family::default()),
             throttled: add.seconds("tidegate_throttled", "Time spent waiting instead of reading"),

@@ -81,20 +81,20 @@ impl PipelineMetrics {
             drop(families.commits.get_or_create(&OutcomeLabels::new(&labels, *outcome)));
         }
         Self {
-            read: families.read.get_or_create(&labels).clone(),
-            rows: families.rows.get_or_create(&labels).clone(),
-            duplicates: families.duplicates.get_or_create(&labels).clone(),
-            filtered: families.filtered.get_or_create(&labels).clone(),
-            unknown_fields: families.unknown_fields.get_or_create(&labels).clone(),
-            unkeyed: families.unkeyed.get_or_create(&labels).clone(),
-            files: families.files.get_or_create(&labels).clone(),
-            bytes: families.bytes.get_or_create(&labels).clone(),
-            commit_seconds: families.commit_seconds.get_or_create(&labels).clone(),
-            last_commit: families.last_commit.get_or_create(&labels).clone(),
-            lag: families.lag.get_or_create(&labels).clone(),
-            buffered: families.buffered.get_or_create(&labels).clone(),
-            window_ids: families.window_ids.get_or_create(&labels).clone(),
-            ready: families.ready.get_or_create(&labels).clone(),
+            read: families.read.get_or_create_owned(&labels),
+            rows: families.rows.get_or_create_owned(&labels),
+            duplicates: families.duplicates.get_or_create_owned(&labels),
+            filtered: families.filtered.get_or_create_owned(&labels),
+            unknown_fields: families.unknown_fields.get_or_create_owned(&labels),
+            unkeyed: families.unkeyed.get_or_create_owned(&labels),
+            files: families.files.get_or_create_owned(&labels),
+            bytes: families.bytes.get_or_create_owned(&labels),
+            commit_seconds: families.commit_seconds.get_or_create_owned(&labels),
+            last_commit: families.last_commit.get_or_create_owned(&labels),
+            lag: families.lag.get_or_create_owned(&labels),
+            buffered: families.buffered.get_or_create_owned(&labels),
+            window_ids: families.window_ids.get_or_create_owned(&labels),
+            ready: families.ready.get_or_create_owned(&labels),
             dead: Counter::default(),
             state: Mutex::new(Reason::Ok),
             health: LoopState::new(),
@@ -198,7 +198,9 @@ impl PipelineMetrics {
     pub fn set_state(&self, reason: Reason) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let gauge = |reason: Reason| {
-            self.families.state.get_or_create_owned(&ReasonLabels::new(&self.labels, reason.as_str()))
+            self.families
+                .state
+                .get_or_create_owned(&ReasonLabels::new(&self.labels, reason.as_str()))
         };
         gauge(*state).set(0);
         gauge(reason).set(1);
@@ -218,9 +220,10 @@ impl PipelineMetrics {
         self.health.beat(Instant::now());
     }
 
-    /// The loop ended of its own accord, so its silence means nothing.
-    pub fn finish(&self) {
-        self.health.finish();
+    /// The loop ended, so its silence means nothing. One that ended with an error stays unready.
+    pub fn finish(&self, well: bool) {
+        self.ready.set(0);
+        self.health.finish(well);
     }
 
     /// What `/livez` and `/readyz` look at.
@@ -351,9 +354,11 @@ mod tests {
         let metrics = PipelineMetrics::new(&mut registry, "p");
         metrics.set_state(Reason::SourceGap);
         metrics.set_state(Reason::BreakerOpen);
-        let current: Vec<_> =
-            printed(&registry).lines().filter(|l| l.starts_with("tidegate_state{") && l.ends_with(" 1"))
-                .map(str::to_owned).collect();
+        let current: Vec<_> = printed(&registry)
+            .lines()
+            .filter(|l| l.starts_with("tidegate_state{") && l.ends_with(" 1"))
+            .map(str::to_owned)
+            .collect();
         assert_eq!(current, [r#"tidegate_state{pipeline="p",worker="0",reason="BreakerOpen"} 1"#]);
     }
 

@@ -1,1 +1,41 @@
-//! Fixtures, launchers of real services and fault injection; for tests only
+//! Ground for the tests: real services on free ports, real processes that can be killed, and proxies
+//! that lie in between. A dev-dependency only; nothing here is compiled into the shipped binary.
+//!
+//! * [`NatsServer`], [`S3Server`]: launchers. They can be killed (SIGKILL), frozen (SIGSTOP) and started
+//!   again on the same port with the same data.
+//! * [`TidegateProcess`]: the real binary as a process, with its logs.
+//! * [`FaultProxy`]: HTTP/1.1 in front of an object store; stores and then lies, delays, refuses.
+//! * [`WireProxy`]: TCP in front of a broker; swallows, stalls, cuts.
+//! * [`readers`]: engines that we did not write, asked what a table holds.
+//! * [`Scratch`]: folders under `target/tmp` that stay when a test fails.
+//!
+//! Launchers look for their programs in `TIDEGATE_SERVICES`, in `target/venv/bin` and on `PATH`; the
+//! make recipes set them up. Ports are taken below the ephemeral range so that outgoing connections of a
+//! neighbour never hold them.
+
+pub mod fault;
+pub mod readers;
+
+mod child;
+mod fault_proxy;
+mod http;
+mod nats;
+mod paths;
+mod ports;
+mod s3;
+mod scratch;
+mod tidegate;
+mod wait;
+mod wire_proxy;
+
+pub use child::ManagedChild;
+pub use fault::{Fault, Late, Matcher, Rule};
+pub use fault_proxy::{Answered, Event, FaultProxy, RuleId};
+pub use nats::{NatsOptions, NatsServer};
+pub use paths::{service, workspace};
+pub use ports::free_port;
+pub use s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+pub use scratch::{Scratch, copy_folder};
+pub use tidegate::{TidegateCommand, TidegateProcess};
+pub use wait::eventually;
+pub use wire_proxy::{Traffic, WireProxy};

@@ -9,6 +9,7 @@ mod ids;
 mod message;
 mod reason;
 mod schema;
+mod secret;
 mod settings;
 mod size;
 mod suggest;
@@ -21,6 +22,7 @@ pub use ids::{
 pub use message::Message;
 pub use reason::Reason;
 pub use schema::{Field, FieldType, MAX_FIELDS, SchemaError, StructField};
+pub use secret::Secret;
 pub use settings::{
     BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution, Guarantee,
     KeyPrecision, LatePolicy, MissingKeyPolicy, PartitionColumn, PartitionTransform,

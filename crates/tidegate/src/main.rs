@@ -1,2 +1,69 @@
-//! The tidegate binary.
-fn main() {}
+//! The `tidegate` binary: arguments in, an exit code out. Everything else is in the modules.
+
+mod broker;
+mod cli;
+mod commands;
+mod documents;
+mod events;
+mod failure;
+mod memory;
+mod output;
+mod progress;
+mod signals;
+mod source;
+mod subject;
+mod summary;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::commands::{crd, generate, plan, publish, run, validate, verify};
+use crate::failure::{Failure, code};
+use crate::progress::Progress;
+
+/// How long blocking calls may hold up the end of the process.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // Help and version come this way too, and are no mistakes.
+            let wrong = refusal.use_stderr();
+            let _ = refusal.print();
+            return ExitCode::from(if wrong { code::USAGE } else { 0 });
+        }
+    };
+    let ended = start(cli).unwrap_or_else(|failure| {
+        let _ = writeln!(std::io::stderr(), "{failure}");
+        failure.code()
+    });
+    ExitCode::from(ended)
+}
+
+fn start(cli: Cli) -> Result<u8, Failure> {
+    let progress = Progress::detect();
+    tidegate_telemetry::init_logs(cli.log_format(), progress.log_printer())?;
+    // An error means that a provider is installed already, which is just as well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(dispatch(cli.command, progress));
+    runtime.shutdown_timeout(LAST_CALLS);
+    ended
+}
+
+async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => run::run(args, progress).await,
+        Command::Publish(args) => publish::publish(args).await.map(|()| 0),
+        Command::Plan(args) => plan::plan(args).await.map(|()| 0),
+        Command::Verify(args) => verify::verify(args).await,
+        Command::Validate(args) => validate::validate(&args),
+        Command::Generate(args) => generate::generate(&args).map(|()| 0),
+        Command::Crd => crd::crd().map(|()| 0),
+    }
+}

@@ -1,0 +1,69 @@
+# The front door: `make help` lists every recipe. CI calls the same recipes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := target/venv
+SETUP_DONE := $(VENV)/.done
+# How many kills the crash suite makes.
+CYCLES ?= 100
+
+# What scripts and ignored tests find their tools by.
+export TIDEGATE_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export TIDEGATE_SERVICES := $(CURDIR)/$(VENV)/bin
+export TIDEGATE_BIN := $(CURDIR)/target/release/tidegate
+
+.PHONY: help
+help: ## list the recipes
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: $(SETUP_DONE) ## install what tests and demo need, under target/ (warm: nothing to do)
+
+$(SETUP_DONE): tests/requirements.txt scripts/setup.sh
+	@scripts/setup.sh $(VENV) tests/requirements.txt
+
+.PHONY: build
+build: setup ## build the tidegate binary (release profile)
+	@# The whole workspace is named so that features are those of the tests: nothing is compiled twice.
+	cargo build --release --locked --workspace --bin tidegate
+
+.PHONY: demo
+demo: build ## ingest a year of real flights, verify the table, ask it a question
+	@scripts/demo.sh
+
+.PHONY: test
+test: setup ## everything: unit, service, crash and interop tests, generated files, lints
+	@CYCLES=$(CYCLES) scripts/test.sh
+
+.PHONY: unit
+unit: ## the tests that need nothing but cargo
+	cargo test --release --locked --workspace
+
+.PHONY: crash
+crash: setup ## the crash suite alone, longer: make crash CYCLES=2000
+	CYCLES=$(CYCLES) PATH="$(TIDEGATE_SERVICES):$$PATH" \
+	    cargo test --release --locked --workspace crash -- --ignored --nocapture
+
+.PHONY: interop
+interop: build ## DuckDB, deltalake and polars read tables on a local directory and on S3
+	@$(TIDEGATE_PYTHON) tests/interop.py
+
+.PHONY: spark-interop
+spark-interop: build ## Spark with Delta reads such a table (needs Java 17 and Maven; half a gigabyte)
+	@scripts/spark.sh 6
+
+.PHONY: lint
+lint: ## clippy, formatting, generated files, dependency arrows
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo run --release --locked --quiet -p xtask -- check
+
+.PHONY: generate
+generate: ## write the generated files anew (CRDs, reference)
+	cargo run --release --locked --quiet -p xtask -- generate
+
+.PHONY: clean-data
+clean-data: ## remove what demo and tests left behind; keeps the build and the environment
+	rm -rf target/demo target/interop target/tmp target/test-logs

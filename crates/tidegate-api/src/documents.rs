@@ -1,0 +1,218 @@
+//! Files with documents.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use tidegate_types::did_you_mean;
+
+use crate::rules::Rules;
+use crate::structure::{self, Fault};
+use crate::{GROUP, IngestionPipeline, KIND, VERSION, Violation, schema};
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Documents {
+    /// The pipelines, in the order of the file.
+    pub pipelines: Vec<IngestionPipeline>,
+    /// A note for each document of another kind, which was left alone.
+    pub notes: Vec<String>,
+}
+
+/// Reads and checks the pipelines of a file with one or more YAML documents. Documents of other kinds
+/// are passed over; [`check`] names them.
+///
+/// # Errors
+///
+/// Every violation of every document, and one when the file holds no pipeline at all.
+pub fn parse(file: &str, text: &str) -> Result<Vec<IngestionPipeline>, Vec<Violation>> {
+    let documents = check(file, read(file, text)?)?;
+    if documents.pipelines.is_empty() {
+        let empty = Violation::new("", "", format!("there is no {KIND} in this file"))
+            .instead(format!("write one with apiVersion: {GROUP}/{VERSION} and kind: {KIND}"))
+            .in_file(file);
+        return Err(vec![empty]);
+    }
+    Ok(documents.pipelines)
+}
+
+/// Reads the documents of a YAML file as plain values; empty ones are left out.
+///
+/// # Errors
+///
+/// One violation with line and column when the text is not YAML.
+pub fn read(file: &str, text: &str) -> Result<Vec<Value>, Vec<Violation>> {
+    serde_yaml::from_multiple(text).map_err(|error| {
+        let place = error
+            .location()
+            .map_or_else(String::new, |at| format!("line {}, column {}", at.line(), at.column()));
+        let message = error.without_snippet().to_string();
+        let problem = message.lines().next().unwrap_or_default();
+        vec![Violation::new("", place, format!("is not valid YAML: {problem}")).in_file(file)]
+    })
+}
+
+/// Checks documents against the schema of the kind and its rules.
+///
+/// # Errors
+///
+/// Every violation of every document.
+pub fn check(file: &str, documents: Vec<Value>) -> Result<Documents, Vec<Violation>> {
+    let mut result = Documents::default();
+    let mut violations = Vec::new();
+    let mut names = BTreeSet::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        let name = document_name(&document, index);
+        match classify(&document) {
+            Class::Other(kind) => {
+                result.notes.push(format!("{file}: {name}: kind {kind} is left alone"));
+                continue;
+            }
+            Class::Faulty(fault) => violations.push(violation(file, &name, fault)),
+            Class::Pipeline => match checked(&document) {
+                Ok(pipeline) => {
+                    let namespace = pipeline.metadata.namespace.clone();
+                    if !names.insert((namespace, name.clone())) {
+                        let twice = Fault::new("metadata.name", "stands twice in this file");
+                        violations.push(violation(file, &name, twice.instead("rename one")));
+                    }
+                    result.pipelines.push(pipeline);
+                }
+                Err(faults) => {
+                    violations.extend(faults.into_iter().map(|f| violation(file, &name, f)));
+                }
+            },
+        }
+    }
+    if violations.is_empty() { Ok(result) } else { Err(violations) }
+}
+
+/// Checks a change of an accepted pipeline: what is immutable, and every other rule.
+///
+/// # Errors
+///
+/// The rules that `new` breaks, by itself or against `old`.
+pub fn validate_update(
+    old: &IngestionPipeline,
+    new: &IngestionPipeline,
+) -> Result<(), Vec<Violation>> {
+    let name = new.metadata.name.clone().unwrap_or_default();
+    let as_value = |pipeline| {
+        serde_json::to_value(pipeline)
+            .map_err(|error| vec![Violation::new(&name, "", format!("cannot be read: {error}"))])
+    };
+    let (old, new) = (as_value(old)?, as_value(new)?);
+    let mut faults = structure::check(&DOCUMENT_SCHEMA, &new, "");
+    if faults.is_empty() {
+        faults = RULES.with(|rules| rules.check(&new, Some(&old)));
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(faults.into_iter().map(|fault| violation("", &name, fault)).collect())
+}
+
+/// What a document is.
+enum Class {
+    Pipeline,
+    Other(String),
+    Faulty(Fault),
+}
+
+/// Tells a pipeline with a slip in `kind` or `apiVersion` from a document that is none of our business.
+fn classify(document: &Value) -> Class {
+    let Some(members) = document.as_object() else {
+        let fault = Fault::new("", "is not a map");
+        return Class::Faulty(fault.instead("write apiVersion, kind, metadata and spec"));
+    };
+    let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let ours = api_version.split('/').next() == Some(GROUP);
+    let wanted = format!("{GROUP}/{VERSION}");
+    match (kind == KIND, api_version == wanted) {
+        (true, true) => Class::Pipeline,
+        (true, false) => Class::Faulty(
+            Fault::new("apiVersion", format!("{api_version:?} is not the version of {KIND}"))
+                .instead(format!("write {wanted}")),
+        ),
+        (false, _) if ours || (kind.is_empty() && members.contains_key("spec")) => {
+            let fault = Fault::new("kind", format!("{kind:?} is no known kind"));
+            Class::Faulty(match did_you_mean(kind, [KIND]) {
+                Some(near) => fault.instead(format!("did you mean {near}?")),
+                None => fault.instead(format!("write {KIND}")),
+            })
+        }
+        (false, _) => match did_you_mean(kind, [KIND]) {
+            Some(near) => Class::Faulty(
+                Fault::new("kind", format!("{kind:?} is no known kind"))
+                    .instead(format!("did you mean {near}?")),
+            ),
+            None => Class::Other(if kind.is_empty() { "?".to_owned() } else { kind.to_owned() }),
+        },
+    }
+}
+
+fn checked(document: &Value) -> Result<IngestionPipeline, Vec<Fault>> {
+    let mut faults = structure::check(&DOCUMENT_SCHEMA, document, "");
+    faults.extend(check_name(document));
+    if faults.is_empty() {
+        // Expressions assume the types that the structure promises, so that they come second.
+        faults = RULES.with(|rules| rules.check(document, None));
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    serde_json::from_value(document.clone())
+        .map_err(|error| vec![Fault::new("", format!("cannot be read: {error}"))])
+}
+
+/// The schema with what every Kubernetes document has besides, which definitions leave out.
+static DOCUMENT_SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = schema().clone();
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("apiVersion".to_owned(), json!({"type": "string"}));
+        properties.insert("kind".to_owned(), json!({"type": "string"}));
+        properties.insert("metadata".to_owned(), json!({"type": "object"}));
+    }
+    schema
+});
+
+thread_local! {
+    /// Compiled once a thread: the evaluator cannot be shared between threads.
+    static RULES: Rules = Rules::new(schema());
+}
+
+/// The API server checks `metadata` by itself; on a laptop nobody else does.
+fn check_name(document: &Value) -> Option<Fault> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let hint = "write a-z, 0-9, '-' and '.', starting and ending with a letter or digit";
+    match document.pointer("/metadata/name").map(Value::as_str) {
+        None => Some(Fault::new("metadata.name", "is missing").instead(hint)),
+        Some(Some(name))
+            if name.len() <= 253
+                && name.starts_with(letter)
+                && name.ends_with(letter)
+                && name.chars().all(|c| letter(c) || c == '-' || c == '.') =>
+        {
+            None
+        }
+        Some(_) => Some(Fault::new("metadata.name", "is not a name").instead(hint)),
+    }
+}
+
+fn document_name(document: &Value, index: usize) -> String {
+    document
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .map_or_else(|| format!("document {}", index + 1), str::to_owned)
+}
+
+fn violation(file: &str, document: &str, fault: Fault) -> Violation {
+    Violation {
+        file: file.to_owned(),
+        document: document.to_owned(),
+        field: fault.field,
+        problem: fault.problem,
+        instead: fault.instead,
+    }
+}

@@ -1,0 +1,213 @@
+//! How the shared words look in the schema: sizes, durations and enums as bounded strings, with a hint
+//! for whoever writes one wrongly.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use tidegate_types::{
+    BadRowPolicy, Coercion, Compression, Evolution, Guarantee, KeyPrecision, LatePolicy,
+    MissingKeyPolicy, PayloadCompression, UnknownFields,
+};
+
+/// A text form that a pattern in the schema describes.
+pub(crate) struct TextForm {
+    /// The pattern as it stands in the schema.
+    pub(crate) pattern: &'static str,
+    /// What the text should have been, after "is not".
+    pub(crate) name: &'static str,
+    /// What to write instead.
+    pub(crate) instead: &'static str,
+}
+
+/// Durations. The digits are bounded so that every text that matches also fits.
+pub(crate) const DURATION: TextForm = TextForm {
+    pattern: r"^([0-9]{1,9}(h|ms|m|s))+$",
+    name: "a duration",
+    instead: "write numbers with h, m, s or ms, such as 90s, 2h or 1h30m",
+};
+/// Byte sizes. The digits are bounded so that every text that matches also fits into 64 bits.
+pub(crate) const SIZE: TextForm = TextForm {
+    pattern: r"^([0-9]{1,15}|[0-9]{1,7}(Ki|Mi|Gi|Ti|k|M|G|T))$",
+    name: "a size",
+    instead: "write a whole number of bytes in quotes, or one with Ki, Mi, Gi or Ti, such as 256Mi",
+};
+/// Ledger names.
+pub(crate) const LEDGER: TextForm = TextForm {
+    pattern: r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+    name: "a ledger name",
+    instead: "write a-z, 0-9, '.' and '-', starting and ending with a letter or digit",
+};
+/// Names of Secrets and `ConfigMap`s.
+pub(crate) const OBJECT_NAME: TextForm = TextForm {
+    pattern: r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+    name: "the name of a Kubernetes object",
+    instead: "write a-z, 0-9, '-' and '.', starting and ending with a letter or digit",
+};
+/// Keys in Secrets and `ConfigMap`s.
+pub(crate) const OBJECT_KEY: TextForm = TextForm {
+    pattern: r"^[-._a-zA-Z0-9]+$",
+    name: "a key of a Secret or ConfigMap",
+    instead: "write letters, digits, '-', '_' and '.', such as ca.crt",
+};
+/// Addresses of NATS servers.
+pub(crate) const SERVER: TextForm = TextForm {
+    pattern: r"^(nats|tls)://[^\s/@]+$",
+    name: "the address of a NATS server",
+    instead: "write nats://host:4222 or tls://host:4222; user and password belong into the Secret of `credentials`",
+};
+/// Stream names.
+pub(crate) const STREAM: TextForm = TextForm {
+    pattern: r"^[^\s.*>/\\]+$",
+    name: "a stream name",
+    instead: "leave out spaces, '.', '*', '>', '/' and '\\'",
+};
+/// Subjects with wildcards.
+pub(crate) const SUBJECT: TextForm = TextForm {
+    pattern: r"^[^\s.]+(\.[^\s.]+)*$",
+    name: "a subject",
+    instead: "write tokens joined by dots, such as clicks.>",
+};
+/// Column names that Delta takes without column mapping.
+pub(crate) const COLUMN: TextForm = TextForm {
+    pattern: r"^[^ ,;{}()\n\t=]+$",
+    name: "a column name",
+    instead: "leave out spaces, tabs, line breaks and the characters ,;{}()=",
+};
+/// Places in a record.
+pub(crate) const RECORD_PATH: TextForm = TextForm {
+    pattern: r"^\$(\.[^.\s\[\]]+)+$",
+    name: "a path into the record",
+    instead: "write $ and the members on the way, such as $.position.lat",
+};
+/// Addresses of tables.
+pub(crate) const TABLE_URL: TextForm = TextForm {
+    pattern: r"^(s3://[^/\s?#@]+(/[^\s?#]*)?|file:[^?#\n\r\t]+)$",
+    name: "the address of a table",
+    instead: "write s3://bucket/path or file:///absolute/path (file:./path from the working directory)",
+};
+/// Addresses of S3 endpoints.
+pub(crate) const ENDPOINT: TextForm = TextForm {
+    pattern: r"^https?://[^\s/?#@]+/?$",
+    name: "the address of an S3 endpoint",
+    instead: "write https://host or http://host:port, without a path",
+};
+/// Message header names.
+pub(crate) const HEADER: TextForm = TextForm {
+    pattern: r"^[!-9;-~]+$",
+    name: "a message header",
+    instead: "write a header name such as Nats-Msg-Id",
+};
+
+/// Every form, to find the hint for a pattern.
+pub(crate) const FORMS: [&TextForm; 13] = [
+    &DURATION,
+    &SIZE,
+    &LEDGER,
+    &OBJECT_NAME,
+    &OBJECT_KEY,
+    &SERVER,
+    &STREAM,
+    &SUBJECT,
+    &COLUMN,
+    &RECORD_PATH,
+    &TABLE_URL,
+    &ENDPOINT,
+    &HEADER,
+];
+
+fn text(form: &TextForm, longest: u32) -> Schema {
+    json_schema!({"type": "string", "pattern": form.pattern, "minLength": 1, "maxLength": longest})
+}
+
+macro_rules! text_schemas {
+    ($($function:ident = $form:ident, $longest:literal;)+) => {
+        $(pub(crate) fn $function(_: &mut SchemaGenerator) -> Schema { text(&$form, $longest) })+
+    };
+}
+
+text_schemas! {
+    duration = DURATION, 32;
+    size = SIZE, 16;
+    ledger = LEDGER, 120;
+    object_name = OBJECT_NAME, 253;
+    object_key = OBJECT_KEY, 253;
+    stream = STREAM, 255;
+    subject_pattern = SUBJECT, 255;
+    column = COLUMN, 255;
+    record_path = RECORD_PATH, 512;
+    table_url = TABLE_URL, 1024;
+    endpoint = ENDPOINT, 512;
+    header = HEADER, 128;
+}
+
+fn set_of(form: &TextForm, longest: u32, most: u32) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "pattern": form.pattern, "minLength": 1, "maxLength": longest},
+        "minItems": 1,
+        "maxItems": most,
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+pub(crate) fn servers(_: &mut SchemaGenerator) -> Schema {
+    set_of(&SERVER, 255, 16)
+}
+
+pub(crate) fn subjects(_: &mut SchemaGenerator) -> Schema {
+    set_of(&SUBJECT, 255, 64)
+}
+
+/// RFC 3339 instants.
+pub(crate) fn instant(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time", "minLength": 20, "maxLength": 40})
+}
+
+/// An enum whose spelling in documents is the name of its variants.
+pub(crate) trait Names {
+    const NAMES: &'static [&'static str];
+}
+
+/// The schema of a shared enum.
+pub(crate) fn one_of<T: Names>(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": T::NAMES})
+}
+
+/// The match makes a forgotten variant an error of the compiler.
+macro_rules! names {
+    ($($name:ident: $($variant:ident),+;)+) => {
+        $(impl Names for $name {
+            const NAMES: &'static [&'static str] = {
+                const fn _all_are_listed(value: $name) {
+                    match value { $($name::$variant => (),)+ }
+                }
+                &[$(stringify!($variant)),+]
+            };
+        })+
+
+        #[cfg(test)]
+        mod tests {
+            use super::*;
+
+            #[test]
+            fn the_schema_spells_shared_enums_as_documents_do() {
+                $(for name in $name::NAMES {
+                    let text = serde_json::Value::String((*name).to_owned());
+                    let value: $name = serde_json::from_value(text.clone()).expect(name);
+                    assert_eq!(serde_json::to_value(value).expect(name), text);
+                })+
+            }
+        }
+    };
+}
+
+names! {
+    Guarantee: AtMostOnce, AtLeastOnce, ExactlyOnce;
+    BadRowPolicy: DeadLetter, Halt;
+    Coercion: None, Lossless;
+    UnknownFields: Ignore, Capture, DeadLetter;
+    Evolution: Frozen, AddColumns;
+    MissingKeyPolicy: Accept, DeadLetter;
+    KeyPrecision: Exact, Fingerprint;
+    LatePolicy: Append, DeadLetter;
+    Compression: ZSTD, SNAPPY, LZ4, None;
+    PayloadCompression: None, Gzip, Zstd;
+}

@@ -1,0 +1,85 @@
+//! A pipeline in a few lines, to change in one place.
+
+use serde_json::{Value, json};
+
+/// The smallest document that is a pipeline.
+pub(crate) fn minimal() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "IngestionPipeline",
+        "metadata": {"name": "clicks"},
+        "spec": {
+            "source": {"type": "JetStream", "jetStream": {"stream": "CLICKS"}},
+            "schema": {"fields": [{"name": "id", "type": "string"}]},
+            "sink": {"storage": {"url": "s3://lake/clicks"}},
+        },
+    })
+}
+
+/// A document that uses every field.
+pub(crate) const FULL: &str = r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: clicks, namespace: analytics}
+spec:
+  suspend: false
+  guarantee: ExactlyOnce
+  ledger: analytics.clicks
+  source:
+    type: JetStream
+    jetStream:
+      servers: ["nats://nats.nats:4222"]
+      stream: CLICKS
+      subjects: ["clicks.>"]
+      partitioning: {type: Subject, partitions: 8, idSubjectStable: true}
+      retention: {maxBytes: 50Gi, maxAge: 72h, replicas: 3}
+      duplicateWindow: 2m
+      trim: {keep: 2h}
+      startFrom: {type: Time, time: "2026-01-01T00:00:00Z"}
+      onSourceReset: Halt
+      onGap: RecordAndContinue
+      credentials: {secretRef: {name: nats-creds}}
+      adminCredentials: {secretRef: {name: nats-admin}}
+      tls: {caRef: {kind: ConfigMap, name: nats-ca, key: ca.crt}, clientSecretRef: {name: nats-tls}}
+  decode: {format: JSON, onError: DeadLetter, coercion: None, compression: None, limits: {maxBytes: 1Mi, maxDepth: 64}}
+  schema:
+    mode: Declared
+    evolution: AddColumns
+    unknownFields: Ignore
+    fields:
+      - {name: id, type: string, required: true}
+      - {name: ts, type: timestamp}
+      - {name: geo, type: "struct<lat: double, lon: double>", from: "$.position"}
+  filter: {cel: "record.channel == 'web'"}
+  dedup: {key: {type: Header, header: Nats-Msg-Id}, window: 1h, keys: Exact, onMissingKey: Accept}
+  sink:
+    type: Delta
+    delta: {shared: false, adoptFrom: analytics.old-clicks}
+    storage: {url: "s3://lake/clicks", secretRef: {name: s3}, s3: {endpoint: "http://s3:9000", region: eu-west-1, addressingStyle: Path}}
+    partitionBy: [{field: ts, transform: Day}, {field: id, transform: Bucket, buckets: 16}]
+    file: {targetSize: 256Mi, compression: ZSTD, maxOpenPartitions: 64}
+    flush: {maxInterval: 1m, maxRows: 2000000, idleAfter: 20s}
+    eventTime: {field: ts, allowedLateness: 2h, latePolicy: Append}
+  deadLetter: {breaker: {maxPercent: 5, over: 5m}}
+"#;
+
+/// Sets the value at a dotted path, making maps on the way; null removes it.
+pub(crate) fn set(document: &mut Value, path: &str, value: Value) {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut node = document;
+    for step in parent.split('.').filter(|step| !step.is_empty()) {
+        node = match step.parse::<usize>() {
+            Ok(index) => &mut node[index],
+            Err(_) => &mut node[step],
+        };
+        if node.is_null() {
+            *node = json!({});
+        }
+    }
+    let members = node.as_object_mut().expect("the path leads through maps");
+    if value.is_null() {
+        members.remove(name);
+    } else {
+        members.insert(name.to_owned(), value);
+    }
+}

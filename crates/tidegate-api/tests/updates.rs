@@ -1,0 +1,68 @@
+//! What cannot be changed on an accepted pipeline.
+
+mod common;
+
+use common::{FULL, set};
+use serde_json::{Value, json};
+use tidegate_api::{IngestionPipeline, check, read, validate_update};
+
+fn pipeline(change: Option<(&str, Value)>) -> IngestionPipeline {
+    let mut document = read("f.yaml", FULL).expect("it is YAML").remove(0);
+    if let Some((path, value)) = change {
+        set(&mut document, path, value);
+    }
+    let documents = check("f.yaml", vec![document]).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    documents.pipelines.into_iter().next().expect("one document")
+}
+
+#[test]
+fn what_positions_and_files_depend_on_cannot_be_changed() {
+    let stream = "spec.source.jetStream";
+    let declared =
+        json!({"type": "Declared", "partitions": 8, "subjectPattern": "clicks.{partition}.>"});
+    let table = [
+        ("spec.ledger".to_owned(), json!("analytics.other"), "spec.ledger: ledger cannot"),
+        ("spec.ledger".to_owned(), Value::Null, "spec.ledger: ledger cannot"),
+        (format!("{stream}.stream"), json!("OTHER"), "the stream cannot be changed"),
+        (format!("{stream}.partitioning.partitions"), json!(16), "partitioning cannot"),
+        (format!("{stream}.partitioning"), declared, "partitioning cannot"),
+        (format!("{stream}.partitioning"), Value::Null, "partitioning cannot"),
+        ("spec.sink.storage.url".to_owned(), json!("s3://lake/x"), "address cannot be changed"),
+        ("spec.sink.partitionBy".to_owned(), Value::Null, "partitionBy cannot"),
+        (
+            "spec.sink.partitionBy".to_owned(),
+            json!([{"field": "ts", "transform": "Month"}]),
+            "partitionBy cannot",
+        ),
+    ];
+    for (path, value, says) in table {
+        let new = pipeline(Some((&path, value)));
+        let found = validate_update(&pipeline(None), &new).expect_err(&path);
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert!(lines.iter().any(|line| line.contains(says)), "{path}: {lines:?}");
+    }
+}
+
+#[test]
+fn the_rest_may_be_changed() {
+    assert_eq!(validate_update(&pipeline(None), &pipeline(None)), Ok(()));
+    for (path, value) in [
+        ("spec.suspend", json!(true)),
+        ("spec.guarantee", json!("AtLeastOnce")),
+        ("spec.source.jetStream.servers", json!(["nats://other:4222"])),
+        ("spec.source.jetStream.retention", json!({"maxAge": "96h"})),
+        ("spec.source.jetStream.partitioning.idSubjectStable", json!(false)),
+        ("spec.sink.flush.maxInterval", json!("5s")),
+        ("spec.dedup.window", json!("2h")),
+        ("spec.filter", Value::Null),
+    ] {
+        let new = pipeline(Some((path, value)));
+        assert_eq!(validate_update(&pipeline(None), &new), Ok(()), "{path}");
+    }
+}
+
+#[test]
+fn a_ledger_cannot_be_set_later() {
+    let old = pipeline(Some(("spec.ledger", Value::Null)));
+    assert!(validate_update(&old, &pipeline(None)).is_err());
+}

@@ -1,0 +1,136 @@
+//! The address of a table in its one canonical form: `file:///…` or `s3://bucket/…`, without a slash at
+//! the end.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+/// Why an address was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocationFault {
+    pub(crate) problem: String,
+    pub(crate) instead: String,
+}
+
+fn fault(problem: impl Into<String>, instead: &str) -> LocationFault {
+    LocationFault { problem: problem.into(), instead: instead.to_owned() }
+}
+
+const FORMS: &str = "write s3://bucket/path, file:///absolute/path or file:./relative/path";
+
+/// The canonical address of a table; relative `file:` paths start at `directory`.
+pub(crate) fn table_url(text: &str, directory: Option<&Path>) -> Result<String, LocationFault> {
+    if let Some(rest) = text.strip_prefix("s3://") {
+        return s3_url(text, rest);
+    }
+    let Some(rest) = text.strip_prefix("file:") else {
+        return Err(fault(format!("{text:?} is no address of a table"), FORMS));
+    };
+    file_url(rest, directory)
+}
+
+fn s3_url(text: &str, rest: &str) -> Result<String, LocationFault> {
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {
+        return Err(fault(format!("{text:?} does not name a bucket"), FORMS));
+    }
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+        return Err(fault(format!("{text:?} has . or .. in its path"), "write the path itself"));
+    }
+    if path.contains("//") {
+        return Err(fault(format!("{text:?} has an empty path segment"), "remove one slash"));
+    }
+    let slash = if segments.is_empty() { "" } else { "/" };
+    Ok(format!("s3://{bucket}{slash}{}", segments.join("/")))
+}
+
+/// `rest` is what follows `file:`. Two slashes would be followed by a host, so that only three, none,
+/// or two before a dot can be meant.
+fn file_url(rest: &str, directory: Option<&Path>) -> Result<String, LocationFault> {
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.starts_with(['/', '.']) => path,
+        Some(host) => return Err(fault(format!("file://{host} names a host"), FORMS)),
+        None => rest,
+    };
+    if path.contains(['?', '#']) {
+        return Err(fault(format!("{path:?} has ? or # in it"), "choose another directory name"));
+    }
+    let url = if path.starts_with('/') {
+        Url::parse(&format!("file://{path}")).ok()
+    } else {
+        let Some(directory) = directory else {
+            let instead = "write file:///absolute/path";
+            return Err(fault(format!("{path:?} is relative to no directory"), instead));
+        };
+        // With ./ in front nothing in the path can pass for a scheme.
+        Url::from_directory_path(directory).ok().and_then(|u| u.join(&format!("./{path}")).ok())
+    };
+    // By way of the path, so that slashes too many and encodings too many go.
+    let path = url.and_then(|url| url.to_file_path().ok());
+    let path: Option<PathBuf> = path.map(|path| path.components().collect());
+    let url = path.as_ref().and_then(|path| Url::from_file_path(path).ok());
+    match (path, url) {
+        (Some(path), _) if path.parent().is_none() => {
+            Err(fault("is the root of the file system", "name a directory for the table"))
+        }
+        (_, Some(url)) => Ok(url.as_str().trim_end_matches('/').to_owned()),
+        _ => Err(fault(format!("{rest:?} is no path"), FORMS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn addresses_have_one_form() {
+        let here = Some(Path::new("/home/me"));
+        for (text, wanted) in [
+            ("s3://lake/clicks", "s3://lake/clicks"),
+            ("s3://lake/clicks/", "s3://lake/clicks"),
+            ("s3://lake", "s3://lake"),
+            ("file:///data/clicks/", "file:///data/clicks"),
+            ("file:./clicks", "file:///home/me/clicks"),
+            ("file://./out/clicks", "file:///home/me/out/clicks"),
+            ("file:../clicks", "file:///home/clicks"),
+            ("file:clicks", "file:///home/me/clicks"),
+            ("file:/data/clicks", "file:///data/clicks"),
+            ("file:///data/my clicks", "file:///data/my%20clicks"),
+            ("file:///data/my%20clicks", "file:///data/my%20clicks"),
+            ("file:my clicks", "file:///home/me/my%20clicks"),
+            ("file:///data//./clicks/../orders", "file:///data/orders"),
+        ] {
+            assert_eq!(table_url(text, here), Ok(wanted.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_could_mean_something_else_are_refused() {
+        for text in [
+            "gs://lake/clicks",
+            "s3://",
+            "s3://a@lake/x",
+            "s3://lake/../other",
+            "s3://lake/a//b",
+            "file://host/clicks",
+            "file:///",
+            "/data/clicks",
+        ] {
+            assert!(table_url(text, Some(Path::new("/home/me"))).is_err(), "{text}");
+        }
+        assert!(table_url("file:./clicks", None).is_err(), "no directory to start from");
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_panics_and_the_canonical_form_is_its_own(text in "(file:|s3://)[./a-z %#?@]{0,24}") {
+            if let Ok(url) = table_url(&text, Some(Path::new("/home/me"))) {
+                prop_assert!(!url.ends_with('/'));
+                prop_assert_eq!(table_url(&url, None), Ok(url.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the `txn` actions of a table mean (P2): the position of record of every ledger.
+//!
+//! Pure: names and numbers in, states out. [`TxnName`] is the only place where the names of
+//! application ids are built and parsed. Values that are not a number we write (negative positions)
+//! are an error, never a default: a floor that is read wrongly loses rows or doubles them.
+
+mod name;
+mod settings;
+mod state;
+
+pub use name::{LedgerField, PositionField, TxnName};
+pub use settings::{LedgerSettings, SettingsError};
+pub use state::{
+    LedgerError, LedgerState, PartitionState, claim_txns, progress_txns, release_txns,
+};

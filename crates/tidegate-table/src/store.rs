@@ -1,0 +1,376 @@
+//! Opening the object store of a table.
+//!
+//! The same place is opened twice. Data goes through a client that repeats what failed; commits go
+//! through one that never does, because a repeated conditional put answers "exists" to its own first
+//! attempt, and we would not know whose commit it was (P5). What is lost on the way must reach us as
+//! not known.
+
+mod probe;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use thiserror::Error;
+use tidegate_types::Reason;
+use url::Url;
+
+pub use probe::probe;
+
+/// How long one request of the data client may take. A part of 8 MiB needs 130 KB/s.
+const DATA_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one commit may take before it counts as not known. Commits are a few kilobytes.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a table lies and how it is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// The table's root: `file:///…`, `s3://bucket/prefix`, or `memory:///` in tests.
+    pub url: Url,
+    /// Key id; none: from the environment, as the AWS tools do.
+    pub access_key_id: Option<String>,
+    /// The key.
+    pub secret_access_key: Option<String>,
+    /// A temporary key's token.
+    pub session_token: Option<String>,
+    /// The endpoint's address; none: AWS. Plain `http://` is allowed when it says so.
+    pub endpoint: Option<String>,
+    /// The region; `us-east-1` when absent, which other servers than AWS ignore.
+    pub region: Option<String>,
+    /// The bucket stands in the path instead of the host name.
+    pub path_style: bool,
+}
+
+impl StoreOptions {
+    /// A store that needs nothing but its address.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
+            endpoint: None,
+            region: None,
+            path_style: false,
+        }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "…");
+        f.debug_struct("StoreOptions")
+            .field("url", &self.url.as_str())
+            .field("access_key_id", &hidden(&self.access_key_id))
+            .field("secret_access_key", &hidden(&self.secret_access_key))
+            .field("session_token", &hidden(&self.session_token))
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .field("path_style", &self.path_style)
+            .finish()
+    }
+}
+
+/// The store of one table.
+#[derive(Debug, Clone)]
+pub struct TableStore {
+    /// The table's root, with a slash at the end.
+    pub root: Url,
+    /// For data: rooted at the table, repeats failed requests.
+    pub data: Arc<dyn ObjectStore>,
+    /// For commits: the same place, never repeats a request.
+    pub commit: Arc<dyn ObjectStore>,
+}
+
+impl TableStore {
+    /// The store of a table in a folder below this one.
+    #[must_use]
+    pub fn below(&self, folder: &str) -> Self {
+        let path = Path::from(folder);
+        let at = |store: &Arc<dyn ObjectStore>| -> Arc<dyn ObjectStore> {
+            Arc::new(PrefixStore::new(Arc::clone(store), path.clone()))
+        };
+        let mut root = self.root.clone();
+        root.set_path(&format!("{}{path}/", self.root.path()));
+        Self { root, data: at(&self.data), commit: at(&self.commit) }
+    }
+}
+
+/// A store could not be opened, or is not fit for commits.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The address has a scheme that there is no store for.
+    #[error("{url} has the scheme {scheme:?}; file, s3 and memory are known")]
+    UnknownScheme {
+        /// The address.
+        url: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// The address lacks something or cannot be a table's root.
+    #[error("{url} is not a table's address: {problem}")]
+    Address {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Only one of the two halves of a key is there.
+    #[error("the key of {url} has only one of its two halves, id and secret")]
+    HalfKey {
+        /// The address.
+        url: String,
+    },
+    /// The local directory could not be made.
+    #[error("failed to create {directory}")]
+    Directory {
+        /// The directory.
+        directory: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store's client refused its settings.
+    #[error("failed to open {url}")]
+    Open {
+        /// The address.
+        url: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The probe could not be carried out.
+    #[error("failed to probe {url}: {step}")]
+    Probe {
+        /// The table's address.
+        url: String,
+        /// What was tried.
+        step: &'static str,
+        /// What the store said.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The store does not do what commits stand on.
+    #[error("{url} cannot hold a commit log: {finding}")]
+    Unsafe {
+        /// The table's address.
+        url: String,
+        /// What the probe found.
+        finding: String,
+    },
+}
+
+impl StoreError {
+    /// The reason to report.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::UnknownScheme { .. } | Self::Address { .. } | Self::HalfKey { .. } => {
+                Reason::InvalidConfiguration
+            }
+            Self::Directory { .. } | Self::Open { .. } | Self::Probe { .. } => {
+                Reason::SinkUnreachable
+            }
+            Self::Unsafe { .. } => Reason::CommitStoreUnsafe,
+        }
+    }
+}
+
+/// Opens the store of a table. A local directory is made when it is not there.
+///
+/// # Errors
+///
+/// When the address or the keys cannot be used; nothing is asked of a remote store yet.
+pub fn open(options: &StoreOptions) -> Result<TableStore, StoreError> {
+    match options.url.scheme() {
+        "file" => open_directory(options),
+        "s3" => open_s3(options),
+        "memory" => {
+            let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+            let root = directory_url(&options.url);
+            Ok(TableStore { root, data: Arc::clone(&store), commit: store })
+        }
+        scheme => Err(StoreError::UnknownScheme {
+            url: options.url.to_string(),
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+/// A local write cannot be lost between us and the disk, so both clients are one; fsync makes a
+/// commit survive a power cut.
+fn open_directory(options: &StoreOptions) -> Result<TableStore, StoreError> {
+    let directory = options.url.to_file_path().map_err(|()| {
+        address(
+            options,
+            "a file address has three slashes and an absolute path: file:///data/table",
+        )
+    })?;
+    let shown = directory.display().to_string();
+    std::fs::create_dir_all(&directory)
+        .map_err(|source| StoreError::Directory { directory: shown, source })?;
+    let store = LocalFileSystem::new_with_prefix(directory)
+        .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?
+        .with_fsync(true);
+    let store: Arc<dyn ObjectStore> = Arc::new(store);
+    Ok(TableStore { root: directory_url(&options.url), data: Arc::clone(&store), commit: store })
+}
+
+fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
+    if options.access_key_id.is_some() != options.secret_access_key.is_some() {
+        return Err(StoreError::HalfKey { url: options.url.to_string() });
+    }
+    let prefix = Path::from_url_path(options.url.path())
+        .map_err(|error| address(options, &error.to_string()))?;
+    let client = |retry, timeout| -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let bucket = s3_builder(options)?
+            .with_retry(retry)
+            .with_client_options(client_options(options, timeout))
+            .build()
+            .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;
+        Ok(Arc::new(PrefixStore::new(bucket, prefix.clone())))
+    };
+    let never = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    Ok(TableStore {
+        root: directory_url(&options.url),
+        data: client(RetryConfig::default(), DATA_TIMEOUT)?,
+        commit: client(never, COMMIT_TIMEOUT)?,
+    })
+}
+
+fn s3_builder(options: &StoreOptions) -> Result<AmazonS3Builder, StoreError> {
+    let bucket = options.url.host_str().filter(|host| !host.is_empty());
+    let bucket = bucket.ok_or_else(|| address(options, "it names no bucket"))?;
+    let builder = match (&options.access_key_id, &options.secret_access_key) {
+        (Some(id), Some(secret)) => {
+            AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret)
+        }
+        _ => AmazonS3Builder::from_env(),
+    };
+    let mut builder =
+        builder.with_bucket_name(bucket).with_virtual_hosted_style_request(!options.path_style);
+    if let Some(token) = &options.session_token {
+        builder = builder.with_token(token);
+    }
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(s3_endpoint(options, endpoint, bucket)?);
+    }
+    Ok(builder)
+}
+
+/// The client takes a virtual-hosted endpoint with the bucket in it; users write it without.
+fn s3_endpoint(options: &StoreOptions, endpoint: &str, bucket: &str) -> Result<String, StoreError> {
+    let problem = |why: &str| address(options, &format!("endpoint {endpoint:?} {why}"));
+    let mut parsed = Url::parse(endpoint).map_err(|_| problem("is not a URL"))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(problem("must begin with https:// or http://"));
+    }
+    let host = parsed.host_str().ok_or_else(|| problem("names no host"))?.to_owned();
+    if !options.path_style && !host.starts_with(&format!("{bucket}.")) {
+        parsed
+            .set_host(Some(&format!("{bucket}.{host}")))
+            .map_err(|_| problem("cannot carry the bucket in its host: use path style"))?;
+    }
+    Ok(parsed.as_str().trim_end_matches('/').to_owned())
+}
+
+fn client_options(options: &StoreOptions, timeout: Duration) -> ClientOptions {
+    let plain = options.endpoint.as_deref().is_some_and(|e| e.starts_with("http://"));
+    ClientOptions::new()
+        .with_allow_http(plain)
+        .with_timeout(timeout)
+        .with_connect_timeout(CONNECT_TIMEOUT)
+}
+
+/// The address with a slash at the end, so that joining a path goes below it.
+fn directory_url(url: &Url) -> Url {
+    let mut url = url.clone();
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    url
+}
+
+fn address(options: &StoreOptions, problem: &str) -> StoreError {
+    StoreError::Address { url: options.url.to_string(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    fn options(url: &str) -> StoreOptions {
+        StoreOptions::new(Url::parse(url).expect("a URL"))
+    }
+
+    fn refused(options: &StoreOptions) -> String {
+        let error = open(options).expect_err("refused");
+        assert_eq!(error.reason(), Reason::InvalidConfiguration);
+        error.to_string()
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_a_table_are_refused_by_name() {
+        assert!(refused(&options("gs://bucket/x")).contains("\"gs\""));
+        assert!(refused(&options("file://host/x")).contains("file:///"));
+        let mut half = options("s3://bucket/x");
+        half.access_key_id = Some("id".into());
+        assert!(refused(&half).contains("two halves"));
+        let mut endpoint = options("s3://bucket/x");
+        endpoint.endpoint = Some("localhost:9000".into());
+        assert!(refused(&endpoint).contains("https://"), "{}", refused(&endpoint));
+        endpoint.endpoint = Some("http://127.0.0.1:9000".into());
+        assert!(refused(&endpoint).contains("path style"), "{}", refused(&endpoint));
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let mut options = options("s3://bucket/x");
+        options.access_key_id = Some("AKIA1".into());
+        options.secret_access_key = Some("s3cr3t".into());
+        options.session_token = Some("t0ken".into());
+        let printed = format!("{options:?}");
+        for secret in ["AKIA1", "s3cr3t", "t0ken"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_local_directory_is_made_and_is_the_root() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = parent.path().join("a b/table");
+        let url = Url::from_file_path(&directory).expect("absolute");
+        let store = open(&StoreOptions::new(url)).expect("opened");
+        store.data.put(&Path::from("x"), "1".into()).await.expect("stored");
+        assert!(directory.join("x").is_file());
+        assert!(store.root.as_str().ends_with("/a%20b/table/"), "{}", store.root);
+        let below = store.below("_dead_letters");
+        below.commit.put(&Path::from("y"), "1".into()).await.expect("stored");
+        assert!(directory.join("_dead_letters/y").is_file());
+        assert!(below.root.as_str().ends_with("/table/_dead_letters/"), "{}", below.root);
+    }
+
+    #[test]
+    fn an_s3_endpoint_carries_the_bucket_where_the_style_asks_for_it() {
+        let mut options = options("s3://lake/x/y");
+        let of =
+            |options: &StoreOptions, endpoint: &str| s3_endpoint(options, endpoint, "lake").ok();
+        assert_eq!(of(&options, "https://s3.io/").as_deref(), Some("https://lake.s3.io"));
+        assert_eq!(of(&options, "https://lake.s3.io").as_deref(), Some("https://lake.s3.io"));
+        options.path_style = true;
+        assert_eq!(of(&options, "http://[::1]:9").as_deref(), Some("http://[::1]:9"));
+    }
+}

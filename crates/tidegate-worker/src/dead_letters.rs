@@ -1,0 +1,170 @@
+//! Dead letters on their way to their own table (P4).
+//!
+//! The file is written before the main commit that names it and becomes visible after it, by whoever
+//! holds a partition of the ledger. There is one decision, the main commit; this only follows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use bytes::Bytes;
+use tidegate_table::dead_letter::{self, DeadLetterFooter, RollForward, decide_roll_forward, pending};
+use tidegate_table::files::layout::DataPath;
+use tidegate_table::files::{WriteOptions, describe_file, write_file};
+use tidegate_table::ledger::LedgerState;
+use tidegate_table::log::{
+    CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot,
+};
+use tidegate_types::{Incarnation, Ledger, Nonce, PartitionId, Reason, StreamTime};
+use tracing::debug;
+
+use crate::error::WorkerError;
+use crate::failpoint;
+use crate::random::Random;
+
+/// A record that is no row, as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetter {
+    pub(crate) partition: PartitionId,
+    pub(crate) sequence: u64,
+    pub(crate) subject: Box<str>,
+    pub(crate) time: StreamTime,
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+    pub(crate) payload: Bytes,
+    pub(crate) id: Option<Bytes>,
+}
+
+/// The dead-letter table of one ledger.
+pub(crate) struct DeadLetters {
+    pub(crate) log: CommitLog,
+    pub(crate) ledger: Ledger,
+    pub(crate) incarnation: Incarnation,
+    /// `_tg_src` of the rows.
+    pub(crate) source: String,
+    /// The last snapshot read; none before the table was needed.
+    pub(crate) snapshot: Option<TableSnapshot>,
+}
+
+impl DeadLetters {
+    /// Writes the dead letters of a batch as one file, invisible until the main commit names `nonce`.
+    pub(crate) async fn write(
+        &self,
+        nonce: Nonce,
+        partitions: &[PartitionId],
+        dead: &[DeadLetter],
+    ) -> Result<(), WorkerError> {
+        let footer = DeadLetterFooter {
+            ledger: self.ledger.clone(),
+            incarnation: self.incarnation,
+            partitions: partitions.to_vec(),
+            nonce,
+        };
+        let options = WriteOptions { metadata: footer.to_key_values(), ..WriteOptions::default() };
+        let rows = self.rows(nonce, dead)?;
+        let path = DataPath::dead_letters(&self.ledger, nonce);
+        let store = Arc::clone(self.log.store());
+        write_file(store, path, dead_letter::schema(), &[rows], &options).await?;
+        Ok(())
+    }
+
+    fn rows(&self, nonce: Nonce, dead: &[DeadLetter]) -> Result<RecordBatch, WorkerError> {
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let times = dead.iter().map(|d| d.time.0);
+        let ids: Vec<Option<&[u8]>> = dead.iter().map(|d| d.id.as_deref()).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::new_repeated(&self.source, dead.len())),
+            Arc::new(Int32Array::from_iter_values(dead.iter().map(|d| int(d.partition.0)))),
+            Arc::new(Int64Array::from_iter_values(dead.iter().map(|d| long(d.sequence)))),
+            Arc::new(Int32Array::from_value(0, dead.len())),
+            Arc::new(StringArray::from_iter_values(dead.iter().map(|d| &d.subject))),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+            Arc::new(StringArray::from_iter_values(dead.iter().map(|d| d.reason.as_str()))),
+            Arc::new(StringArray::from_iter_values(dead.iter().map(|d| &d.detail))),
+            Arc::new(BinaryArray::from_iter_values(dead.iter().map(|d| &d.payload))),
+            Arc::new(BinaryArray::from(ids)),
+            Arc::new(StringArray::new_repeated(nonce.to_string(), dead.len())),
+        ];
+        RecordBatch::try_new(dead_letter::schema(), columns).map_err(|source| {
+            WorkerError::permanent(Reason::TableMismatch, "dead letters could not be laid out")
+                .because(source)
+        })
+    }
+
+    /// Commits every file that the main table names and the dead-letter table lacks.
+    pub(crate) async fn roll_forward(
+        &mut self,
+        main: &LedgerState,
+        random: &mut Random,
+    ) -> Result<(), WorkerError> {
+        if main.partitions.values().all(|partition| partition.dead_letter.is_none()) {
+            return Ok(());
+        }
+        for nonce in pending(main, &self.known_state()?).into_keys() {
+            self.roll_one_forward(nonce, main, random).await?;
+        }
+        Ok(())
+    }
+
+    async fn roll_one_forward(
+        &mut self,
+        nonce: Nonce,
+        main: &LedgerState,
+        random: &mut Random,
+    ) -> Result<(), WorkerError> {
+        let path = DataPath::dead_letters(&self.ledger, nonce);
+        let (file, entries) = describe_file(self.log.store(), &path, &dead_letter::schema()).await?;
+        let footer = DeadLetterFooter::from_key_values(&entries).map_err(|source| {
+            let what = format!("dead-letter file {} is damaged", path.in_log());
+            WorkerError::permanent(Reason::DeadLetterCommitPending, what).because(source)
+        })?;
+        loop {
+            let snapshot = self.fresh_snapshot(random).await?;
+            let txns = match decide_roll_forward(&footer, main, &self.known_state()?) {
+                RollForward::Commit(txns) => txns,
+                RollForward::Done | RollForward::NotCommitted => return Ok(()),
+            };
+            let tag = self.tag(random);
+            let adds = vec![file.clone()];
+            let request = CommitRequest { txns, adds, ..CommitRequest::new(tag) };
+            failpoint::hit("dead_letters.before_commit");
+            let prepared = self.log.prepare(&snapshot, &request).await?;
+            let forever = std::future::pending();
+            let outcome = self.log.settle(&prepared, &RetryPolicy::default(), forever).await?;
+            failpoint::hit("dead_letters.after_commit");
+            debug!(%nonce, ?outcome, "dead letters rolled forward");
+            if !matches!(outcome, Outcome::Won) {
+                tokio::time::sleep(Duration::from_millis(u64::from(5 + random.up_to(45)))).await;
+            }
+        }
+    }
+
+    fn tag(&self, random: &mut Random) -> CommitTag {
+        let kind = CommitKind::DeadLetters;
+        CommitTag { ledger: self.ledger.clone(), kind, nonce: random.nonce() }
+    }
+
+    fn known_state(&self) -> Result<LedgerState, WorkerError> {
+        match &self.snapshot {
+            Some(snapshot) => {
+                Ok(LedgerState::read(snapshot.txns(), &self.ledger, self.incarnation)?)
+            }
+            None => Ok(LedgerState::default()),
+        }
+    }
+
+    /// The newest snapshot; the table is made when it is not there yet.
+    async fn fresh_snapshot(&mut self, random: &mut Random) -> Result<TableSnapshot, WorkerError> {
+        let snapshot = match &self.snapshot {
+            Some(snapshot) => self.log.refresh(snapshot).await?.0,
+            None => {
+                let tag = self.tag(random);
+                let spec = dead_letter::table_spec();
+                crate::table::open_or_create(&self.log, &spec, &CommitRequest::new(tag)).await?
+            }
+        };
+        self.snapshot = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+}

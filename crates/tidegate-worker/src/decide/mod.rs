@@ -1,0 +1,17 @@
+//! Decisions of the commit protocol as functions over facts that were already read.
+//!
+//! Nothing here waits, reads a clock or touches a store; that is what makes each rule testable as a
+//! table. The committer and the engine read the facts, ask, and carry out the answer.
+
+mod breaker;
+mod claim;
+mod commit;
+mod progress;
+
+pub use breaker::Breaker;
+pub use claim::{ClaimDecision, ClaimFacts, decide_claim, patience};
+pub use commit::{
+    CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, MAX_BASE_AGE, classify_foreign,
+    decide_commit,
+};
+pub use progress::{StuckFacts, batch_limit, next_stuck};

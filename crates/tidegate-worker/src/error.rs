@@ -1,0 +1,87 @@
+//! Why a worker stopped.
+
+use std::error::Error as StdError;
+
+use thiserror::Error;
+use tidegate_types::Reason;
+
+type Source = Box<dyn StdError + Send + Sync + 'static>;
+
+/// A worker stopped before its work was done. Nothing that was committed is affected; what was not is
+/// read again.
+#[derive(Debug, Error)]
+#[error("{what}")]
+pub struct WorkerError {
+    reason: Reason,
+    retry: bool,
+    what: String,
+    #[source]
+    source: Option<Source>,
+}
+
+impl WorkerError {
+    /// Somebody has to change something first.
+    pub fn permanent(reason: Reason, what: impl Into<String>) -> Self {
+        Self { reason, retry: false, what: what.into(), source: None }
+    }
+
+    /// Trying again later may do.
+    pub fn transient(reason: Reason, what: impl Into<String>) -> Self {
+        Self { reason, retry: true, what: what.into(), source: None }
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The word for conditions, metrics and logs.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether a restart may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.retry
+    }
+
+    /// The process' exit code: 75 to be tried again, 65 to wait for a person.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.retry { 75 } else { 65 }
+    }
+}
+
+/// Whether a fault with this reason may be gone at the next try.
+fn passes(reason: Reason) -> bool {
+    matches!(reason, Reason::SinkUnreachable | Reason::ResourceExhausted)
+}
+
+macro_rules! from_error {
+    ($($error:ty => $what:literal, $reason:expr, $retry:expr;)+) => {$(
+        impl From<$error> for WorkerError {
+            fn from(source: $error) -> Self {
+                let reason: fn(&$error) -> Reason = $reason;
+                let retry: fn(&$error) -> bool = $retry;
+                let (reason, retry) = (reason(&source), retry(&source));
+                Self { reason, retry, what: $what.to_owned(), source: Some(Box::new(source)) }
+            }
+        }
+    )+};
+}
+
+from_error! {
+    tidegate_source::SourceError => "the source failed", |e| e.reason(), |e| e.is_transient();
+    tidegate_table::log::LogError => "the table's log failed", |e| e.reason(), |e| e.is_transient();
+    tidegate_table::files::FileError => "a file of the table failed", |e| e.reason(), |e| passes(e.reason());
+    tidegate_table::store::StoreError => "the object store failed", |e| e.reason(), |e| passes(e.reason());
+    tidegate_table::ledger::LedgerError => "the table's log holds a value that is not ours",
+        |_| Reason::TableMismatch, |_| false;
+    tidegate_table::ledger::SettingsError => "the ledger's settings failed",
+        |_| Reason::SinkUnreachable, |e| matches!(e, tidegate_table::ledger::SettingsError::Store { .. });
+    crate::secrets::SecretError => "a secret is missing", |_| Reason::SecretMissing, |_| true;
+}

@@ -1,0 +1,362 @@
+//! What becomes of each message: row, dead letter, duplicate or filtered.
+//!
+//! A verdict depends on the message, on the window and on nothing else: not on the wall clock, not on
+//! where a batch was cut (S7, D1). Given the same messages and the same window it is the same.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use thiserror::Error;
+use tidegate_batch::{PartitionRouter, RouterError, Timeliness, lateness};
+use tidegate_decode::{Decoder, Filter, Verdict as FilterVerdict, key_bytes};
+use tidegate_dedup::{Candidate, KeyHasher, Verdict as WindowVerdict, Window, WindowError};
+use tidegate_types::{
+    BadRowPolicy, Counters, DedupKey, DuplicateWindow, LatePolicy, Message, MissingKeyPolicy,
+    Reason, Span, StreamTime,
+};
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// Judging failed as a whole; nothing was accepted into the window of the caller's next attempt.
+#[derive(Debug, Error)]
+pub(crate) enum JudgeError {
+    /// The window is full and cannot spill.
+    #[error("deduplication window failed")]
+    Window(#[source] WindowError),
+    /// The rows do not have the columns that the table is partitioned by.
+    #[error("rows could not be routed")]
+    Router(#[source] RouterError),
+    /// Arrow refused an operation on arrays that were checked before.
+    #[error("record batch could not be assembled")]
+    Arrow(#[source] ArrowError),
+}
+
+/// The rules of one pipeline, compiled once.
+pub(crate) struct Judge {
+    decoder: Decoder,
+    filter: Option<Filter>,
+    event_time: Option<EventTimeRule>,
+    dedup: Option<DedupRule>,
+    router: PartitionRouter,
+    on_error: BadRowPolicy,
+}
+
+/// When an event's time is too far from its publish time.
+#[derive(Debug, Clone)]
+pub(crate) struct EventTimeRule {
+    /// The column's index in the decoder's schema.
+    pub(crate) column: usize,
+    /// How far it may be.
+    pub(crate) allowed: Span,
+    /// What happens beyond.
+    pub(crate) policy: LatePolicy,
+}
+
+/// How ids are found and compared.
+pub(crate) struct DedupRule {
+    /// The settings.
+    pub(crate) window: DuplicateWindow,
+    /// The column's index when the key is a field.
+    pub(crate) column: Option<usize>,
+    /// The keyed fingerprint.
+    pub(crate) hasher: KeyHasher,
+}
+
+/// A record that is no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dead {
+    /// Index into the messages.
+    pub(crate) index: u32,
+    /// Why.
+    pub(crate) reason: Reason,
+    /// In words.
+    pub(crate) detail: String,
+}
+
+/// The verdicts over a run of messages.
+pub(crate) struct Judged {
+    /// The rows, declared columns only.
+    pub(crate) rows: RecordBatch,
+    /// For each row the index of its message.
+    pub(crate) source: Vec<u32>,
+    /// For each row the fingerprint of its key, when ids are compared.
+    pub(crate) ids: Vec<Option<[u8; 16]>>,
+    /// The records set aside, in stream order.
+    pub(crate) dead: Vec<Dead>,
+    /// What became of all of them.
+    pub(crate) counters: Counters,
+    /// Rows without a key.
+    pub(crate) unkeyed: u64,
+    /// Undeclared fields that were dropped.
+    pub(crate) unknown_fields: u64,
+    /// Under `onError: Halt`: the first bad record. The verdicts cover only the messages before it.
+    pub(crate) halted_at: Option<Dead>,
+}
+
+impl Judge {
+    /// Puts the rules together.
+    #[must_use]
+    pub(crate) fn new(
+        decoder: Decoder,
+        filter: Option<Filter>,
+        event_time: Option<EventTimeRule>,
+        dedup: Option<DedupRule>,
+        router: PartitionRouter,
+        on_error: BadRowPolicy,
+    ) -> Self {
+        Self { decoder, filter, event_time, dedup, router, on_error }
+    }
+
+    /// Splits rows by the table's partition columns.
+    #[must_use]
+    pub(crate) fn router(&self) -> &PartitionRouter {
+        &self.router
+    }
+
+    /// Judges `messages`, which follow one another in one partition, and enters the accepted ids into
+    /// `window` (present whenever ids are compared).
+    ///
+    /// # Errors
+    ///
+    /// [`JudgeError`]; the window is then no longer to be trusted and must be loaded again (D3).
+    pub(crate) fn judge(
+        &mut self,
+        messages: &[Message],
+        window: Option<&mut Window>,
+    ) -> Result<Judged, JudgeError> {
+        let decoded = self.decoder.decode(messages);
+        let mut fates = Fates::new(messages.len());
+        for bad in decoded.bad {
+            fates.kill(bad.index, bad.reason, bad.detail);
+        }
+        for (row, field) in self.router.unroutable(&decoded.batch).map_err(JudgeError::Router)? {
+            let detail = format!("the value of {field} cannot be a partition value");
+            fates.kill(decoded.source[row], Reason::OutOfRange, detail);
+        }
+        self.judge_time(&decoded.batch, &decoded.source, messages, &mut fates);
+        self.judge_filter(&decoded.batch, &decoded.source, &mut fates);
+        let keys = self.keys(&decoded.batch, &decoded.source, messages, &mut fates);
+
+        let halted_at = match self.on_error {
+            BadRowPolicy::Halt => fates.first_dead(),
+            BadRowPolicy::DeadLetter => None,
+        };
+        let end = halted_at.as_ref().map_or(messages.len(), |dead| dead.index as usize);
+        fates.truncate(end);
+        let unkeyed = match window {
+            Some(window) => judge_window(window, &messages[..end], &keys, &mut fates)?,
+            None => 0,
+        };
+        Ok(Judged {
+            unkeyed,
+            unknown_fields: decoded.unknown_fields,
+            halted_at,
+            ..fates.assemble(&decoded.batch, &decoded.source, &keys).map_err(JudgeError::Arrow)?
+        })
+    }
+
+    fn judge_time(
+        &self,
+        batch: &RecordBatch,
+        source: &[u32],
+        messages: &[Message],
+        fates: &mut Fates,
+    ) {
+        let Some(rule) = &self.event_time else { return };
+        if rule.policy == LatePolicy::Append {
+            return;
+        }
+        let column = batch.column(rule.column);
+        for (row, &index) in source.iter().enumerate() {
+            let published = messages[index as usize].time;
+            let (reason, what) = match lateness(event_time(column, row), published, rule.allowed) {
+                Timeliness::OnTime => continue,
+                Timeliness::TooLate => (Reason::TooLate, "older"),
+                Timeliness::TooFarAhead => (Reason::TooFarAhead, "newer"),
+            };
+            fates.kill(index, reason, format!("event time is {what} than the publish time by more than {}", rule.allowed));
+        }
+    }
+
+    fn judge_filter(&self, batch: &RecordBatch, source: &[u32], fates: &mut Fates) {
+        let Some(filter) = &self.filter else { return };
+        for (verdict, &index) in filter.evaluate(batch).into_iter().zip(source) {
+            match verdict {
+                FilterVerdict::Keep => {}
+                FilterVerdict::Drop => fates.filter(index),
+                FilterVerdict::Failed(why) => fates.kill(index, Reason::FilterFailed, why),
+            }
+        }
+    }
+
+    /// The fingerprint of each message that is still alive; a missing key is judged by policy.
+    fn keys(
+        &self,
+        batch: &RecordBatch,
+        source: &[u32],
+        messages: &[Message],
+        fates: &mut Fates,
+    ) -> Vec<Option<tidegate_dedup::Fingerprint>> {
+        let mut keys = vec![None; messages.len()];
+        let Some(rule) = &self.dedup else { return keys };
+        let mut bytes = Vec::new();
+        for (row, &index) in source.iter().enumerate() {
+            if !fates.alive(index) {
+                continue;
+            }
+            let key = match (&rule.window.key, rule.column) {
+                (DedupKey::Header(_), _) => messages[index as usize].id.as_deref(),
+                (DedupKey::Field(_), Some(column)) => {
+                    bytes.clear();
+                    key_bytes(batch.column(column), row, &mut bytes).then_some(bytes.as_slice())
+                }
+                (DedupKey::Field(_), None) => None,
+            };
+            keys[index as usize] = key.map(|key| rule.hasher.fingerprint(key));
+            if key.is_none() && rule.window.on_missing_key == MissingKeyPolicy::DeadLetter {
+                fates.kill(index, Reason::MissingKey, "the record has no deduplication key".into());
+            }
+        }
+        keys
+    }
+}
+
+/// Asks the window about every message in stream order. Messages that are no candidates only move
+/// stream time, so that time is a function of the stream alone (D4).
+fn judge_window(
+    window: &mut Window,
+    messages: &[Message],
+    keys: &[Option<tidegate_dedup::Fingerprint>],
+    fates: &mut Fates,
+) -> Result<u64, JudgeError> {
+    let candidates: Vec<Candidate> = messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| Candidate {
+            id: keys[index].filter(|_| fates.fates[index] == Fate::Alive),
+            time: message.time,
+        })
+        .collect();
+    let verdicts = window.judge(&candidates).map_err(JudgeError::Window)?;
+    let mut unkeyed = 0;
+    for (fate, verdict) in fates.fates.iter_mut().zip(verdicts) {
+        match (*fate, verdict) {
+            (Fate::Alive, WindowVerdict::Duplicate) => *fate = Fate::Duplicate,
+            (Fate::Alive, WindowVerdict::Unkeyed) => unkeyed += 1,
+            _ => {}
+        }
+    }
+    Ok(unkeyed)
+}
+
+/// The event time of a row in microseconds; a date counts as its midnight.
+fn event_time(column: &ArrayRef, row: usize) -> Option<StreamTime> {
+    if column.is_null(row) {
+        return None;
+    }
+    match column.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            Some(StreamTime(column.as_primitive::<TimestampMicrosecondType>().value(row)))
+        }
+        DataType::Date32 => {
+            Some(StreamTime(i64::from(column.as_primitive::<Date32Type>().value(row)) * DAY))
+        }
+        _ => None,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Alive,
+    Dead,
+    Filtered,
+    Duplicate,
+}
+
+/// One fate a message; the first verdict stands.
+struct Fates {
+    fates: Vec<Fate>,
+    dead: Vec<Dead>,
+}
+
+impl Fates {
+    fn new(messages: usize) -> Self {
+        Self { fates: vec![Fate::Alive; messages], dead: Vec::new() }
+    }
+
+    fn alive(&self, index: u32) -> bool {
+        self.fates[index as usize] == Fate::Alive
+    }
+
+    fn kill(&mut self, index: u32, reason: Reason, detail: String) {
+        if self.alive(index) {
+            self.fates[index as usize] = Fate::Dead;
+            self.dead.push(Dead { index, reason, detail });
+        }
+    }
+
+    fn filter(&mut self, index: u32) {
+        if self.alive(index) {
+            self.fates[index as usize] = Fate::Filtered;
+        }
+    }
+
+    fn first_dead(&self) -> Option<Dead> {
+        self.dead.iter().min_by_key(|dead| dead.index).cloned()
+    }
+
+    fn truncate(&mut self, end: usize) {
+        self.fates.truncate(end);
+        self.dead.retain(|dead| (dead.index as usize) < end);
+        self.dead.sort_by_key(|dead| dead.index);
+    }
+
+    fn count(&self, fate: Fate) -> u64 {
+        self.fates.iter().filter(|each| **each == fate).count() as u64
+    }
+
+    fn assemble(
+        self,
+        batch: &RecordBatch,
+        source: &[u32],
+        keys: &[Option<tidegate_dedup::Fingerprint>],
+    ) -> Result<Judged, ArrowError> {
+        let alive = |index: u32| self.fates.get(index as usize) == Some(&Fate::Alive);
+        let kept: Vec<u32> = (0_u32..)
+            .zip(source)
+            .filter(|(_, index)| alive(**index))
+            .map(|(row, _)| row)
+            .collect();
+        let source: Vec<u32> = kept.iter().map(|row| source[*row as usize]).collect();
+        let rows = if kept.len() == batch.num_rows() {
+            batch.clone()
+        } else {
+            take_record_batch(batch, &UInt32Array::from(kept))?
+        };
+        let ids = source
+            .iter()
+            .map(|index| keys[*index as usize].map(tidegate_dedup::Fingerprint::to_be_bytes))
+            .collect();
+        let counters = Counters {
+            read: self.fates.len() as u64,
+            rows: self.count(Fate::Alive),
+            dead: self.count(Fate::Dead),
+            duplicate: self.count(Fate::Duplicate),
+            filtered: self.count(Fate::Filtered),
+        };
+        debug_assert!(counters.conserved(), "every record has one fate");
+        debug_assert_eq!(counters.rows, rows.num_rows() as u64, "alive means row");
+        Ok(Judged {
+            rows,
+            source,
+            ids,
+            dead: self.dead,
+            counters,
+            unkeyed: 0,
+            unknown_fields: 0,
+            halted_at: None,
+        })
+    }
+}

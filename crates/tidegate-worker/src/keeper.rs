@@ -1,0 +1,173 @@
+//! What the agent does for a stream, in process: samples for idle floors, coverage, trimming.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_config::PipelineConfig;
+use tidegate_source::{
+    Connection, Coverage, LeaderSamples, RetentionKind, SourceError, TrimDecision, TrimFacts,
+    check_coverage, readers, registered_ledgers, sequence_at_time, stream_facts, trim,
+    trim_decision,
+};
+use tidegate_table::ledger::LedgerState;
+use tidegate_table::log::CommitLog;
+use tidegate_types::{Incarnation, Ledger, PartitionId, Position, Reason, StreamTime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::error::WorkerError;
+use crate::failpoint;
+
+/// How often the leader's last sequence is sampled, and how old a sample must be to move a floor (S5). A
+/// lagging leader once showed nothing pending with 212 k messages undelivered (nats-server #6698).
+const SAMPLES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+/// How often coverage is checked (S3).
+const COVERAGE_EACH: Duration = Duration::from_secs(60);
+/// How often the stream is trimmed.
+const TRIM_EACH: Duration = Duration::from_secs(30);
+
+/// What the engine learns of the stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StreamNews {
+    /// The leader's last sequence at least a minute ago.
+    pub(crate) aged_last_sequence: Option<u64>,
+}
+
+/// Looks after one stream.
+pub(crate) struct Keeper {
+    pub(crate) config: Arc<PipelineConfig>,
+    pub(crate) connection: Connection,
+    pub(crate) filters: BTreeMap<PartitionId, Option<String>>,
+    pub(crate) log: CommitLog,
+    pub(crate) incarnation: Incarnation,
+    /// Whether this process may remove messages.
+    pub(crate) may_trim: bool,
+    pub(crate) news: watch::Sender<StreamNews>,
+    pub(crate) faults: mpsc::Sender<WorkerError>,
+}
+
+impl Keeper {
+    /// Works until stopped. Faults that pass are retried at the next turn; others reach the engine.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.work() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn work(&self) {
+        let mut samples = LeaderSamples::new(SAMPLES.0, SAMPLES.1);
+        let (mut covered, mut trimmed) = (Instant::now(), Instant::now());
+        loop {
+            if let Err(error) = self.sample(&mut samples).await {
+                self.report("sampling", error).await;
+            }
+            if covered.elapsed() >= COVERAGE_EACH {
+                covered = Instant::now();
+                if let Err(error) = self.check_coverage().await {
+                    self.report("the coverage check", error).await;
+                }
+            }
+            if trimmed.elapsed() >= TRIM_EACH {
+                trimmed = Instant::now();
+                if let Err(error) = self.trim().await {
+                    warn!(error = %error, reason = %error.reason(), "trimming failed, will retry");
+                }
+            }
+            tokio::time::sleep(SAMPLES.0).await;
+        }
+    }
+
+    async fn report(&self, what: &str, error: SourceError) {
+        if error.is_transient() {
+            debug!(error = %error, "{what} failed, will retry");
+        } else {
+            // The engine may be gone already.
+            let _ = self.faults.send(error.into()).await;
+        }
+    }
+
+    async fn sample(&self, samples: &mut LeaderSamples) -> Result<(), SourceError> {
+        let facts = stream_facts(&self.connection, &self.config.source.stream).await?;
+        let now = Instant::now();
+        samples.record(now, facts.last_sequence);
+        self.news.send_replace(StreamNews { aged_last_sequence: samples.aged(now) });
+        Ok(())
+    }
+
+    async fn check_coverage(&self) -> Result<(), SourceError> {
+        let filters: Vec<_> = self.filters.values().cloned().collect();
+        check_coverage(&self.connection, &self.config.source.stream, &filters).await.map(
+            |coverage| {
+                if coverage != Coverage::Exact {
+                    debug!(?coverage, "coverage could not be told exactly");
+                }
+            },
+        )
+    }
+
+    /// Removes messages below every floor, when everybody who reads the stream is known (S10).
+    pub(crate) async fn trim(&self) -> Result<(), WorkerError> {
+        let Some(settings) = self.config.source.trim.as_ref().filter(|_| self.may_trim) else {
+            return Ok(());
+        };
+        let stream = &self.config.source.stream;
+        let Some(floors) = self.floors().await? else { return Ok(()) };
+        let facts = stream_facts(&self.connection, stream).await?;
+        let registrations = registered_ledgers(&self.connection, stream).await?;
+        let readers = readers(&self.connection, stream).await?;
+        let keep_from = StreamTime(now_micros().saturating_sub(settings.keep.as_micros()));
+        let decision = trim_decision(&TrimFacts {
+            table_url: &self.config.sink.url,
+            floors: &floors,
+            registrations: &registrations,
+            readers: &readers,
+            first_sequence: facts.first_sequence,
+            limits_retention: facts.retention == RetentionKind::Limits,
+            keep_from_sequence: sequence_at_time(&self.connection, stream, keep_from).await?,
+        });
+        match decision {
+            TrimDecision::Nothing => {}
+            TrimDecision::Blocked { other } => {
+                warn!(stream, other, reason = %Reason::TrimBlocked, "stream is not trimmed");
+            }
+            TrimDecision::Purge { below } => {
+                failpoint::hit("trim.before");
+                let purged = trim(&self.connection, stream, below).await?;
+                failpoint::hit("trim.after");
+                info!(stream, below, purged, "stream trimmed");
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest floor of every ledger in the table; none while a partition has no floor yet.
+    async fn floors(&self) -> Result<Option<BTreeMap<String, Position>>, WorkerError> {
+        let Some(snapshot) = self.log.load().await? else { return Ok(None) };
+        let own = &self.config.ledger;
+        let state = LedgerState::read(snapshot.txns(), own, self.incarnation)?;
+        let ledgers: Vec<Ledger> =
+            state.other_ledgers.iter().cloned().chain([own.clone()]).collect();
+        let mut floors = BTreeMap::new();
+        for ledger in ledgers {
+            let state = LedgerState::read(snapshot.txns(), &ledger, self.incarnation)?;
+            let held: Vec<_> = state.partitions.values().filter_map(|p| p.floor).collect();
+            let complete = ledger != *own || held.len() == self.filters.len();
+            match held.into_iter().min() {
+                Some(lowest) if complete => floors.insert(ledger.to_string(), lowest),
+                _ if ledger == *own => return Ok(None),
+                _ => None,
+            };
+        }
+        Ok(Some(floors))
+    }
+}
+
+/// How long messages are kept is measured against the publish times, so this clock is the wall's.
+fn now_micros() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

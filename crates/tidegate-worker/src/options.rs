@@ -1,0 +1,50 @@
+//! What a worker is told and what it reports when it is done.
+
+use std::path::PathBuf;
+
+use tidegate_config::PipelineConfig;
+use tidegate_types::{ByteSize, Counters, PartitionId};
+
+/// How to run one worker of one pipeline.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The resolved pipeline.
+    pub config: PipelineConfig,
+    /// The worker's stable name: the pod; for `run` host, ledger and index (P7).
+    pub worker_name: String,
+    /// The generation of the assignment; `None`: the log's own.
+    pub assignment_generation: Option<i64>,
+    /// The partitions to work on; `None`: all.
+    pub partitions: Option<Vec<PartitionId>>,
+    /// Stop when everything that the stream held at the start is committed.
+    pub until_caught_up: bool,
+    /// Where secrets are mounted, as `<name>/<key>`.
+    pub secrets_dir: Option<PathBuf>,
+    /// Where the deduplication window may spill.
+    pub spill_dir: PathBuf,
+    /// Bytes that may be buffered by this worker.
+    pub memory_budget: ByteSize,
+    /// Do what the agent does in a cluster: keep the stream, trim it.
+    pub maintain_stream: bool,
+}
+
+/// What a worker did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// What became of the messages, in this run.
+    pub counters: Counters,
+    /// Data files committed.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Commits that won.
+    pub commits: u64,
+    /// The table's version after the last of them.
+    pub last_version: Option<u64>,
+    /// Undeclared fields that were dropped.
+    pub unknown_fields: u64,
+    /// Rows without a deduplication key.
+    pub unkeyed: u64,
+    /// Messages left in the stream when the worker stopped.
+    pub lag: u64,
+}

@@ -1,0 +1,295 @@
+//! One worker from start to end: open, claim, read, leave.
+
+use std::sync::Arc;
+
+use tidegate_batch::MemoryBudget;
+use tidegate_config::PipelineConfig;
+use tidegate_dedup::KeyHasher;
+use tidegate_source::{
+    Connection, ReadMode, ReaderOptions, StreamFacts, register_ledger, resolve_start,
+};
+use tidegate_table::dead_letter;
+use tidegate_table::files::WriteOptions;
+use tidegate_table::files::system::source_name;
+use tidegate_table::ledger::{LedgerSettings, LedgerState};
+use tidegate_table::log::{CommitLog, TableSnapshot};
+use tidegate_table::store::TableStore;
+use tidegate_telemetry::PipelineMetrics;
+use tidegate_types::{DedupKey, Holder, Incarnation, Nonce, Reason, Span};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::batch::FileSettings;
+use crate::committer::{Committer, CommitterParts, REQUESTS};
+use crate::dead_letters::DeadLetters;
+use crate::engine::{Engine, EngineParts};
+use crate::error::WorkerError;
+use crate::keeper::{Keeper, StreamNews};
+use crate::options::{Summary, WorkerOptions};
+use crate::preflight;
+use crate::random::Random;
+use crate::reading::ByteBudget;
+use crate::secrets::Secrets;
+use crate::setup;
+use crate::source_setup;
+use crate::table;
+use crate::window::{WindowRule, WindowStore};
+
+/// Events that may wait for the engine: a few a request, and requests are bounded.
+const EVENTS: usize = 16;
+
+/// Runs one worker until `drain`, until it has caught up, or until it fails.
+///
+/// # Errors
+///
+/// [`WorkerError`] with a reason; what was committed stands, the rest is read again by the next worker.
+pub async fn run(
+    options: WorkerOptions,
+    drain: CancellationToken,
+    metrics: Arc<PipelineMetrics>,
+) -> Result<Summary, WorkerError> {
+    let opened = Opened::open(&options).await?;
+    let (requests, requests_taken) = mpsc::channel(REQUESTS);
+    let (events_sent, events) = mpsc::channel(EVENTS);
+    let (news_sent, news) = watch::channel(StreamNews::default());
+    let (faults_sent, faults) = mpsc::channel(1);
+    let committer = Committer::new(opened.committer(&options, &metrics), events_sent);
+    let keeper = opened.keeper(&options, news_sent, faults_sent);
+    let wanted = setup::wanted(&opened.config, options.partitions.as_ref()).len();
+    let parts = opened.engine(&options, requests, events, (news, faults), metrics).await?;
+
+    let stop = CancellationToken::new();
+    let committer = tokio::spawn(committer.run(requests_taken));
+    let keeper = tokio::spawn(keeper.run(stop.clone()));
+    let result = Engine::new(parts, wanted).run(drain).await;
+    stop.cancel();
+    // Both end by themselves: the engine, and with it the request channel, is gone.
+    let (committer, keeper) = tokio::join!(committer, keeper);
+    for task in [committer, keeper] {
+        if let Err(died) = task {
+            let what = "a task of the worker died";
+            return Err(WorkerError::transient(Reason::ResourceExhausted, what).because(died));
+        }
+    }
+    result
+}
+
+/// Everything that is open before partitions are claimed.
+struct Opened {
+    config: Arc<PipelineConfig>,
+    connection: Connection,
+    stream: StreamFacts,
+    incarnation: Incarnation,
+    store: TableStore,
+    log: CommitLog,
+    snapshot: TableSnapshot,
+    settings: LedgerSettings,
+    new_keys: Option<Nonce>,
+    initial_floor: tidegate_types::Position,
+    windows: Arc<WindowStore>,
+    memory: MemoryBudget,
+    random: Random,
+}
+
+impl Opened {
+    async fn open(options: &WorkerOptions) -> Result<Self, WorkerError> {
+        let config = Arc::new(options.config.clone());
+        let mut random = Random::from_system();
+        let secrets = Secrets::new(options.secrets_dir.clone());
+        let (.., layout) = setup::compile(&config)?;
+        let connection = source_setup::connect(
+            &config.source,
+            &secrets,
+            options.maintain_stream,
+            format!("tidegate {}", options.worker_name),
+        )
+        .await?;
+        let stream =
+            source_setup::open_stream(&connection, &config.source, options.maintain_stream).await?;
+        let store = setup::open_store(&config, &secrets)?;
+        preflight::check(&config, &stream, &store, random.nonce()).await?;
+
+        let log = setup::open_log(&store);
+        let evolution = config.schema.evolution;
+        let snapshot =
+            table::open(&log, &layout.spec, evolution, &config.ledger, &mut random).await?;
+        let incarnation =
+            source_setup::incarnation(&connection, &config, &stream, snapshot.txns()).await?;
+        let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
+        table::check_ledger(&state, &config.ledger, config.sink.delta.shared)?;
+        let (settings, new_keys) =
+            setup::settings(&store.data, &config, &state, &mut random).await?;
+        if options.maintain_stream {
+            let (name, url) = (&config.source.stream, &config.sink.url);
+            register_ledger(&connection, name, &config.ledger, url).await?;
+        }
+        let start = source_setup::start_at(&config.source.start_from);
+        let initial_floor = resolve_start(&connection, &config.source.stream, start).await?;
+        let memory = MemoryBudget::of(options.memory_budget);
+        let partitions = setup::wanted(&config, options.partitions.as_ref()).len();
+        let per_partition =
+            memory.window_per_partition(u32::try_from(partitions).unwrap_or(u32::MAX));
+        let windows = Arc::new(WindowStore {
+            store: Arc::clone(&store.data),
+            log: log.clone(),
+            source: source_name(&config.ledger, incarnation),
+            ledger: config.ledger.clone(),
+            incarnation,
+            rule: config.dedup.clone().map(|window| WindowRule {
+                window,
+                hasher: KeyHasher::new(settings.fingerprint_seed),
+                memory_limit: per_partition.as_usize(),
+                spill_dir: options.spill_dir.clone(),
+                config_hash: setup::window_config_hash(&config, settings.fingerprint_seed),
+            }),
+        });
+        info!(
+            pipeline = config.name,
+            ledger = %config.ledger,
+            stream = stream.name,
+            %incarnation,
+            table = config.sink.url,
+            version = snapshot.version(),
+            "opened"
+        );
+        Ok(Self {
+            config,
+            connection,
+            stream,
+            incarnation,
+            store,
+            log,
+            snapshot,
+            settings,
+            new_keys,
+            initial_floor,
+            windows,
+            memory,
+            random,
+        })
+    }
+
+    fn committer(&self, options: &WorkerOptions, metrics: &Arc<PipelineMetrics>) -> CommitterParts {
+        let config = &self.config;
+        let dead_store = self.store.below(dead_letter::FOLDER);
+        let dead_letters = DeadLetters {
+            log: setup::open_log(&dead_store),
+            ledger: config.ledger.clone(),
+            incarnation: self.incarnation,
+            source: source_name(&config.ledger, self.incarnation),
+            snapshot: None,
+        };
+        let lateness = config.sink.event_time.as_ref();
+        let exactly = self.read_mode() != ReadMode::AckOnReceipt;
+        CommitterParts {
+            log: self.log.clone(),
+            snapshot: self.snapshot.clone(),
+            dead_letters,
+            windows: Arc::clone(&self.windows),
+            ledger: config.ledger.clone(),
+            incarnation: self.incarnation,
+            keys: self.new_keys,
+            me: Holder::of(&options.worker_name),
+            generation: options.assignment_generation,
+            wanted: setup::wanted(config, options.partitions.as_ref()),
+            initial_floor: self.initial_floor,
+            max_interval: config.sink.flush.max_interval.to_duration(),
+            allowed_lateness: lateness.map_or(Span::default(), |rule| rule.allowed_lateness),
+            position_in_log: exactly,
+            repeat_in_doubt: exactly,
+            metrics: Arc::clone(metrics),
+            random: Random::from_system(),
+        }
+    }
+
+    fn keeper(
+        &self,
+        options: &WorkerOptions,
+        news: watch::Sender<StreamNews>,
+        faults: mpsc::Sender<WorkerError>,
+    ) -> Keeper {
+        Keeper {
+            config: Arc::clone(&self.config),
+            connection: self.connection.clone(),
+            filters: source_setup::filters(&self.config.source),
+            log: self.log.clone(),
+            incarnation: self.incarnation,
+            may_trim: options.maintain_stream,
+            news,
+            faults,
+        }
+    }
+
+    fn read_mode(&self) -> ReadMode {
+        source_setup::read_mode(self.config.guarantee, self.stream.retention)
+    }
+
+    fn reader(&self) -> ReaderOptions {
+        let config = &self.config;
+        let url = config.sink.url.clone();
+        let defaults = ReaderOptions::new(&self.stream.name, config.ledger.clone(), url);
+        let header = config.dedup.as_ref().and_then(|dedup| match &dedup.key {
+            DedupKey::Header(header) => Some(header.clone()),
+            DedupKey::Field(_) => None,
+        });
+        ReaderOptions {
+            created: Some(self.stream.created.clone()),
+            mode: self.read_mode(),
+            exactly_once: config.guarantee == tidegate_types::Guarantee::ExactlyOnce,
+            id_header: header,
+            batch_bytes: defaults.batch_bytes.min(self.memory.fetch.as_usize() / 2).max(1 << 16),
+            ..defaults
+        }
+    }
+
+    async fn engine(
+        self,
+        options: &WorkerOptions,
+        requests: mpsc::Sender<crate::committer::Request>,
+        events: mpsc::Receiver<crate::committer::Event>,
+        (news, faults): (watch::Receiver<StreamNews>, mpsc::Receiver<WorkerError>),
+        metrics: Arc<PipelineMetrics>,
+    ) -> Result<EngineParts, WorkerError> {
+        let (decoder, filter, router, layout) = setup::compile(&self.config)?;
+        let seed = self.settings.fingerprint_seed;
+        let judge = setup::judge(&self.config, (decoder, filter, router), seed)?;
+        let until = if options.until_caught_up {
+            Some(tidegate_source::leader_last_sequence(&self.connection, &self.stream.name).await?)
+        } else {
+            None
+        };
+        let compression = self.config.sink.file.compression;
+        if self.memory.total.0 < 64 << 20 {
+            warn!(budget = %self.memory.total, "the memory budget is below 64Mi: batches will be small");
+        }
+        Ok(EngineParts {
+            reader: self.reader(),
+            filters: source_setup::filters(&self.config.source),
+            judge,
+            files: FileSettings {
+                store: Arc::clone(&self.store.data),
+                schema: layout.file_schema,
+                options: WriteOptions { compression, ..WriteOptions::default() },
+                policy: self.config.sink.file.clone(),
+                ledger: self.config.ledger.clone(),
+            },
+            system: layout.system,
+            source_column: source_name(&self.config.ledger, self.incarnation),
+            windows: self.windows,
+            budget: ByteBudget::new(self.memory.fetch.as_usize()),
+            max_batch_bytes: self.memory.open_files.as_usize(),
+            until,
+            requests,
+            events,
+            news,
+            faults,
+            started: Instant::now(),
+            metrics,
+            random: self.random,
+            connection: self.connection,
+            config: self.config,
+        })
+    }
+}

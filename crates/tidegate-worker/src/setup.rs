@@ -1,0 +1,182 @@
+//! Everything that is opened and checked before the first message is read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use object_store::ObjectStore;
+use tidegate_batch::PartitionRouter;
+use tidegate_config::PipelineConfig;
+use tidegate_decode::{DecodeOptions, Decoder, Filter};
+use tidegate_dedup::KeyHasher;
+use tidegate_table::files::system::{SystemColumns, file_schema, table_schema};
+use tidegate_table::ledger::{LedgerSettings, LedgerState};
+use tidegate_table::log::{CommitLog, TableSpec};
+use tidegate_table::store::{self, StoreOptions, TableStore};
+use tidegate_types::{DedupKey, Nonce, Reason};
+use url::Url;
+
+use crate::error::WorkerError;
+use crate::judge::{DedupRule, EventTimeRule, Judge};
+use crate::random::Random;
+use crate::secrets::Secrets;
+
+/// Opens the table's object store.
+///
+/// # Errors
+///
+/// When the address, the secret or the store itself will not do.
+pub fn open_store(config: &PipelineConfig, secrets: &Secrets) -> Result<TableStore, WorkerError> {
+    let sink = &config.sink;
+    let url = Url::parse(&sink.url).map_err(|source| {
+        let what = format!("sink.storage.url {:?} is not an address", sink.url);
+        WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+    })?;
+    let mut options = StoreOptions::new(url);
+    options.endpoint.clone_from(&sink.s3.endpoint);
+    options.region.clone_from(&sink.s3.region);
+    options.path_style = sink.s3.addressing_style == tidegate_config::AddressingStyle::Path;
+    if let Some(secret) = &sink.secret {
+        let read = |key| Ok::<_, WorkerError>(secrets.read(secret, key)?.expose().clone());
+        options.access_key_id = Some(read("AWS_ACCESS_KEY_ID")?);
+        options.secret_access_key = Some(read("AWS_SECRET_ACCESS_KEY")?);
+        let token = secrets.read_optional(secret, "AWS_SESSION_TOKEN")?;
+        options.session_token = token.map(|token| token.expose().clone());
+    }
+    Ok(store::open(&options)?)
+}
+
+/// The log of the pipeline's table.
+pub(crate) fn open_log(store: &TableStore) -> CommitLog {
+    CommitLog::new(Arc::clone(&store.data), store.root.clone())
+        .with_commit_store(Arc::clone(&store.commit))
+}
+
+/// What the rows of a pipeline look like, everywhere on their way.
+pub(crate) struct Layout {
+    pub(crate) spec: TableSpec,
+    /// The data files' columns.
+    pub(crate) file_schema: Arc<Schema>,
+    pub(crate) system: SystemColumns,
+}
+
+/// Compiles decoder, filter, router and the table's layout.
+pub(crate) fn compile(config: &PipelineConfig) -> Result<(Decoder, Option<Filter>, PartitionRouter, Layout), WorkerError> {
+    let invalid = |what: &'static str| move |source: Box<dyn std::error::Error + Send + Sync>| {
+        WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+    };
+    let decode = &config.decode;
+    let decoder = Decoder::new(DecodeOptions {
+        fields: config.schema.fields.clone(),
+        unknown_fields: config.schema.unknown_fields,
+        coercion: decode.coercion,
+        compression: decode.compression,
+        max_bytes: decode.max_bytes,
+        max_depth: decode.max_depth,
+    })
+    .map_err(|error| invalid("the schema cannot be decoded into")(Box::new(error)))?;
+    let declared = decoder.schema();
+    let filter = match &config.filter {
+        Some(expression) => Some(
+            Filter::compile(expression, &declared)
+                .map_err(|error| invalid("filter.cel cannot be used")(Box::new(error)))?,
+        ),
+        None => None,
+    };
+    let router = PartitionRouter::new(&config.sink.partition_by, &declared)
+        .map_err(|error| invalid("partitionBy cannot be used")(Box::new(error)))?;
+    let key = config.dedup.as_ref().map(|dedup| &dedup.key);
+    let system = SystemColumns {
+        dedup: key.is_some(),
+        id_in_header: matches!(key, Some(DedupKey::Header(_))),
+    };
+    let partition_columns: Vec<String> =
+        router.partition_fields().iter().map(|field| field.name().clone()).collect();
+    let table = table_schema(&declared, router.partition_fields(), system);
+    let file_schema = Arc::new(file_schema(&table, &partition_columns));
+    let spec = TableSpec::new(Arc::new(table), partition_columns);
+    Ok((decoder, filter, router, Layout { spec, file_schema, system }))
+}
+
+/// Puts the judge together.
+pub(crate) fn judge(
+    config: &PipelineConfig,
+    (decoder, filter, router): (Decoder, Option<Filter>, PartitionRouter),
+    seed: u64,
+) -> Result<Judge, WorkerError> {
+    let declared = decoder.schema();
+    let column = |name: &str| {
+        declared.index_of(name).map_err(|source| {
+            let what = format!("column {name} is not declared in schema.fields");
+            WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+        })
+    };
+    let event_time = match &config.sink.event_time {
+        Some(rule) => Some(EventTimeRule {
+            column: column(&rule.field)?,
+            allowed: rule.allowed_lateness,
+            policy: rule.late_policy,
+        }),
+        None => None,
+    };
+    let dedup = match &config.dedup {
+        Some(window) => Some(DedupRule {
+            column: match &window.key {
+                DedupKey::Field(name) => Some(column(name)?),
+                DedupKey::Header(_) => None,
+            },
+            window: window.clone(),
+            hasher: KeyHasher::new(seed),
+        }),
+        None => None,
+    };
+    Ok(Judge::new(decoder, filter, event_time, dedup, router, config.decode.on_error))
+}
+
+/// The ledger's settings, and the nonce under which the first claim must name them when they are new.
+pub(crate) async fn settings(
+    store: &Arc<dyn ObjectStore>,
+    config: &PipelineConfig,
+    state: &LedgerState,
+    random: &mut Random,
+) -> Result<(LedgerSettings, Option<Nonce>), WorkerError> {
+    let dedup_key = config.dedup.as_ref().map(|dedup| dedup.key.clone());
+    let known = match state.keys {
+        Some(nonce) => Some(LedgerSettings::read(store.as_ref(), &config.ledger, nonce).await?),
+        None => None,
+    };
+    match known {
+        Some(known) if known.dedup_key == dedup_key => Ok((known, None)),
+        known => {
+            // The seed stays: fingerprints in the table must go on to compare.
+            let seed = known.map_or_else(|| random.bits(), |known| known.fingerprint_seed);
+            let settings = LedgerSettings { fingerprint_seed: seed, dedup_key };
+            let nonce = random.nonce();
+            settings.write(store.as_ref(), &config.ledger, nonce).await?;
+            Ok((settings, Some(nonce)))
+        }
+    }
+}
+
+/// A hash of the settings that a window depends on.
+pub(crate) fn window_config_hash(config: &PipelineConfig, seed: u64) -> u64 {
+    use std::hash::{Hash, Hasher};
+    // Not `DefaultHasher`, whose function may change with the compiler.
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    let key = config.dedup.as_ref().map(|dedup| serde_json::to_string(dedup).unwrap_or_default());
+    key.hash(&mut hasher);
+    seed.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The partitions to work on.
+pub(crate) fn wanted(
+    config: &PipelineConfig,
+    chosen: Option<&Vec<tidegate_types::PartitionId>>,
+) -> BTreeSet<tidegate_types::PartitionId> {
+    let all = (0..config.source.partitioning.count()).map(tidegate_types::PartitionId);
+    match chosen {
+        Some(chosen) => all.filter(|partition| chosen.contains(partition)).collect(),
+        None => all.collect(),
+    }
+}

@@ -1,0 +1,216 @@
+//! From the configuration to a connection, a stream and its identity.
+
+use std::collections::BTreeMap;
+
+use tidegate_config::{JetStreamSource, OnSourceReset, Partitioning, PipelineConfig, StartFrom};
+use tidegate_source::{
+    ConnectOptions, Connection, Credentials, KnownMessage, ReadMode, RetentionKind, SourceError,
+    StartAt, StreamFacts, StreamSpec, TlsFiles, ensure_stream, known_message, partition_filter,
+    stream_facts,
+};
+use tidegate_table::ledger::LedgerState;
+use tidegate_table::log::Txns;
+use tidegate_types::{Guarantee, Incarnation, PartitionId, Position, Reason};
+use tracing::warn;
+
+use crate::error::WorkerError;
+use crate::secrets::Secrets;
+
+/// How many accepted resets of one stream are told apart.
+const MAX_RESETS: u32 = 1_000;
+
+/// Connects with the worker's or the administrator's credentials.
+pub(crate) async fn connect(
+    source: &JetStreamSource,
+    secrets: &Secrets,
+    administrator: bool,
+    client_name: String,
+) -> Result<Connection, WorkerError> {
+    if source.servers.is_empty() {
+        return Err(WorkerError::permanent(
+            Reason::InvalidConfiguration,
+            "source.jetStream.servers is empty: only `tidegate run` starts a server of its own",
+        ));
+    }
+    let admin = source.admin_credentials.as_ref().filter(|_| administrator);
+    let credentials = match admin.or(source.credentials.as_ref()) {
+        Some(name) => Some(credentials(name, secrets)?),
+        None => None,
+    };
+    let tls = match &source.tls {
+        Some(tls) => Some(TlsFiles {
+            authorities: tls
+                .ca
+                .as_ref()
+                .map(|file| secrets.path(&file.name, &file.key))
+                .transpose()?,
+            client: match &tls.client_secret {
+                Some(name) => {
+                    Some((secrets.path(name, "tls.crt")?, secrets.path(name, "tls.key")?))
+                }
+                None => None,
+            },
+        }),
+        None => None,
+    };
+    let servers = source.servers.clone();
+    Ok(Connection::connect(ConnectOptions { servers, credentials, tls, client_name }).await?)
+}
+
+fn credentials(name: &str, secrets: &Secrets) -> Result<Credentials, WorkerError> {
+    if let Some(creds) = secrets.read_optional(name, "creds")? {
+        return Ok(Credentials::CredentialsFile(creds.expose().clone()));
+    }
+    if let Some(seed) = secrets.read_optional(name, "nkey")? {
+        return Ok(Credentials::Nkey(seed.expose().clone()));
+    }
+    if let Some(token) = secrets.read_optional(name, "token")? {
+        return Ok(Credentials::Token(token.expose().clone()));
+    }
+    let user = secrets.read(name, "username")?.expose().clone();
+    let password = secrets.read(name, "password")?.expose().clone();
+    Ok(Credentials::UserPassword { user, password })
+}
+
+/// The stream as it stands; made or kept when it is ours to make.
+pub(crate) async fn open_stream(
+    connection: &Connection,
+    source: &JetStreamSource,
+    maintain: bool,
+) -> Result<StreamFacts, WorkerError> {
+    if maintain && !source.subjects.is_empty() {
+        return Ok(ensure_stream(connection, &stream_spec(source)).await?);
+    }
+    stream_facts(connection, &source.stream).await.map_err(|error| match error {
+        SourceError::StreamMissing { stream } => WorkerError::permanent(
+            Reason::StreamMissing,
+            format!("stream {stream} does not exist; set source.jetStream.subjects to have it made"),
+        ),
+        other => other.into(),
+    })
+}
+
+/// The stream that the configuration asks for.
+#[must_use]
+pub fn stream_spec(source: &JetStreamSource) -> StreamSpec {
+    StreamSpec {
+        name: source.stream.clone(),
+        subjects: source.subjects.clone(),
+        partitioning: partitioning(&source.partitioning),
+        max_bytes: source.retention.max_bytes.map(|bytes| bytes.0),
+        max_age: source.retention.max_age.map(|age| age.to_duration()),
+        replicas: source.retention.replicas,
+        duplicate_window: source.duplicate_window.to_duration(),
+    }
+}
+
+fn partitioning(partitioning: &Partitioning) -> tidegate_source::Partitioning {
+    match partitioning {
+        Partitioning::None => tidegate_source::Partitioning::None,
+        Partitioning::Subject { partitions, .. } => {
+            tidegate_source::Partitioning::Subject { partitions: *partitions }
+        }
+        Partitioning::Declared { partitions, subject_pattern } => {
+            tidegate_source::Partitioning::Declared {
+                partitions: *partitions,
+                pattern: subject_pattern.clone(),
+            }
+        }
+    }
+}
+
+/// The consumer filter of every partition.
+pub(crate) fn filters(source: &JetStreamSource) -> BTreeMap<PartitionId, Option<String>> {
+    let plain = partitioning(&source.partitioning);
+    (0..source.partitioning.count()).map(|k| (PartitionId(k), partition_filter(&plain, k))).collect()
+}
+
+/// What the broker is told about messages that were read.
+pub(crate) fn read_mode(guarantee: Guarantee, retention: RetentionKind) -> ReadMode {
+    match (guarantee, retention) {
+        (Guarantee::AtMostOnce, _) => ReadMode::AckOnReceipt,
+        (_, RetentionKind::Limits) => ReadMode::FromFloor,
+        (_, RetentionKind::WorkQueue | RetentionKind::Interest) => ReadMode::AckAfterCommit,
+    }
+}
+
+pub(crate) fn start_at(start: &StartFrom) -> StartAt {
+    match start {
+        StartFrom::All => StartAt::All,
+        StartFrom::New => StartAt::New,
+        StartFrom::Sequence(sequence) => StartAt::Sequence(*sequence),
+        StartFrom::Time(micros) => StartAt::Time(tidegate_types::StreamTime(*micros)),
+    }
+}
+
+/// Which life of the stream this is (S6). The log may know the stream under its creation time, with
+/// any number of resets that the user accepted.
+///
+/// # Errors
+///
+/// [`Reason::SourceIdentity`] when the log knows another stream and `onSourceReset` is Halt.
+pub(crate) async fn incarnation(
+    connection: &Connection,
+    config: &PipelineConfig,
+    facts: &StreamFacts,
+    txns: &Txns,
+) -> Result<Incarnation, WorkerError> {
+    let state = LedgerState::read(txns, &config.ledger, facts.incarnation(0))?;
+    let known = |resets: u32| state.incarnations.contains_key(&facts.incarnation(resets));
+    let newest = (0..MAX_RESETS).take_while(|resets| *resets == 0 || known(*resets)).last();
+    let resets = newest.unwrap_or(0);
+    if !known(resets) {
+        return if state.incarnations.is_empty() {
+            Ok(facts.incarnation(0))
+        } else {
+            let found = format!("it was created at {}, which the log does not know", facts.created);
+            reset(config, &found).map(|()| facts.incarnation(0))
+        };
+    }
+    let known = LedgerState::read(txns, &config.ledger, facts.incarnation(resets))?;
+    match contradiction(connection, facts, &known).await? {
+        None => Ok(facts.incarnation(resets)),
+        Some(found) => reset(config, &found).map(|()| facts.incarnation(resets + 1)),
+    }
+}
+
+/// What of the stream contradicts the floors in the log.
+async fn contradiction(
+    connection: &Connection,
+    facts: &StreamFacts,
+    state: &LedgerState,
+) -> Result<Option<String>, WorkerError> {
+    for (partition, known) in &state.partitions {
+        let floor = known.floor.unwrap_or_default();
+        if facts.last_sequence < floor.0 {
+            let last = facts.last_sequence;
+            return Ok(Some(format!("it ends at {last}, partition {partition} was read to {floor}")));
+        }
+        if known.fingerprint == 0 || floor == Position(0) {
+            continue;
+        }
+        let expected = KnownMessage { sequence: floor.0, fingerprint: known.fingerprint };
+        let found = known_message(connection, &facts.name, floor.0).await?;
+        if found.is_some_and(|found| found != expected) {
+            return Ok(Some(format!("another message stands at sequence {floor}")));
+        }
+    }
+    Ok(None)
+}
+
+fn reset(config: &PipelineConfig, found: &str) -> Result<(), WorkerError> {
+    let stream = &config.source.stream;
+    match config.source.on_source_reset {
+        OnSourceReset::NewIncarnation => {
+            warn!(stream, found, reason = %Reason::SourceIdentity, "a new incarnation begins");
+            Ok(())
+        }
+        OnSourceReset::Halt => Err(WorkerError::permanent(
+            Reason::SourceIdentity,
+            format!(
+                "stream {stream} is not the one that the table's log knows: {found}; \
+                 set source.jetStream.onSourceReset: NewIncarnation to read it from its start"
+            ),
+        )),
+    }
+}

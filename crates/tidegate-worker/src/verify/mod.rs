@@ -1,0 +1,218 @@
+//! `tidegate verify`: proves on a live table that nothing is missing and nothing is doubled (T2, T3).
+//!
+//! The main table is read first, then the dead letters, so that a worker that goes on meanwhile can
+//! only make the dead letters newer; what lies beyond the floors of the main table is left out.
+
+mod contents;
+mod history;
+mod report;
+mod sequences;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tidegate_config::{OnGap, PipelineConfig};
+use tidegate_table::dead_letter::{self, pending};
+use tidegate_table::files::system::source_name;
+use tidegate_table::ledger::{LedgerState, PartitionState};
+use tidegate_types::{Counters, DedupKey, Incarnation, KeyPrecision, PartitionId, Reason};
+
+pub use report::{Finding, VerifyReport, VerifyState};
+
+use crate::error::WorkerError;
+use crate::secrets::Secrets;
+use crate::setup;
+use contents::Contents;
+use history::History;
+
+/// Everything that a verification of one incarnation looks at.
+struct Scope<'a> {
+    config: &'a PipelineConfig,
+    incarnation: Incarnation,
+    /// `_tg_src` of its rows.
+    source: String,
+    state: LedgerState,
+    rows: &'a Contents,
+    dead: &'a Contents,
+    history: History,
+}
+
+/// Verifies the pipeline's table; with `with_source` also against what the stream still holds.
+///
+/// # Errors
+///
+/// When the table or, if asked for, the stream cannot be read. What is wrong with the table is not an
+/// error but a finding.
+pub async fn verify(
+    config: &PipelineConfig,
+    secrets_dir: Option<PathBuf>,
+    with_source: bool,
+) -> Result<VerifyReport, WorkerError> {
+    let secrets = Secrets::new(secrets_dir);
+    let store = setup::open_store(config, &secrets)?;
+    let log = setup::open_log(&store);
+    let Some(snapshot) = log.load().await? else {
+        let what = format!("there is no table at {}", config.sink.url);
+        return Err(WorkerError::permanent(Reason::TableMismatch, what));
+    };
+    let mut report = VerifyReport::new(snapshot.version());
+    let files = log.live_files(&snapshot).await?;
+    report.files = files.len() as u64;
+    let with_ids = config.dedup.as_ref().is_some_and(|d| matches!(d.key, DedupKey::Header(_)));
+    let rows = Contents::read(&store.data, &files, with_ids, &mut report).await?;
+    report.checked(format!("{} files: there, whole, of the size and row count in the log", files.len()));
+
+    let dead_store = store.below(dead_letter::FOLDER);
+    let dead_log = setup::open_log(&dead_store);
+    let dead_snapshot = dead_log.load().await?;
+    let dead = match &dead_snapshot {
+        Some(snapshot) => {
+            let files = dead_log.live_files(snapshot).await?;
+            Contents::read(&dead_store.data, &files, false, &mut report).await?
+        }
+        None => Contents::default(),
+    };
+
+    let mut entries = log.history(0).await?;
+    entries.retain(|entry| entry.version <= snapshot.version());
+    let any = Incarnation::derive(&config.source.stream, "", 0);
+    let state = LedgerState::read(snapshot.txns(), &config.ledger, any)?;
+    if state.incarnations.is_empty() {
+        let what = format!("ledger {} has no positions in this table", config.ledger);
+        report.not_provable("ledger", what);
+    }
+    for incarnation in state.incarnations.keys().copied() {
+        let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
+        let history = history::walk(&entries, &config.ledger, incarnation, &mut report)?;
+        let source = source_name(&config.ledger, incarnation);
+        let scope =
+            Scope { config, incarnation, source, state, rows: &rows, dead: &dead, history };
+        let dead_state = match &dead_snapshot {
+            Some(snapshot) => LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?,
+            None => LedgerState::default(),
+        };
+        check_incarnation(&scope, &dead_state, &mut report);
+        if with_source {
+            source::recount(&scope, &secrets, &mut report).await?;
+        }
+    }
+    check_ids(config, &rows, &mut report);
+    report.rows = rows.rows_of(config.ledger.as_str());
+    Ok(report)
+}
+
+fn check_incarnation(scope: &Scope<'_>, dead_state: &LedgerState, report: &mut VerifyReport) {
+    let mut sum = Counters::default();
+    for (partition, state) in &scope.state.partitions {
+        sum += state.counters;
+        check_partition(scope, *partition, state, report);
+    }
+    report.read += sum.read;
+    report.duplicates += sum.duplicate;
+    report.filtered += sum.filtered;
+    report.checked(format!(
+        "{} partitions of {}: rows and dead letters against the counters, identities distinct",
+        scope.state.partitions.len(),
+        scope.source
+    ));
+    check_density(scope, sum.read, report);
+    let waiting = pending(&scope.state, dead_state);
+    let shown: u64 = (scope.state.partitions.keys())
+        .map(|partition| scope.dead.of(&scope.source, *partition).len())
+        .sum();
+    // Dead letters that became visible after the main table was read are beyond its counters.
+    if waiting.is_empty() && shown < sum.dead {
+        let detail = format!("{shown} dead letters are there, the counters say {}", sum.dead);
+        report.damaged("dead letters", detail);
+    }
+    if !waiting.is_empty() {
+        let detail = format!("{} dead-letter commits are pending; the next worker makes them", waiting.len());
+        report.not_provable("dead letters", detail);
+    }
+}
+
+fn check_partition(
+    scope: &Scope<'_>,
+    partition: PartitionId,
+    state: &PartitionState,
+    report: &mut VerifyReport,
+) {
+    let (counters, floor) = (&state.counters, state.floor.unwrap_or_default());
+    if !counters.conserved() {
+        let detail = format!(
+            "partition {partition}: {} read, but {} rows + {} dead + {} duplicates + {} filtered",
+            counters.read, counters.rows, counters.dead, counters.duplicate, counters.filtered
+        );
+        report.damaged("conservation", detail);
+    }
+    let rows = scope.rows.of(&scope.source, partition);
+    let expected = counters.rows.saturating_sub(state.removed + state.superseded);
+    if rows.len() != expected {
+        let detail = format!(
+            "partition {partition} holds {} distinct rows, the counters say {expected}",
+            rows.len()
+        );
+        if scope.history.foreign_edits {
+            report.not_provable("rows", detail);
+        } else {
+            report.damaged("rows", detail);
+        }
+    }
+    let dead = scope.dead.of(&scope.source, partition);
+    report.dead += dead.len().min(counters.dead);
+    if let Some(beyond) = rows.max().filter(|highest| *highest > floor.0) {
+        let detail = format!("partition {partition} holds a row at {beyond}, its floor is {floor}");
+        report.damaged("floors", detail);
+    }
+}
+
+/// Stream sequences are dense, so where every partition stands at one floor the records are as many as
+/// the sequences since the start (S3).
+fn check_density(scope: &Scope<'_>, read: u64, report: &mut VerifyReport) {
+    let floors: Vec<u64> =
+        scope.state.partitions.values().filter_map(|p| p.floor).map(|f| f.0).collect();
+    let initial: Vec<u64> = scope.history.initial.values().map(|f| f.0).collect();
+    let all = scope.config.source.partitioning.count() as usize;
+    let equal = |values: &[u64]| values.len() == all && values.windows(2).all(|w| w[0] == w[1]);
+    if !equal(&floors) || !equal(&initial) {
+        return;
+    }
+    let sequences = floors[0].saturating_sub(initial[0]);
+    if sequences == read {
+        report.checked(format!("{sequences} sequences up to the common floor {}, each counted once", floors[0]));
+    } else {
+        let detail = format!(
+            "{read} records are counted over {sequences} sequences from {} to {}",
+            initial[0] + 1,
+            floors[0]
+        );
+        match scope.config.source.on_gap {
+            OnGap::Halt => report.damaged("floors", detail),
+            // A gap that the user chose to go on behind looks the same.
+            OnGap::RecordAndContinue => report.not_provable("floors", detail),
+        }
+    }
+}
+
+fn check_ids(config: &PipelineConfig, rows: &Contents, report: &mut VerifyReport) {
+    let Some(dedup) = config.dedup.as_ref().filter(|d| matches!(d.key, DedupKey::Header(_))) else {
+        return;
+    };
+    if !rows.ids_complete {
+        report.not_provable("ids", "there are more ids than are compared");
+        return;
+    }
+    let doubled = rows.doubles_within(dedup.window.as_micros());
+    if doubled > 0 && dedup.keys == KeyPrecision::Exact {
+        let detail = format!("{doubled} rows have the id of a row less than {} before them", dedup.window);
+        report.damaged("ids", detail);
+    }
+    report.ids_in_two_partitions = rows.ids_in_two_partitions();
+    report.checked(format!("no id twice within {} in a partition", dedup.window));
+}
+
+/// The filters of the partitions, for the recount.
+fn filters(config: &PipelineConfig) -> BTreeMap<PartitionId, Option<String>> {
+    crate::source_setup::filters(&config.source)
+}

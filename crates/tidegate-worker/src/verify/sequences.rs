@@ -1,0 +1,76 @@
+//! A set of stream sequences in about a bit each.
+
+use std::collections::BTreeMap;
+
+/// Sequences of one block.
+const BLOCK: u64 = 1 << 16;
+const WORDS: usize = (BLOCK / 64) as usize;
+
+/// Sequences are dense, so a bitmap in blocks holds a hundred million of them in 13 MB.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SequenceSet {
+    blocks: BTreeMap<u64, Box<[u64; WORDS]>>,
+    count: u64,
+}
+
+impl SequenceSet {
+    /// Adds a sequence; false when it was there.
+    pub(super) fn insert(&mut self, sequence: u64) -> bool {
+        let (block, word, bit) = place(sequence);
+        let words = self.blocks.entry(block).or_insert_with(|| Box::new([0; WORDS]));
+        let fresh = words[word] & bit == 0;
+        words[word] |= bit;
+        self.count += u64::from(fresh);
+        fresh
+    }
+
+    pub(super) fn contains(&self, sequence: u64) -> bool {
+        let (block, word, bit) = place(sequence);
+        self.blocks.get(&block).is_some_and(|words| words[word] & bit != 0)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// The highest.
+    pub(super) fn max(&self) -> Option<u64> {
+        self.blocks.iter().rev().find_map(|(block, words)| {
+            let word = words.iter().rposition(|word| *word != 0)?;
+            let bit = 63 - u64::from(words[word].leading_zeros());
+            Some(block * BLOCK + word as u64 * 64 + bit)
+        })
+    }
+}
+
+fn place(sequence: u64) -> (u64, usize, u64) {
+    let within = sequence % BLOCK;
+    (sequence / BLOCK, usize::try_from(within / 64).unwrap_or(0), 1 << (within % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_bitmap_is_a_set(sequences in prop::collection::vec(
+            prop_oneof![0_u64..300, 65_000_u64..66_000, any::<u64>()], 0..200,
+        )) {
+            let (mut set, mut oracle) = (SequenceSet::default(), BTreeSet::new());
+            for sequence in sequences {
+                prop_assert_eq!(set.insert(sequence), oracle.insert(sequence));
+            }
+            prop_assert_eq!(set.len(), oracle.len() as u64);
+            prop_assert_eq!(set.max(), oracle.last().copied());
+            for sequence in oracle {
+                prop_assert!(set.contains(sequence));
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The subcommands: a file each, from arguments to an exit code.
+
+pub(crate) mod crd;
+pub(crate) mod generate;
+pub(crate) mod plan;
+pub(crate) mod publish;
+pub(crate) mod run;
+pub(crate) mod validate;
+pub(crate) mod verify;

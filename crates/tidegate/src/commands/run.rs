@@ -1,0 +1,337 @@
+//! `tidegate run`: pipelines on this machine, with everything that they need.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tidegate_config::PipelineConfig;
+use tidegate_telemetry::{Health, MetricFamilies, PipelineMetrics, Registry, Server, serve};
+use tidegate_types::{ByteSize, PartitionId};
+use tidegate_worker::{WorkerError, WorkerOptions};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, BrokerArgs};
+use crate::documents::PipelineArgs;
+use crate::failure::{Failure, code, worse};
+use crate::memory;
+use crate::output::say;
+use crate::progress::{Progress, Shown};
+use crate::signals::Signals;
+use crate::summary::Totals;
+
+/// A worker goes round its loop every second or so; a store that hangs is given up sooner than this.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
+/// Run pipelines here, without a cluster.
+///
+/// Pipelines that name no servers share an embedded nats-server. The first SIGINT or SIGTERM drains:
+/// fetching stops, what is held is committed, and the process leaves. A second one leaves at once.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pipelines: PipelineArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    /// Workers of each pipeline, which share its partitions
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: u32,
+    /// Stop when everything that the streams held at the start is committed
+    #[arg(long)]
+    until_caught_up: bool,
+    /// Where /metrics, /livez and /readyz are served; port 0 takes a free one, which the log names
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Bytes that all workers together may buffer, such as 512Mi; from the memory limit by default
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+}
+
+/// One pipeline and its workers.
+struct Job {
+    config: PipelineConfig,
+    workers: Vec<(WorkerOptions, Arc<PipelineMetrics>)>,
+}
+
+/// How a pipeline ended.
+struct Ending {
+    name: String,
+    table: String,
+    totals: Totals,
+    failures: Vec<Failure>,
+}
+
+/// Runs the pipelines to their end, or to a signal.
+pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure> {
+    let signals = Signals::listen()?;
+    let mut configs = active(args.pipelines.load()?)?;
+    if configs.is_empty() {
+        return Ok(0);
+    }
+    let data_dir = args.pipelines.changes.absolute_data_dir()?;
+    let broker = Broker::provide(&args.broker, &data_dir, configs.iter_mut()).await?;
+    let leave = signals.leave.clone();
+    let work = run_jobs(&args, &data_dir, configs, progress, signals);
+    let ended = leave.run_until_cancelled(work).await;
+    let Some(ended) = ended else { return Ok(code::INTERRUPTED) };
+    if let Some(broker) = broker {
+        broker.stop().await;
+    }
+    ended
+}
+
+/// The pipelines that are to be run; a suspended one gets a line.
+fn active(
+    pipelines: Vec<crate::documents::LoadedPipeline>,
+) -> Result<Vec<PipelineConfig>, Failure> {
+    let mut configs = Vec::new();
+    for pipeline in pipelines {
+        if pipeline.suspended {
+            say(format!("{}: suspended, nothing is run", pipeline.config.name))?;
+        } else {
+            configs.push(pipeline.config);
+        }
+    }
+    Ok(configs)
+}
+
+async fn run_jobs(
+    args: &RunArgs,
+    data_dir: &Path,
+    configs: Vec<PipelineConfig>,
+    progress: Progress,
+    signals: Signals,
+) -> Result<u8, Failure> {
+    let mut registry = Registry::default();
+    let families = MetricFamilies::new(&mut registry);
+    let jobs = assign(args, data_dir, configs, &families);
+    let (server, stop) = open_endpoint(args.listen, registry, &jobs).await?;
+    let shown = jobs.iter().map(Job::shown).collect();
+    let display = tokio::spawn(progress.show(shown, stop.clone()));
+
+    let mut running = JoinSet::new();
+    for job in jobs {
+        running.spawn(run_job(job, signals.drain.child_token()));
+    }
+    let mut endings = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        endings.push(ended.map_err(crashed)?);
+    }
+    stop.cancel();
+    // The display ends with its token; a panic in it is no reason to hide the endings.
+    let _ = display.await;
+    server.stopped().await;
+    endings.sort_by(|a: &Ending, b| a.name.cmp(&b.name));
+    report(&endings)
+}
+
+/// Turns pipelines into workers.
+fn assign(
+    args: &RunArgs,
+    data_dir: &Path,
+    configs: Vec<PipelineConfig>,
+    families: &MetricFamilies,
+) -> Vec<Job> {
+    let shares: Vec<_> = configs
+        .iter()
+        .map(|config| share_partitions(config.source.partitioning.count(), args.workers))
+        .collect();
+    let workers = shares.iter().map(Vec::len).sum();
+    let memory = memory::share(args.memory.unwrap_or_else(memory::process_budget), workers);
+    let host = host_name();
+    let job = |(config, shares): (PipelineConfig, Vec<_>)| {
+        if shares.len() < args.workers as usize {
+            tracing::info!(
+                pipeline = config.name,
+                partitions = shares.len(),
+                "there are fewer partitions than workers, the others are not started"
+            );
+        }
+        let workers = shares.into_iter().zip(0_u32..).map(|(partitions, index)| {
+            let options = WorkerOptions {
+                config: config.clone(),
+                worker_name: format!("{host}/{}/{index}", config.ledger),
+                assignment_generation: None,
+                partitions,
+                until_caught_up: args.until_caught_up,
+                secrets_dir: args.broker.secrets_dir.clone(),
+                spill_dir: spill_dir(data_dir, &config, index),
+                memory_budget: memory,
+                // One of them is enough.
+                maintain_stream: index == 0,
+            };
+            (options, Arc::new(families.worker(&config.name, index)))
+        });
+        Job { workers: workers.collect(), config }
+    };
+    configs.into_iter().zip(shares).map(job).collect()
+}
+
+/// Deals the partitions out in turn, to no more workers than there are partitions. A worker alone
+/// takes all, whatever their number.
+fn share_partitions(partitions: u32, workers: u32) -> Vec<Option<Vec<PartitionId>>> {
+    let workers = workers.min(partitions).max(1);
+    if workers == 1 {
+        return vec![None];
+    }
+    let of = |worker| (worker..partitions).step_by(workers as usize).map(PartitionId).collect();
+    (0..workers).map(|worker| Some(of(worker))).collect()
+}
+
+fn spill_dir(data_dir: &Path, config: &PipelineConfig, worker: u32) -> PathBuf {
+    data_dir.join("spill").join(config.ledger.as_str()).join(worker.to_string())
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+async fn open_endpoint(
+    address: SocketAddr,
+    registry: Registry,
+    jobs: &[Job],
+) -> Result<(Server, CancellationToken), Failure> {
+    let health = Health::new(LONGEST_SILENCE);
+    for (_, metrics) in jobs.iter().flat_map(|job| &job.workers) {
+        health.watch(Arc::clone(metrics));
+    }
+    let stop = CancellationToken::new();
+    let server = serve(address, Arc::new(registry), health, stop.clone())
+        .await
+        .map_err(|error| Failure::of(error).advising("name another --listen address"))?;
+    tracing::info!(metrics = format!("http://{}/metrics", server.address()), "listening");
+    Ok((server, stop))
+}
+
+impl Job {
+    fn shown(&self) -> Shown {
+        let workers = self.workers.iter().map(|(_, metrics)| Arc::clone(metrics)).collect();
+        Shown { name: self.config.name.clone(), workers }
+    }
+}
+
+/// Runs one pipeline's workers. When one fails its siblings drain, because a pipeline with part of its
+/// partitions unread is not running; other pipelines go on.
+async fn run_job(job: Job, drain: CancellationToken) -> Ending {
+    let Job { config, workers } = job;
+    let mut ending = Ending {
+        name: config.name,
+        table: config.sink.url,
+        totals: Totals::default(),
+        failures: Vec::new(),
+    };
+    let mut running = JoinSet::new();
+    for (options, metrics) in workers {
+        let drain = drain.clone();
+        running.spawn(async move {
+            let outcome = tidegate_worker::run(options, drain, Arc::clone(&metrics)).await;
+            metrics.finish(outcome.is_ok());
+            outcome
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(Ok(summary)) => ending.totals.add(&summary),
+            Ok(Err(error)) => {
+                tracing::error!(pipeline = ending.name, reason = error.reason().as_str(), %error, "worker failed");
+                drain.cancel();
+                ending.failures.push(worker_failed(error));
+            }
+            Err(error) => {
+                drain.cancel();
+                ending.failures.push(crashed(error));
+            }
+        }
+    }
+    ending
+}
+
+/// A worker's error with its exit code and advice.
+pub(crate) fn worker_failed(error: WorkerError) -> Failure {
+    let (retry, reason) = (error.is_transient(), error.reason());
+    Failure::of(error).worth_retrying(retry).because_of(reason)
+}
+
+/// A panic is a bug; what was committed stands, and a restart reads on from there.
+fn crashed(error: JoinError) -> Failure {
+    Failure::of(error)
+        .during("a worker crashed")
+        .worth_retrying(true)
+        .advising("nothing that was committed is affected; please report this")
+}
+
+/// Says how every pipeline ended, and returns the exit code.
+fn report(endings: &[Ending]) -> Result<u8, Failure> {
+    let mut exit = 0;
+    for ending in endings {
+        say(ending.totals.in_words(&ending.name, &ending.table))?;
+        for failure in &ending.failures {
+            tracing::debug!(pipeline = ending.name, code = failure.code(), "ended badly");
+            crate::output::complain(format!("{}: {failure}", ending.name))?;
+            exit = worse(exit, failure.code());
+        }
+    }
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tidegate_types::Reason;
+
+    use super::*;
+
+    #[test]
+    fn every_partition_has_exactly_one_worker() {
+        for (partitions, workers) in [(2, 2), (8, 3), (5, 256), (256, 7)] {
+            let shares = share_partitions(partitions, workers);
+            assert_eq!(shares.len(), workers.min(partitions) as usize);
+            let dealt: Vec<_> = shares.into_iter().flatten().flatten().collect();
+            let distinct: BTreeSet<_> = dealt.iter().copied().collect();
+            assert_eq!(dealt.len(), partitions as usize);
+            assert_eq!(distinct, (0..partitions).map(PartitionId).collect());
+        }
+    }
+
+    #[test]
+    fn shares_differ_by_at_most_one() {
+        let sizes: Vec<_> =
+            share_partitions(8, 3).iter().map(|share| share.as_ref().map(Vec::len)).collect();
+        assert_eq!(sizes, [Some(3), Some(3), Some(2)]);
+    }
+
+    #[test]
+    fn a_worker_alone_takes_all() {
+        assert_eq!(share_partitions(1, 4), [None]);
+        assert_eq!(share_partitions(8, 1), [None]);
+    }
+
+    #[test]
+    fn a_worker_error_keeps_its_exit_code_and_gets_advice() {
+        let retry = worker_failed(WorkerError::transient(Reason::SourceUnreachable, "no answer"));
+        assert_eq!(retry.code(), 75);
+        assert!(retry.to_string().contains("to do: see that the broker runs"), "{retry}");
+        let halt = worker_failed(WorkerError::permanent(Reason::SourceGap, "4..9 are gone"));
+        assert_eq!(halt.code(), 65);
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst_pipeline() {
+        let ending = |failures| Ending {
+            name: "p".into(),
+            table: "t".into(),
+            totals: Totals::default(),
+            failures,
+        };
+        let transient = Failure::says("x").worth_retrying(true);
+        let endings = [ending(vec![]), ending(vec![transient]), ending(vec![Failure::says("y")])];
+        assert_eq!(report(&endings).expect("printable"), 65);
+        assert_eq!(report(&endings[..2]).expect("printable"), 75);
+        assert_eq!(report(&endings[..1]).expect("printable"), 0);
+    }
+}

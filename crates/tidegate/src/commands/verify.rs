@@ -1,0 +1,89 @@
+//! `tidegate verify`: proof that nothing is missing or doubled.
+
+use clap::Args;
+use serde_json::json;
+use tidegate_worker::{VerifyReport, VerifyState};
+
+use crate::broker::{Broker, BrokerArgs};
+use crate::commands::run::worker_failed;
+use crate::documents::{LoadedPipeline, PipelineArgs};
+use crate::failure::{Failure, code, worse};
+use crate::output::say;
+
+/// Prove that the tables hold every message once: exit code 0 ok, 1 damaged, 2 not provable.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pipelines: PipelineArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    /// Count the messages of the stream as well
+    #[arg(long)]
+    source: bool,
+    /// Print one JSON object a pipeline
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verifies every pipeline's table and returns the exit code of the worst.
+pub(crate) async fn verify(args: VerifyArgs) -> Result<u8, Failure> {
+    let mut pipelines = args.pipelines.load()?;
+    let data_dir = args.pipelines.changes.absolute_data_dir()?;
+    let broker = if args.source {
+        let configs = pipelines.iter_mut().map(|pipeline| &mut pipeline.config);
+        Broker::provide(&args.broker, &data_dir, configs).await?
+    } else {
+        None
+    };
+    let outcome = verify_all(&args, pipelines).await;
+    if let Some(broker) = broker {
+        broker.stop().await;
+    }
+    outcome
+}
+
+async fn verify_all(args: &VerifyArgs, pipelines: Vec<LoadedPipeline>) -> Result<u8, Failure> {
+    let mut exit = 0;
+    for LoadedPipeline { config, .. } in pipelines {
+        let name = config.name.clone();
+        let secrets_dir = args.broker.secrets_dir.clone();
+        let report = tidegate_worker::verify(config, secrets_dir, args.source)
+            .await
+            .map_err(worker_failed)?;
+        say(if args.json { as_json(&name, &report) } else { report.to_string() }.trim_end())?;
+        exit = worse(exit, exit_code(report.state));
+    }
+    Ok(exit)
+}
+
+fn as_json(name: &str, report: &VerifyReport) -> String {
+    json!({"pipeline": name, "state": word(report.state), "report": report.to_string()}).to_string()
+}
+
+fn word(state: VerifyState) -> &'static str {
+    match state {
+        VerifyState::Ok => "Ok",
+        VerifyState::Damaged => "Damaged",
+        VerifyState::NotProvable => "NotProvable",
+    }
+}
+
+fn exit_code(state: VerifyState) -> u8 {
+    match state {
+        VerifyState::Ok => 0,
+        VerifyState::Damaged => code::DAMAGED,
+        VerifyState::NotProvable => code::NOT_PROVABLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_states_have_three_exit_codes() {
+        let codes =
+            [VerifyState::Ok, VerifyState::Damaged, VerifyState::NotProvable].map(exit_code);
+        assert_eq!(codes, [0, 1, 2]);
+    }
+}

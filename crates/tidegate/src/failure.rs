@@ -1,0 +1,194 @@
+//! How a command ends badly: what happened, why, what to do, and the exit code.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use tidegate_types::Reason;
+
+/// The exit codes that scripts and supervisors act on.
+pub(crate) mod code {
+    /// `verify`: the table is damaged.
+    pub(crate) const DAMAGED: u8 = 1;
+    /// `verify`: nothing is wrong as far as can be seen, which is not everything.
+    pub(crate) const NOT_PROVABLE: u8 = 2;
+    /// The command line cannot be read.
+    pub(crate) const USAGE: u8 = 64;
+    /// Somebody has to change something first.
+    pub(crate) const PERMANENT: u8 = 65;
+    /// Trying again later may do.
+    pub(crate) const RETRY: u8 = 75;
+    /// A second signal: left at once.
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+/// A command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    error: anyhow::Error,
+    code: u8,
+    advice: Option<String>,
+}
+
+impl Failure {
+    /// Somebody has to change something first.
+    pub(crate) fn of(error: impl Into<anyhow::Error>) -> Self {
+        Self { error: error.into(), code: code::PERMANENT, advice: None }
+    }
+
+    /// The same, from a sentence.
+    pub(crate) fn says(sentence: impl Into<String>) -> Self {
+        Self::of(anyhow::Error::msg(sentence.into()))
+    }
+
+    /// Says what was being done.
+    pub(crate) fn during(mut self, doing: impl fmt::Display + Send + Sync + 'static) -> Self {
+        self.error = self.error.context(doing);
+        self
+    }
+
+    /// Trying again later may do.
+    pub(crate) fn worth_retrying(self, retry: bool) -> Self {
+        let code = if retry { code::RETRY } else { code::PERMANENT };
+        Self { code, ..self }
+    }
+
+    /// Left because of a second signal.
+    pub(crate) fn interrupted(self) -> Self {
+        Self { code: code::INTERRUPTED, ..self }
+    }
+
+    /// Says what to do.
+    pub(crate) fn advising(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// Takes the advice that belongs to a reason.
+    pub(crate) fn because_of(mut self, reason: Reason) -> Self {
+        self.advice = advice(reason).map(str::to_owned);
+        self
+    }
+
+    /// The process' exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::of(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.error)?;
+        for cause in self.error.chain().skip(1) {
+            write!(f, "\n  because: {cause}")?;
+        }
+        match &self.advice {
+            Some(advice) => write!(f, "\n  to do: {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Of two exit codes the one that needs a person: damage before everything, permanent before retry.
+pub(crate) fn worse(a: u8, b: u8) -> u8 {
+    const FROM_BEST: [u8; 6] =
+        [0, code::NOT_PROVABLE, code::RETRY, code::PERMANENT, code::DAMAGED, code::INTERRUPTED];
+    let rank = |code: u8| FROM_BEST.iter().position(|c| *c == code).unwrap_or(FROM_BEST.len());
+    if rank(b) > rank(a) { b } else { a }
+}
+
+/// What to do about a reason; none where the message itself says all.
+fn advice(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::SourceUnreachable => {
+            "see that the broker runs and that spec.source.jetStream.servers names it"
+        }
+        Reason::StreamMissing => {
+            "create the stream, or give spec.source.jetStream.subjects so that it is made"
+        }
+        Reason::SourceGap => {
+            "find out who removed the messages; onGap: RecordAndContinue goes on without them"
+        }
+        Reason::SourceIdentity => {
+            "if the stream was made anew on purpose, set onSourceReset: NewIncarnation"
+        }
+        Reason::SourceUnsafe | Reason::GuaranteeNotMet => {
+            "change what is named, or ask for a weaker spec.guarantee"
+        }
+        Reason::SubjectsOutsidePartitions => {
+            "make the partitions cover every subject of the stream"
+        }
+        Reason::SinkUnreachable => {
+            "see that spec.sink.storage.url can be reached and its secret allows writing"
+        }
+        Reason::CommitStoreUnsafe => {
+            "use a store that refuses to overwrite (conditional put), or a weaker spec.guarantee"
+        }
+        Reason::TableRewound => "read what changed with `tidegate verify` before going on",
+        Reason::LedgerMismatch => {
+            "use another table, or set spec.sink.delta.shared or spec.sink.delta.adoptFrom"
+        }
+        Reason::TableMismatch | Reason::SchemaChangeRefused => {
+            "make spec.schema fit the table, or write to another table"
+        }
+        Reason::BreakerOpen => {
+            "look at the dead letters, then mend the senders, the schema or the breaker"
+        }
+        Reason::ResourceExhausted => "free disk space, or give the process more memory",
+        Reason::Fenced => "see who else runs this ledger; one worker a partition is enough",
+        Reason::SecretMissing => "put the secret below --secrets-dir as <name>/<key>",
+        Reason::InvalidConfiguration => "run `tidegate validate` on the file",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_its_causes_and_what_to_do() {
+        let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
+        let failure = Failure::of(cause).during("reading pipeline.yaml").advising("check the path");
+        assert_eq!(
+            failure.to_string(),
+            "error: reading pipeline.yaml\n  because: no such file\n  to do: check the path"
+        );
+    }
+
+    #[test]
+    fn exit_codes_say_whether_to_try_again() {
+        assert_eq!(Failure::says("x").code(), 65);
+        assert_eq!(Failure::says("x").worth_retrying(true).code(), 75);
+        assert_eq!(Failure::says("x").worth_retrying(false).code(), 65);
+    }
+
+    #[test]
+    fn of_several_endings_the_one_that_needs_a_person_counts() {
+        for (codes, worst) in [
+            (vec![], 0),
+            (vec![0, 0], 0),
+            (vec![0, 75], 75),
+            (vec![75, 65, 0], 65),
+            (vec![2, 0], 2),
+            (vec![2, 1, 0], 1),
+            (vec![1, 65], 1),
+            (vec![65, 130], 130),
+        ] {
+            assert_eq!(codes.iter().copied().fold(0, worse), worst, "{codes:?}");
+            assert_eq!(codes.iter().rev().copied().fold(0, worse), worst, "{codes:?} reversed");
+        }
+    }
+
+    #[test]
+    fn reasons_that_need_a_person_come_with_advice() {
+        let failure = Failure::says("stream CLICKS lost 4..9").because_of(Reason::SourceGap);
+        assert!(failure.to_string().contains("to do: find out who removed"));
+        assert!(advice(Reason::Ok).is_none());
+    }
+}

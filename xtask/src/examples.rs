@@ -1,0 +1,64 @@
+//! Every example parses, validates and resolves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The faults of every `examples/**/*.yaml`.
+pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    collect(&root.join("examples"), &mut files)?;
+    files.sort();
+    let mut faults = Vec::new();
+    for file in files {
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        faults.extend(faults_of(&name, &text));
+    }
+    Ok(faults)
+}
+
+fn faults_of(name: &str, text: &str) -> Vec<String> {
+    let in_file = |violations: Vec<tidegate_api::Violation>| -> Vec<String> {
+        violations.into_iter().map(|violation| violation.in_file(name).to_string()).collect()
+    };
+    match tidegate_api::parse(name, text) {
+        Err(violations) => in_file(violations),
+        Ok(pipelines) => pipelines
+            .iter()
+            .filter_map(|pipeline| tidegate_resolve::resolve(pipeline).err())
+            .flat_map(in_file)
+            .collect(),
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_parses_validates_and_resolves() {
+        assert_eq!(check(&crate::root()).expect("readable"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_fault_of_an_example_is_named_with_its_file() {
+        let faults = faults_of("examples/x.yaml", "kind: IngestionPipelin\n");
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].starts_with("examples/x.yaml: document 1: kind: "), "{faults:?}");
+    }
+}
