@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "tidegate",
         &[
             "tidegate-api",
+            "tidegate-batch",
             "tidegate-config",
             "tidegate-resolve",
             "tidegate-source",

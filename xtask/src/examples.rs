@@ -1,11 +1,14 @@
-//! Every example parses, validates and resolves.
+//! Every example parses, validates and resolves: those in `examples/`, and those in the kind's page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The faults of every `examples/**/*.yaml`.
+/// The page whose YAML blocks are examples.
+const PAGE: &str = "docs/ingestionpipeline.md";
+
+/// The faults of every `examples/**/*.yaml` and of the page.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     collect(&root.join("examples"), &mut files)?;
@@ -17,7 +20,15 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
         let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         faults.extend(faults_of(&name, &text));
     }
+    let page = fs::read_to_string(root.join(PAGE)).with_context(|| format!("reading {PAGE}"))?;
+    for block in yaml_blocks(&page) {
+        faults.extend(faults_of(PAGE, block));
+    }
     Ok(faults)
+}
+
+fn yaml_blocks(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next())
 }
 
 fn faults_of(name: &str, text: &str) -> Vec<String> {
@@ -53,6 +64,12 @@ mod tests {
     #[test]
     fn every_example_parses_validates_and_resolves() {
         assert_eq!(check(&crate::root()).expect("readable"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_yaml_of_a_page_is_found() {
+        let page = "a\n```yaml\nb: 1\n```\nc\n```\nd\n```\n```yaml\ne: 2\n```\n";
+        assert_eq!(yaml_blocks(page).collect::<Vec<_>>(), ["b: 1\n", "e: 2\n"]);
     }
 
     #[test]

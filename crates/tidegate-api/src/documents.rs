@@ -42,7 +42,9 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<IngestionPipeline>, Vec<Viola
 ///
 /// One violation with line and column when the text is not YAML.
 pub fn read(file: &str, text: &str) -> Result<Vec<Value>, Vec<Violation>> {
-    serde_yaml::from_multiple(text).map_err(|error| {
+    // As in YAML 1.2: a column may be called n, y, on or off.
+    let options = serde_yaml::options! { strict_booleans: true };
+    serde_yaml::from_multiple_with_options(text, options).map_err(|error| {
         let place = error
             .location()
             .map_or_else(String::new, |at| format!("line {}, column {}", at.line(), at.column()));

@@ -11,6 +11,7 @@
 mod crd;
 mod decode;
 mod dedup;
+mod defaults;
 mod documents;
 mod jetstream;
 mod pipeline;

@@ -3,11 +3,13 @@
 use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator, compile_schema};
 use serde_json::{Value, json};
 
+use crate::defaults;
 use crate::structure::Fault;
 use crate::vocabulary::{FORMS, TextForm};
 
 /// The compiled rules of one schema.
 pub(crate) struct Rules {
+    schema: Value,
     compiled: CompiledSchema,
     validator: Validator,
 }
@@ -17,12 +19,14 @@ impl Rules {
     pub(crate) fn new(schema: &Value) -> Self {
         let mut schema = schema.clone();
         patterns_to_rules(&mut schema);
-        Self { compiled: compile_schema(&schema), validator: Validator::new() }
+        Self { compiled: compile_schema(&schema), schema, validator: Validator::new() }
     }
 
     /// Every rule that `value` breaks; with `old`, also those about changes.
     pub(crate) fn check(&self, value: &Value, old: Option<&Value>) -> Vec<Fault> {
-        match self.validator.validate_compiled(&self.compiled, value, old) {
+        let value = defaults::fill(&self.schema, value.clone());
+        let old = old.map(|old| defaults::fill(&self.schema, old.clone()));
+        match self.validator.validate_compiled(&self.compiled, &value, old.as_ref()) {
             Ok(()) => Vec::new(),
             Err(errors) => errors.into_iter().map(fault).collect(),
         }

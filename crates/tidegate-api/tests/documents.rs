@@ -2,11 +2,25 @@
 
 mod common;
 
-use common::{FULL, minimal, set};
+use common::{FULL, set};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_api::{check, parse, read, schema};
 use tidegate_types::{ByteSize, Guarantee, Span};
+
+/// The smallest document that is a pipeline.
+fn minimal() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "IngestionPipeline",
+        "metadata": {"name": "clicks"},
+        "spec": {
+            "source": {"type": "JetStream", "jetStream": {"stream": "CLICKS"}},
+            "schema": {"fields": [{"name": "id", "type": "string"}]},
+            "sink": {"storage": {"url": "s3://lake/clicks"}},
+        },
+    })
+}
 
 fn violations(document: &Value) -> Vec<String> {
     match check("f.yaml", vec![document.clone()]) {
@@ -73,7 +87,9 @@ fn a_cluster_and_a_laptop_fill_in_the_same_defaults() {
     ] {
         let mut document = minimal();
         set(&mut document, extra.0, extra.1);
-        let by_cluster = kube_cel::apply_defaults(schema(), &document);
+        // Once for each level: this evaluator does not reach into maps that are defaults themselves.
+        let by_cluster = (0..8)
+            .fold(document.clone(), |document, _| kube_cel::apply_defaults(schema(), &document));
         let pipeline = check("f.yaml", vec![document]).expect("accepted").pipelines.remove(0);
         let by_laptop = serde_json::to_value(pipeline).expect("plain");
         assert_eq!(by_cluster["spec"], by_laptop["spec"], "{}", extra.0);
@@ -224,6 +240,15 @@ fn at_most_once_with_dedup_is_refused() {
     assert_eq!(violations(&document), Vec::<String>::new());
     set(&mut document, "spec.dedup", json!({}));
     assert!(violations(&document)[0].contains("spec.dedup: dedup has no effect"));
+}
+
+#[test]
+fn short_words_are_names_and_not_booleans() {
+    let text = FULL.replace("{name: geo,", "{name: n,");
+    let pipeline = parse("f.yaml", &text).unwrap_or_else(|faults| panic!("{faults:#?}")).remove(0);
+    assert_eq!(pipeline.spec.schema.fields[2].name, "n");
+    let found = parse("f.yaml", &FULL.replace("suspend: false", "suspend: no")).expect_err("text");
+    assert_eq!(found[0].field, "spec.suspend");
 }
 
 #[test]

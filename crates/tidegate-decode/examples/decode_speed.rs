@@ -17,11 +17,23 @@ const ROWS: usize = 8_192;
 const ROUNDS: usize = 40;
 
 fn main() {
-    let narrow = [("id", "string"), ("dev", "long"), ("ts", "long"), ("temp", "double"), ("st", "string")];
+    let narrow =
+        [("id", "string"), ("dev", "long"), ("ts", "long"), ("temp", "double"), ("st", "string")];
     let wide = [
-        ("id", "string"), ("dev", "long"), ("ts", "long"), ("temp", "double"), ("st", "string"),
-        ("a", "double"), ("b", "double"), ("c", "long"), ("d", "long"), ("host", "string"),
-        ("region", "string"), ("ok", "boolean"), ("e", "double"), ("f", "long"),
+        ("id", "string"),
+        ("dev", "long"),
+        ("ts", "long"),
+        ("temp", "double"),
+        ("st", "string"),
+        ("a", "double"),
+        ("b", "double"),
+        ("c", "long"),
+        ("d", "long"),
+        ("host", "string"),
+        ("region", "string"),
+        ("ok", "boolean"),
+        ("e", "double"),
+        ("f", "long"),
     ];
     println!("{:<24}{:>8}{:>10}{:>10}{:>8}", "event", "bytes", "tidegate", "arrow", "ratio");
     compare("96 B, fixed order", &narrow, false);

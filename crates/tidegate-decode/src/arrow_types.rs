@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn nested_types_have_the_names_that_the_kernel_gives_them() {
-        let DataType::Map(entries, false) = arrow_type(&"map<string, list<long>>".parse().expect("type"))
+        let DataType::Map(entries, false) =
+            arrow_type(&"map<string, list<long>>".parse().expect("type"))
         else {
             panic!("a map is a map")
         };
@@ -119,7 +120,8 @@ mod tests {
         assert_eq!(twice, Err(SchemaError::Duplicate { name: "A".into() }));
         let reserved = arrow_schema(&[field("_TG_seq", "long")]);
         assert_eq!(reserved, Err(SchemaError::Reserved { name: "_TG_seq".into() }));
-        let schema = arrow_schema(&[field("a", "long"), field("t", "timestamp")]).expect("good names");
+        let schema =
+            arrow_schema(&[field("a", "long"), field("t", "timestamp")]).expect("good names");
         assert!(schema.fields().iter().all(|f| f.is_nullable()));
     }
 }

@@ -246,7 +246,9 @@ impl Structs {
     }
 
     fn finish(&mut self, data_type: &DataType) -> ArrayRef {
-        let DataType::Struct(fields) = data_type else { unreachable!("a struct column has its type") };
+        let DataType::Struct(fields) = data_type else {
+            unreachable!("a struct column has its type")
+        };
         let pairs = self.children.iter_mut().zip(fields);
         let arrays = pairs.map(|(child, field)| child.finish(field.data_type())).collect();
         self.len = 0;
@@ -275,7 +277,9 @@ impl Maps {
     }
 
     fn finish(&mut self, data_type: &DataType) -> ArrayRef {
-        let DataType::Map(entries, sorted) = data_type else { unreachable!("a map column has its type") };
+        let DataType::Map(entries, sorted) = data_type else {
+            unreachable!("a map column has its type")
+        };
         let DataType::Struct(fields) = entries.data_type() else {
             unreachable!("map entries are structs")
         };

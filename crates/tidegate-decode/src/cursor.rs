@@ -152,7 +152,8 @@ impl<'a> Cursor<'a> {
         let start = self.at + usize::from(negative);
         let mut value: i64 = 0;
         let mut at = start;
-        while let Some(digit) = self.bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        while let Some(digit) = self.bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10)
+        {
             value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
             at += 1;
         }
@@ -194,7 +195,8 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn digits(&self, mut at: usize, mut value: u64) -> (u64, usize) {
-        while let Some(digit) = self.bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        while let Some(digit) = self.bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10)
+        {
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
             at += 1;
         }

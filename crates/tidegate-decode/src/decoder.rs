@@ -31,7 +31,8 @@ const CELL: usize = 8;
 pub struct DecodeOptions {
     /// The declared columns.
     pub fields: Vec<Field>,
-    /// What happens to undeclared fields.
+    /// What happens to undeclared fields. `Capture` keeps those of the record itself; an undeclared
+    /// member of a declared struct, or beside a `from` path, is counted and dropped all the same.
     pub unknown_fields: UnknownFields,
     /// Whether neighbouring types are taken.
     pub coercion: Coercion,

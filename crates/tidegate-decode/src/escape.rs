@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn broken_escapes_are_refused() {
-        for bad in [r"\x", r"\", r"\u12", r"\u12g4", r"\ud83d", r"\ude00", r"\ud83d\n", r"\ud83dA"] {
+        for bad in [r"\x", r"\", r"\u12", r"\u12g4", r"\ud83d", r"\ude00", r"\ud83d\n", r"\ud83dA"]
+        {
             assert_eq!(unescaped(bad), None, "{bad}");
         }
         assert_eq!(unescaped(r"\ud83dA"), None, "a surrogate needs a surrogate");

@@ -95,7 +95,8 @@ mod tests {
             .within_element(3)
             .within("a");
         assert_eq!(fault.into_parts().1, "a[3].b: expected long at byte 7");
-        let nested = Fault::new(Reason::WrongType, "x").within_element(0).within_element(1).within("m");
+        let nested =
+            Fault::new(Reason::WrongType, "x").within_element(0).within_element(1).within("m");
         assert_eq!(nested.into_parts().1, "m[1][0]: x");
     }
 

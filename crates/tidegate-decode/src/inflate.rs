@@ -71,8 +71,7 @@ fn unzstd(decoder: &mut Decoder<'_>, payload: &[u8], most: usize, out: &mut Vec<
         let written = out.len();
         out.resize(written + STEP.min(most + 1 - written), 0);
         let mut output = OutBuffer::around(&mut out[written..]);
-        let hint =
-            decoder.run(&mut input, &mut output).map_err(|error| bad(&error.to_string()))?;
+        let hint = decoder.run(&mut input, &mut output).map_err(|error| bad(&error.to_string()))?;
         let added = output.pos();
         out.truncate(written + added);
         if out.len() > most {

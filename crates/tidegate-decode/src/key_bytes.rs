@@ -27,7 +27,9 @@ pub fn key_bytes(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> bool {
     }
     match array.data_type() {
         DataType::Utf8 => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
-        DataType::LargeUtf8 => out.extend_from_slice(array.as_string::<i64>().value(row).as_bytes()),
+        DataType::LargeUtf8 => {
+            out.extend_from_slice(array.as_string::<i64>().value(row).as_bytes())
+        }
         DataType::Utf8View => out.extend_from_slice(array.as_string_view().value(row).as_bytes()),
         DataType::Binary => out.extend_from_slice(array.as_binary::<i32>().value(row)),
         DataType::LargeBinary => out.extend_from_slice(array.as_binary::<i64>().value(row)),

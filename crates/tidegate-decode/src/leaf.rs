@@ -227,7 +227,10 @@ pub(crate) fn any_twice<'a>(values: impl ExactSizeIterator<Item = &'a [u8]> + Cl
     /// Up to this many, comparing is cheaper than allocating.
     const FEW: usize = 8;
     if values.len() <= FEW {
-        return values.clone().enumerate().any(|(n, value)| values.clone().take(n).any(|v| v == value));
+        return values
+            .clone()
+            .enumerate()
+            .any(|(n, value)| values.clone().take(n).any(|v| v == value));
     }
     let mut sorted: Vec<_> = values.collect();
     sorted.sort_unstable();

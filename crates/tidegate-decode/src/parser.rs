@@ -221,7 +221,8 @@ impl<'a> Parser<'a> {
                     continue;
                 }
                 if !self.cursor.take(b',') {
-                    let wanted = if is_object { "expected ',' or '}'" } else { "expected ',' or ']'" };
+                    let wanted =
+                        if is_object { "expected ',' or '}'" } else { "expected ',' or ']'" };
                     return Err(self.cursor.malformed(wanted));
                 }
                 if is_object {

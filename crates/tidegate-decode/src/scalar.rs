@@ -134,7 +134,11 @@ pub(crate) fn push_boolean(column: &mut Column, value: bool) -> Result<(), Misfi
 }
 
 /// Appends text without escapes.
-pub(crate) fn push_text(column: &mut Column, text: &[u8], coercion: Coercion) -> Result<(), Misfit> {
+pub(crate) fn push_text(
+    column: &mut Column,
+    text: &[u8],
+    coercion: Coercion,
+) -> Result<(), Misfit> {
     match column {
         Column::Text(values) => values.push(text),
         Column::Binary(values) => {

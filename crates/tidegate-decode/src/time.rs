@@ -64,7 +64,10 @@ fn days(text: &[u8; 10]) -> Option<i64> {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468)
+    Some(
+        era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+            - 719_468,
+    )
 }
 
 fn month_length(year: i64, month: i64) -> i64 {
@@ -151,7 +154,10 @@ mod tests {
         }
         assert_eq!(local_time(b"2026-06-01T00:00:00"), Some(1_780_272_000_000_000));
         assert_eq!(local_time(b"2026-06-01T00:00:00Z"), None);
-        assert_eq!((date(b"1970-01-02"), date(b"1970-01-02T"), date(b"2026-02-30")), (Some(1), None, None));
+        assert_eq!(
+            (date(b"1970-01-02"), date(b"1970-01-02T"), date(b"2026-02-30")),
+            (Some(1), None, None)
+        );
         assert_eq!((from_millis(1_500), from_millis(i64::MAX)), (Some(1_500_000), None));
     }
 

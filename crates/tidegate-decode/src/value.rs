@@ -68,7 +68,12 @@ impl Parser<'_> {
     }
 
     /// Text into any column.
-    fn text_value(&mut self, column: &mut Column, text: RawText<'_>, coercion: Coercion) -> Parsed<()> {
+    fn text_value(
+        &mut self,
+        column: &mut Column,
+        text: RawText<'_>,
+        coercion: Coercion,
+    ) -> Parsed<()> {
         if !text.escaped {
             return push_text(column, text.bytes, coercion)
                 .map_err(|misfit| misfit.into_fault(column, "text", text.bytes, text.at - 1));
@@ -86,8 +91,7 @@ impl Parser<'_> {
 
     fn struct_value(&mut self, structs: &mut Structs) -> Parsed<()> {
         let Structs { members, children, .. } = structs;
-        let seen =
-            self.object(members, |parser, index| parser.value(&mut children[index]))?;
+        let seen = self.object(members, |parser, index| parser.value(&mut children[index]))?;
         if seen < children.len() {
             let len = structs.len();
             for child in structs.children.iter_mut().filter(|child| child.len() == len) {

@@ -19,7 +19,8 @@ fn zstd(text: &[u8]) -> Vec<u8> {
 }
 
 fn decoder(compression: PayloadCompression) -> Decoder {
-    let options = DecodeOptions { compression, max_bytes: ByteSize(100_000), ..options("v: string") };
+    let options =
+        DecodeOptions { compression, max_bytes: ByteSize(100_000), ..options("v: string") };
     Decoder::new(options).expect("good options")
 }
 
@@ -31,7 +32,8 @@ const CODECS: [(PayloadCompression, Pack); 2] =
 fn compressed_payloads_are_rows_like_others() {
     for (compression, pack) in CODECS {
         let mut decoder = decoder(compression);
-        let texts: Vec<_> = (0..50).map(|n| format!("{{\"v\":\"{}\"}}", "ab".repeat(n * 500))).collect();
+        let texts: Vec<_> =
+            (0..50).map(|n| format!("{{\"v\":\"{}\"}}", "ab".repeat(n * 500))).collect();
         let messages: Vec<_> = texts.iter().map(|text| message(pack(text.as_bytes()))).collect();
         for (outcome, text) in outcomes(&decoder.decode(&messages), 50).into_iter().zip(&texts) {
             let row = outcome.expect("good");
@@ -51,7 +53,8 @@ fn a_bomb_is_too_large_and_costs_no_more_than_the_limit() {
         assert_eq!(reason, Reason::TooLarge, "{detail}");
         let fits = [b"{\"v\":\"".to_vec(), vec![b'x'; 100_000 - 8], b"\"}".to_vec()].concat();
         one(&mut decoder(compression), pack(&fits)).expect("exactly the limit");
-        let (reason, _) = one(&mut decoder(compression), pack(&[&fits[..], b" "].concat())).expect_err("one more");
+        let (reason, _) = one(&mut decoder(compression), pack(&[&fits[..], b" "].concat()))
+            .expect_err("one more");
         assert_eq!(reason, Reason::TooLarge);
     }
 }

@@ -60,7 +60,10 @@ fn rows_are_kept_dropped_or_failed() {
 #[test]
 fn mistakes_are_found_before_the_first_row() {
     for (expression, says) in [
-        ("record.idd == 'web'", "column \"idd\" at character 8, which does not exist; did you mean id?"),
+        (
+            "record.idd == 'web'",
+            "column \"idd\" at character 8, which does not exist; did you mean id?",
+        ),
         ("record['nn'] == 1", "column \"nn\""),
         ("n > 3", "did you mean record.n?"),
         ("recrd.n > 3", "did you mean record?"),

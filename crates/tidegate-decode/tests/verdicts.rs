@@ -5,7 +5,7 @@ mod common;
 use common::{decoder, lossless, one, options};
 use serde_json::{Value, json};
 use tidegate_decode::{DecodeOptions, DecodeSetupError, Decoder};
-use tidegate_types::{ByteSize, Reason, UnknownFields};
+use tidegate_types::{ByteSize, Reason};
 
 /// The value of the one column `v`.
 fn value(decoder: &mut Decoder, json: &str) -> Result<Value, Reason> {
@@ -20,7 +20,7 @@ fn check(type_name: &str, cases: &[(&str, Result<Value, Reason>)]) {
     }
 }
 
-use Reason::{InvalidEncoding, Malformed, MissingField, OutOfRange, TooDeep, TooLarge, UnknownField, WrongType};
+use Reason::{InvalidEncoding, Malformed, OutOfRange, TooDeep, TooLarge, WrongType};
 
 #[test]
 fn what_is_no_json_object_is_malformed() {
@@ -67,7 +67,8 @@ fn what_is_no_json_object_is_malformed() {
 
 #[test]
 fn a_key_that_stands_twice_is_malformed_wherever_it_stands() {
-    let mut decoder = decoder("v: long; s: struct<a: long>; m: map<string, long>; n: map<long, long>");
+    let mut decoder =
+        decoder("v: long; s: struct<a: long>; m: map<string, long>; n: map<long, long>");
     for payload in [
         r#"{"v":1,"v":1}"#,
         r#"{"v":1,"\u0076":1}"#,
@@ -99,7 +100,9 @@ fn a_key_that_stands_twice_is_malformed_wherever_it_stands() {
 #[test]
 fn bytes_that_are_no_utf8_are_an_invalid_encoding() {
     let mut decoder = decoder("v: string");
-    for payload in [&b"{\"v\":\"\xff\"}"[..], b"\xff\xfe{\0}\0", b"{\"w\":\"\xed\xa0\x80\"}", b"{\"v\":\"\xc3"] {
+    for payload in
+        [&b"{\"v\":\"\xff\"}"[..], b"\xff\xfe{\0}\0", b"{\"w\":\"\xed\xa0\x80\"}", b"{\"v\":\"\xc3"]
+    {
         assert_eq!(one(&mut decoder, payload).expect_err("bad").0, InvalidEncoding);
     }
     let row = one(&mut decoder, "{\"v\":\"grün 😀 \\u00e9\\n\"}").expect("good");
@@ -108,22 +111,25 @@ fn bytes_that_are_no_utf8_are_an_invalid_encoding() {
 
 #[test]
 fn integers_are_whole_numbers_in_range_however_they_are_spelt() {
-    check("long", &[
-        ("0", Ok(json!(0))),
-        ("-0", Ok(json!(0))),
-        ("9223372036854775807", Ok(json!(i64::MAX))),
-        ("-9223372036854775808", Ok(json!(i64::MIN))),
-        ("9223372036854775808", Err(OutOfRange)),
-        ("1.0", Ok(json!(1))),
-        ("1e3", Ok(json!(1000))),
-        ("1.5", Err(OutOfRange)),
-        ("1e400", Err(OutOfRange)),
-        ("\"1\"", Err(WrongType)),
-        ("true", Err(WrongType)),
-        ("{}", Err(WrongType)),
-        ("[]", Err(WrongType)),
-        ("null", Ok(Value::Null)),
-    ]);
+    check(
+        "long",
+        &[
+            ("0", Ok(json!(0))),
+            ("-0", Ok(json!(0))),
+            ("9223372036854775807", Ok(json!(i64::MAX))),
+            ("-9223372036854775808", Ok(json!(i64::MIN))),
+            ("9223372036854775808", Err(OutOfRange)),
+            ("1.0", Ok(json!(1))),
+            ("1e3", Ok(json!(1000))),
+            ("1.5", Err(OutOfRange)),
+            ("1e400", Err(OutOfRange)),
+            ("\"1\"", Err(WrongType)),
+            ("true", Err(WrongType)),
+            ("{}", Err(WrongType)),
+            ("[]", Err(WrongType)),
+            ("null", Ok(Value::Null)),
+        ],
+    );
     check("integer", &[("2147483647", Ok(json!(i32::MAX))), ("2147483648", Err(OutOfRange))]);
     check("short", &[("-32768", Ok(json!(i16::MIN))), ("-32769", Err(OutOfRange))]);
     check("byte", &[("127", Ok(json!(127))), ("128", Err(OutOfRange)), ("1.27e2", Ok(json!(127)))]);
@@ -131,68 +137,95 @@ fn integers_are_whole_numbers_in_range_however_they_are_spelt() {
 
 #[test]
 fn floats_are_rounded_but_never_infinite() {
-    check("double", &[
-        ("0.1", Ok(json!(0.1))),
-        ("-1e-400", Ok(json!(-0.0))),
-        ("1.7976931348623157e308", Ok(json!(f64::MAX))),
-        ("1e309", Err(OutOfRange)),
-        ("12345678901234567890", Ok(json!(12_345_678_901_234_567_890_f64))),
-        ("3", Ok(json!(3.0))),
-        ("\"3\"", Err(WrongType)),
-    ]);
-    check("float", &[
-        ("0.1", Ok(json!(0.1_f32))),
-        ("16777217", Ok(json!(16_777_216_f32))),
-        ("3.5e38", Err(OutOfRange)),
-        ("1.00000017881393432617187499", Ok(json!(1.000_000_1_f32))),
-    ]);
+    check(
+        "double",
+        &[
+            ("0.1", Ok(json!(0.1))),
+            ("-1e-400", Ok(json!(-0.0))),
+            ("1.7976931348623157e308", Ok(json!(f64::MAX))),
+            ("1e309", Err(OutOfRange)),
+            ("12345678901234567890", Ok(json!(12_345_678_901_234_567_890_f64))),
+            ("3", Ok(json!(3.0))),
+            ("\"3\"", Err(WrongType)),
+        ],
+    );
+    check(
+        "float",
+        &[
+            ("0.1", Ok(json!(0.1_f32))),
+            ("16777217", Ok(json!(16_777_216_f32))),
+            ("3.5e38", Err(OutOfRange)),
+            ("1.00000017881393432617187499", Ok(json!(1.000_000_1_f32))),
+        ],
+    );
 }
 
 #[test]
 fn decimals_are_exact_or_refused() {
-    check("decimal(5,2)", &[
-        ("1", Ok(json!("100"))),
-        ("-1.50", Ok(json!("-150"))),
-        ("1.500000", Ok(json!("150"))),
-        ("999.99", Ok(json!("99999"))),
-        ("1000", Err(OutOfRange)),
-        ("1.005", Err(OutOfRange)),
-        ("1e2", Ok(json!("10000"))),
-        ("\"1.5\"", Err(WrongType)),
-    ]);
+    check(
+        "decimal(5,2)",
+        &[
+            ("1", Ok(json!("100"))),
+            ("-1.50", Ok(json!("-150"))),
+            ("1.500000", Ok(json!("150"))),
+            ("999.99", Ok(json!("99999"))),
+            ("1000", Err(OutOfRange)),
+            ("1.005", Err(OutOfRange)),
+            ("1e2", Ok(json!("10000"))),
+            ("\"1.5\"", Err(WrongType)),
+        ],
+    );
     let nines = "9".repeat(38);
-    check("decimal(38,0)", &[
-        (&nines, Ok(json!(nines.clone()))),
-        (&format!("{nines}0"), Err(OutOfRange)),
-        ("1e38", Err(OutOfRange)),
-    ]);
+    check(
+        "decimal(38,0)",
+        &[
+            (&nines, Ok(json!(nines.clone()))),
+            (&format!("{nines}0"), Err(OutOfRange)),
+            ("1e38", Err(OutOfRange)),
+        ],
+    );
 }
 
 #[test]
 fn text_of_the_other_types_is_checked() {
-    check("boolean", &[("true", Ok(json!(true))), ("\"true\"", Err(WrongType)), ("1", Err(WrongType))]);
-    check("binary", &[
-        ("\"AQI=\"", Ok(json!([1, 2]))),
-        ("\"\\u0041QI=\"", Ok(json!([1, 2]))),
-        ("\"\"", Ok(json!([]))),
-        ("\"AQI\"", Err(WrongType)),
-        ("1", Err(WrongType)),
-    ]);
-    check("date", &[
-        ("\"1970-01-11\"", Ok(json!(10))),
-        ("\"2026-02-30\"", Err(WrongType)),
-        ("10", Err(WrongType)),
-    ]);
-    check("timestamp", &[
-        ("\"1970-01-01T00:00:00.0000019Z\"", Ok(json!(1))),
-        ("\"1970-01-01T09:00:00\\u002b09:00\"", Ok(json!(0))),
-        ("\"1970-01-01T00:00:00\"", Err(WrongType)),
-        ("1000", Err(WrongType)),
-    ]);
-    check("timestamp_ntz", &[
-        ("\"1970-01-01T00:00:01\"", Ok(json!(1_000_000))),
-        ("\"1970-01-01T00:00:01Z\"", Err(WrongType)),
-    ]);
+    check(
+        "boolean",
+        &[("true", Ok(json!(true))), ("\"true\"", Err(WrongType)), ("1", Err(WrongType))],
+    );
+    check(
+        "binary",
+        &[
+            ("\"AQI=\"", Ok(json!([1, 2]))),
+            ("\"\\u0041QI=\"", Ok(json!([1, 2]))),
+            ("\"\"", Ok(json!([]))),
+            ("\"AQI\"", Err(WrongType)),
+            ("1", Err(WrongType)),
+        ],
+    );
+    check(
+        "date",
+        &[
+            ("\"1970-01-11\"", Ok(json!(10))),
+            ("\"2026-02-30\"", Err(WrongType)),
+            ("10", Err(WrongType)),
+        ],
+    );
+    check(
+        "timestamp",
+        &[
+            ("\"1970-01-01T00:00:00.0000019Z\"", Ok(json!(1))),
+            ("\"1970-01-01T09:00:00\\u002b09:00\"", Ok(json!(0))),
+            ("\"1970-01-01T00:00:00\"", Err(WrongType)),
+            ("1000", Err(WrongType)),
+        ],
+    );
+    check(
+        "timestamp_ntz",
+        &[
+            ("\"1970-01-01T00:00:01\"", Ok(json!(1_000_000))),
+            ("\"1970-01-01T00:00:01Z\"", Err(WrongType)),
+        ],
+    );
     check("string", &[("\"a\"", Ok(json!("a"))), ("1", Err(WrongType)), ("{}", Err(WrongType))]);
 }
 
@@ -225,101 +258,6 @@ fn lossless_coercion_takes_neighbours_and_loses_nothing() {
         let mut decoder = lossless(&format!("v: {type_name}"));
         assert_eq!(value(&mut decoder, json), expected, "{json} as {type_name}");
     }
-}
-
-#[test]
-fn nested_values_are_read_and_their_faults_have_a_path() {
-    let schema = "geo: struct<lat: double, tags: list<string>>; hits: list<struct<n: long>>; m: map<string, list<long>>";
-    let mut decoder = decoder(schema);
-    let payload = r#" { "m" : {"a": [1, null], "b": null, "c": []} , "geo": {"tags": ["x", "y"], "alt": 3},
-        "hits": [{"n": 1}, {}, null, {"n": null}] } "#;
-    assert_eq!(
-        one(&mut decoder, payload).expect("good"),
-        json!({
-            "geo": {"lat": null, "tags": ["x", "y"]},
-            "hits": [{"n": 1}, {"n": null}, null, {"n": null}],
-            "m": {"a": [1, null], "b": null, "c": []},
-        })
-    );
-    for (payload, says) in [
-        (r#"{"geo":{"lat":"x"}}"#, r#"geo.lat: expected double, found text "x" at byte 14"#),
-        (r#"{"geo":{"tags":["a",3]}}"#, "geo.tags[1]: expected string, found number 3 at byte 20"),
-        (r#"{"hits":[{},{"n":{}}]}"#, "hits[1].n: expected long, found object at byte 17"),
-        (r#"{"m":{"k":[true]}}"#, "m.k[0]: expected long, found boolean at byte 11"),
-        (r#"{"geo":[]}"#, "geo: expected struct, found list at byte 7"),
-    ] {
-        let (reason, detail) = one(&mut decoder, payload).expect_err(payload);
-        assert_eq!((reason, detail.as_str()), (WrongType, says));
-    }
-}
-
-#[test]
-fn map_keys_are_read_as_their_type() {
-    let mut decoder = decoder("m: map<integer, string>; d: map<date, long>; b: map<boolean, long>");
-    let payload = r#"{"m":{"1":"a","-2":"b"},"d":{"1970-01-02":5},"b":{"true":1}}"#;
-    let row = one(&mut decoder, payload).expect("good");
-    assert_eq!(row, json!({"m": {"1": "a", "-2": "b"}, "d": {"1": 5}, "b": {"true": 1}}));
-    assert_eq!(one(&mut decoder, r#"{"m":{"x":"a"}}"#).expect_err("no number").0, WrongType);
-    assert_eq!(one(&mut decoder, r#"{"m":{"3000000000":"a"}}"#).expect_err("too large").0, OutOfRange);
-}
-
-#[test]
-fn required_fields_are_missed() {
-    let mut decoder = decoder("id: string required; at: long required from $.meta.at; x: long");
-    one(&mut decoder, r#"{"id":"a","meta":{"at":1}}"#).expect("all there");
-    for (payload, says) in [
-        (r#"{"meta":{"at":1}}"#, "id: required, but missing"),
-        (r#"{"id":null,"meta":{"at":1}}"#, "id: required, but null at byte 6"),
-        (r#"{"id":"a"}"#, "meta.at: required, but missing"),
-        (r#"{"id":"a","meta":null}"#, "meta.at: required, but missing"),
-        (r#"{"id":"a","meta":{"at": null}}"#, "meta.at: required, but null at byte 24"),
-    ] {
-        let (reason, detail) = one(&mut decoder, payload).expect_err(payload);
-        assert_eq!((reason, detail.as_str()), (MissingField, says));
-    }
-}
-
-#[test]
-fn columns_are_taken_from_their_paths() {
-    let schema = "lat: double from $.pos.lat; lon: double from $.pos.lon; pos: struct<lat: double>; raw: string from $.t; t: timestamp; deep: long from $.a.b.c";
-    let mut decoder = decoder(schema);
-    let payload = r#"{"a":{"b":{"c":7,"d":8}},"pos":{"lon":2.5,"lat":1.5},"t":"1970-01-01T00:00:00Z"}"#;
-    let row = one(&mut decoder, payload).expect("good");
-    assert_eq!(
-        row,
-        json!({"lat": 1.5, "lon": 2.5, "pos": {"lat": 1.5}, "raw": "1970-01-01T00:00:00Z", "t": 0, "deep": 7})
-    );
-    let empty = one(&mut decoder, r#"{"pos":null,"a":{"b":null}}"#).expect("nulls on the way");
-    assert_eq!(empty, json!({"lat": null, "lon": null, "pos": null, "raw": null, "t": null, "deep": null}));
-    let (reason, detail) = one(&mut decoder, r#"{"a":{"b":3}}"#).expect_err("no object");
-    assert_eq!(reason, WrongType);
-    assert!(detail.starts_with("a.b: expected an object"), "{detail}");
-}
-
-#[test]
-fn unknown_fields_are_counted_captured_or_refused() {
-    let with = |unknown_fields| {
-        Decoder::new(DecodeOptions { unknown_fields, ..options("v: long; s: struct<a: long>") })
-            .expect("good options")
-    };
-    let payload = r#"{"x": {"y": [1, "}"]} ,"v":1,"\u007a":"q","s":{"b":2}}"#;
-
-    let mut ignore = with(UnknownFields::Ignore);
-    let decoded = ignore.decode(&[common::message(payload), common::message("{\"u\":1,")]);
-    assert_eq!(decoded.unknown_fields, 3, "those of the good record, members of structs among them");
-
-    let mut capture = with(UnknownFields::Capture);
-    let row = one(&mut capture, payload).expect("good");
-    let extra: Value = serde_json::from_str(row["_tg_extra"].as_str().expect("text")).expect("json");
-    assert_eq!(extra, json!({"x": {"y": [1, "}"]}, "z": "q"}));
-    assert_eq!(one(&mut capture, r#"{"v":1}"#).expect("good")["_tg_extra"], Value::Null);
-
-    let mut refuse = with(UnknownFields::DeadLetter);
-    one(&mut refuse, r#"{"v":1,"s":{"a":1}}"#).expect("nothing unknown");
-    let (reason, detail) = one(&mut refuse, r#"{"v":1,"x":2}"#).expect_err("x");
-    assert_eq!((reason, detail.contains("\"x\"")), (UnknownField, true));
-    let (reason, detail) = one(&mut refuse, r#"{"s":{"b":2}}"#).expect_err("s.b");
-    assert_eq!((reason, detail.starts_with("s: ")), (UnknownField, true), "{detail}");
 }
 
 #[test]

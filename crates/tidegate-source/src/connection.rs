@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, ConnectErrorKind, Event};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::backoff;
 use crate::error::{Cause, SourceError};
@@ -79,7 +78,8 @@ pub struct ConnectOptions {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
-    connects: Arc<AtomicU64>,
+    /// How often a connection was made.
+    connects: watch::Receiver<u64>,
 }
 
 impl fmt::Debug for Connection {
@@ -96,10 +96,10 @@ impl Connection {
     /// [`SourceError::Settings`] and [`SourceError::CredentialsRefused`] at once;
     /// [`SourceError::Unreachable`] after a few attempts.
     pub async fn connect(options: ConnectOptions) -> Result<Self, SourceError> {
-        let connects = Arc::new(AtomicU64::new(0));
         let mut attempt = 0;
         loop {
-            let client_options = client_options(&options, &connects)?;
+            let (counter, connects) = watch::channel(0);
+            let client_options = client_options(&options, counter)?;
             match client_options.connect(options.servers.as_slice()).await {
                 Ok(client) => return Ok(Self { client, connects }),
                 Err(error) => {
@@ -118,7 +118,7 @@ impl Connection {
     /// must be checked again then (S1, S6) can be.
     #[must_use]
     pub fn reconnects(&self) -> u64 {
-        self.connects.load(Ordering::Acquire).saturating_sub(1)
+        self.connects.borrow().saturating_sub(1)
     }
 
     /// The version of the server at the other end.
@@ -168,11 +168,18 @@ impl Connection {
         };
         let body = serde_json::to_vec(payload).map_err(not_understood)?;
         let request = Request::new().payload(body.into()).timeout(Some(REQUEST_TIMEOUT));
-        let answer = self
-            .client
-            .send_request(format!("$JS.API.{subject}"), request)
-            .await
-            .map_err(|error| request_error(subject, error))?;
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
+        // An answer cannot come over another connection than its request went out on: waiting for the
+        // rest of the timeout would only make a short interruption long.
+        let answer = tokio::select! {
+            answer = self.client.send_request(format!("$JS.API.{subject}"), request) => {
+                answer.map_err(|error| request_error(subject, error))?
+            }
+            Ok(()) = connects.changed() => {
+                return Err(SourceError::TimedOut { operation: subject.to_owned() });
+            }
+        };
         // Two passes: the first skips over everything but the error, and the second reads straight
         // into the type that is wanted.
         let envelope: Envelope = serde_json::from_slice(&answer.payload).map_err(not_understood)?;
@@ -204,9 +211,8 @@ async fn pause(attempt: u32) {
 
 fn client_options(
     options: &ConnectOptions,
-    connects: &Arc<AtomicU64>,
+    connects: watch::Sender<u64>,
 ) -> Result<async_nats::ConnectOptions, SourceError> {
-    let connects = Arc::clone(connects);
     let mut client = async_nats::ConnectOptions::new()
         .name(&options.client_name)
         .connection_timeout(CONNECT_TIMEOUT)
@@ -238,12 +244,13 @@ fn client_options(
     Ok(client)
 }
 
-fn note_event(connects: &AtomicU64, event: &Event) {
+fn note_event(connects: &watch::Sender<u64>, event: &Event) {
     match event {
         Event::Connected => {
-            let times = connects.fetch_add(1, Ordering::AcqRel);
-            if times > 0 {
-                tracing::info!(reconnects = times, "connected to the broker again");
+            connects.send_modify(|times| *times += 1);
+            let reconnects = *connects.borrow() - 1;
+            if reconnects > 0 {
+                tracing::info!(reconnects, "connected to the broker again");
             }
         }
         Event::Disconnected => tracing::warn!("connection to the broker lost"),

@@ -20,7 +20,8 @@ mod tests {
 
     #[test]
     fn s1_holes_beyond_the_cursor_are_lost_messages() {
-        let cases: [(&[u64], u64, &[u64], Option<(u64, u64)>); 6] = [
+        type Case = (&'static [u64], u64, &'static [u64], Option<(u64, u64)>);
+        let cases: [Case; 6] = [
             (&[], 5, &[], None),
             (&[3, 4], 5, &[], None),
             (&[3, 7, 8, 9, 12], 5, &[], Some((7, 9))),

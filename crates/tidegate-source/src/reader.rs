@@ -125,7 +125,7 @@ impl PartitionReader {
         loop {
             self.prepare().await?;
             match self.collect(deadline).await? {
-                Collected::Batch(batch) => return self.hand_on(batch).await,
+                Collected::Batch(batch, session) => return self.hand_on(batch, session).await,
                 Collected::Quiet => match self.judge_quiet().await? {
                     Some(idle) => return Ok(idle),
                     None => {
@@ -285,22 +285,29 @@ impl PartitionReader {
             }
         };
         self.received = gathering.received();
-        if broken.is_none() {
-            self.session = Some(session);
-        }
+        let session = broken.is_none().then_some(session);
         Ok(match (gathering.into_batch(), broken) {
-            (Some(batch), _) => Collected::Batch(batch),
+            (Some(batch), _) => Collected::Batch(batch, session),
             (None, Some(detail)) => Collected::Broken(detail),
-            (None, None) => Collected::Quiet,
+            (None, None) => {
+                self.session = session;
+                Collected::Quiet
+            }
         })
     }
 
     /// Vouches for the batch and moves the cursor over it.
-    async fn hand_on(&mut self, batch: Batch) -> Result<Fetched, SourceError> {
-        if let Err(error) = self.vouch(&batch).await {
-            self.session = None;
-            return Err(error);
-        }
+    ///
+    /// Until then the reader is without a session: when the check fails, or the caller drops this
+    /// future while it is made, the batch is gone, and only a new consumer brings it again.
+    async fn hand_on(
+        &mut self,
+        batch: Batch,
+        session: Option<PullSession>,
+    ) -> Result<Fetched, SourceError> {
+        let reconnected = self.needs_check();
+        self.vouch(&batch).await?;
+        self.session = session.filter(|_| !reconnected);
         self.recoveries = 0;
         self.strikes.clear();
         self.caught_up = None;
@@ -319,7 +326,8 @@ impl PartitionReader {
 }
 
 enum Collected {
-    Batch(Batch),
+    /// And the session to go on with, unless it ended.
+    Batch(Batch, Option<PullSession>),
     Quiet,
     Broken(String),
 }

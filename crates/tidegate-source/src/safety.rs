@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn s1_each_setting_that_can_lose_messages_is_refused() {
         assert_eq!(unsafe_settings(&safe_facts()), Vec::<String>::new());
-        let cases: [(&str, fn(&mut StreamFacts)); 7] = [
+        type Change = fn(&mut StreamFacts);
+        let cases: [(&str, Change); 7] = [
             ("workqueue", |f| f.retention = RetentionKind::WorkQueue),
             ("interest", |f| f.retention = RetentionKind::Interest),
             ("discard", |f| f.discard_old = true),

@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::{Broker, STREAM, binary, spec, start_server};
 use tidegate_source::embedded::{EmbeddedOptions, EmbeddedServer};
 use tidegate_source::{
     ConnectOptions, Connection, Credentials, Partitioning, PublishOptions, Publisher, SourceError,
-    StreamSpec, ensure_stream, stream_facts, trim,
+    StreamSpec, TlsFiles, ensure_stream, stream_facts, trim,
 };
 use tidegate_types::Reason;
 
@@ -167,4 +168,29 @@ async fn an_embedded_server_keeps_its_streams_over_a_stop_and_reports_a_bad_conf
     };
     let error = EmbeddedServer::start(options).await.expect_err("refused");
     assert!(error.to_string().contains("it ended with"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn tls_with_a_private_authority_and_a_client_certificate() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let files = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+    let tls = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}",
+        files.join("server.crt"),
+        files.join("server.key"),
+        files.join("ca.crt"),
+    );
+    let server = start_server(store.path().to_owned(), 0, &tls).await;
+    let connect = |tls: Option<TlsFiles>| {
+        let servers = vec![server.url().replace("nats://", "tls://")];
+        Connection::connect(ConnectOptions { servers, tls, ..ConnectOptions::default() })
+    };
+    let client = Some((files.join("client.crt"), files.join("client.key")));
+    let authorities = Some(files.join("ca.crt"));
+    let both = TlsFiles { authorities: authorities.clone(), client: client.clone() };
+    let connection = connect(Some(both)).await.expect("trusted on both sides");
+    ensure_stream(&connection, &spec(Partitioning::None)).await.expect("made");
+    connect(Some(TlsFiles { authorities, client: None })).await.expect_err("no certificate");
+    connect(Some(TlsFiles { authorities: None, client })).await.expect_err("not trusted");
 }

@@ -158,9 +158,9 @@ async fn a_dropped_call_of_next_loses_nothing() {
     let broker = Broker::with_stream(Partitioning::None).await;
     let mut reader = open(&broker.connection, options(), 0).await;
     let mut all = Vec::new();
-    for round in 0..20_u64 {
+    for round in 0..60_u64 {
         broker.publish("clicks.a", round * 30 + 1, 30).await;
-        let limit = Duration::from_micros(200 * round);
+        let limit = Duration::from_micros(100 * round);
         if let Ok(fetched) = tokio::time::timeout(limit, reader.next(PATIENCE)).await
             && let Fetched::Messages { messages, .. } = fetched.expect("reading goes well")
         {
@@ -168,7 +168,7 @@ async fn a_dropped_call_of_next_loses_nothing() {
         }
     }
     all.extend(sequences(&read_all(&mut reader).await));
-    assert_eq!(all, (1..=600).collect::<Vec<_>>());
+    assert_eq!(all, (1..=1_800).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -256,4 +256,38 @@ async fn s5_an_idle_partition_advances_and_raises_no_false_gap() {
         stale.await.map(drop),
         Err(tidegate_source::SourceError::Gap { from: 1, to: 89, .. })
     ));
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn a_message_that_the_client_cannot_read_is_an_error_and_not_a_hang() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let broker = Broker::with_stream(Partitioning::None).await;
+    broker.publish("clicks.a", 1, 3).await;
+    let mut line = tokio::net::TcpStream::connect(("127.0.0.1", broker.server.port()))
+        .await
+        .expect("the broker is there");
+    // A header that is not UTF-8, as a careless client may send it.
+    let head = b"NATS/1.0\r\nX: \xff\xfe\r\n\r\n";
+    let mut text = b"CONNECT {\"headers\":true,\"verbose\":false}\r\n".to_vec();
+    text.extend(format!("HPUB clicks.a {} {}\r\n", head.len(), head.len() + 2).bytes());
+    text.extend(head);
+    text.extend(b"{}\r\nPING\r\n");
+    line.write_all(&text).await.expect("sent");
+    let mut answer = [0; 4_096];
+    while !String::from_utf8_lossy(&answer).contains("PONG") {
+        assert!(line.read(&mut answer).await.expect("an answer") > 0);
+    }
+    let mut reader = open(&broker.connection, options(), 0).await;
+    let mut read = Vec::new();
+    let error = loop {
+        match tokio::time::timeout(6 * PATIENCE, reader.next(Duration::from_secs(1))).await {
+            Ok(Ok(Fetched::Messages { messages, .. })) => read.extend(sequences(&messages)),
+            Ok(Ok(idle)) => assert!(matches!(idle, Fetched::Idle { caught_up: false, .. })),
+            Ok(Err(error)) => break error,
+            Err(_) => panic!("it hangs"),
+        }
+    };
+    assert_eq!(read, [1, 2, 3], "what came before it is handed on");
+    assert!(error.is_transient(), "{error:?}");
 }

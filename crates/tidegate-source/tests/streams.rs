@@ -247,3 +247,34 @@ async fn a_partition_without_messages_is_caught_up_at_once() {
     let mut reader = open(&broker.connection, partition_options(1, Some("1.>".into())), 0).await;
     assert!(read_all(&mut reader).await.is_empty());
 }
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s10_without_the_right_to_change_the_stream_a_consumer_registers_the_ledger() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let users = r#"authorization { users: [
+        {user: admin, password: a}
+        {user: worker, password: w, permissions: {publish: {deny: ["$JS.API.STREAM.UPDATE.>"]}}}
+    ] }"#;
+    let server = common::start_server(store.path().to_owned(), 0, users).await;
+    let connect = |user: &str, password: &str| {
+        tidegate_source::Connection::connect(tidegate_source::ConnectOptions {
+            servers: vec![server.url()],
+            credentials: Some(tidegate_source::Credentials::UserPassword {
+                user: user.into(),
+                password: password.into(),
+            }),
+            ..Default::default()
+        })
+    };
+    let admin = connect("admin", "a").await.expect("connects");
+    ensure_stream(&admin, &spec(Partitioning::None)).await.expect("made");
+    let worker = connect("worker", "w").await.expect("connects");
+    register_ledger(&worker, STREAM, &ledger(), TABLE).await.expect("registered");
+    let facts = stream_facts(&admin, STREAM).await.expect("facts");
+    assert!(!facts.metadata.keys().any(|key| key.contains("ledger")), "{:?}", facts.metadata);
+    let expected = [Registration { ledger: ledger().to_string(), table_url: TABLE.into() }];
+    assert_eq!(registered_ledgers(&admin, STREAM).await.expect("a list"), expected);
+    forget_ledger(&admin, STREAM, &ledger()).await.expect("forgotten");
+    assert!(registered_ledgers(&admin, STREAM).await.expect("a list").is_empty());
+}

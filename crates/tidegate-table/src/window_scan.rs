@@ -22,7 +22,7 @@ use crate::files::key_bytes::KeyColumn;
 use crate::files::reader::{ColumnStream, read_columns};
 use crate::files::{FileError, layout, system};
 
-/// Files read at once. Each holds one row group of four narrow columns.
+/// Files whose footers are read ahead.
 const FILES_AT_ONCE: usize = 4;
 
 /// A file of the table, as the log describes it.
@@ -99,35 +99,36 @@ pub async fn scan_window(
     query: &WindowQuery,
     mut visit: impl FnMut(WindowRow<'_>) -> ControlFlow<()>,
 ) -> Result<ScanSummary, FileError> {
-    let touched: Vec<_> = files.iter().filter(|file| may_hold(file, query)).collect();
+    let touched: Vec<_> = files.iter().filter(|file| may_hold(file, query)).cloned().collect();
     let mut summary = ScanSummary { files: touched.len(), ..ScanSummary::default() };
-    let streams = stream::iter(touched.into_iter().map(Ok::<_, FileError>)).map_ok(|file| {
-        let opened = async move { open(store, file, query).await };
-        stream::once(opened).try_flatten().map_ok(move |batch| (file, batch)).boxed()
-    });
-    let mut batches = streams.try_flatten_unordered(FILES_AT_ONCE);
-    while let Some((file, batch)) = batches.try_next().await? {
-        let Some(rows) = Rows::of(&batch, file, query)? else { continue };
-        if rows.visit(query, &mut summary.rows, &mut visit).is_break() {
-            summary.stopped = true;
-            break;
+    let opening = touched.into_iter().map(|file| open(Arc::clone(store), file, query.id.clone()));
+    let mut opened = stream::iter(opening).buffered(FILES_AT_ONCE);
+    while let Some((file, mut batches)) = opened.try_next().await? {
+        while let Some(batch) = batches.try_next().await? {
+            let Some(rows) = Rows::of(&batch, &file, query)? else { continue };
+            if rows.visit(query, &mut summary.rows, &mut visit).is_break() {
+                summary.stopped = true;
+                return Ok(summary);
+            }
         }
     }
     Ok(summary)
 }
 
+/// Owns what it needs, so that a worker may wait for it on any thread.
 async fn open(
-    store: &Arc<dyn ObjectStore>,
-    file: &LiveFileRef,
-    query: &WindowQuery,
-) -> Result<ColumnStream, FileError> {
+    store: Arc<dyn ObjectStore>,
+    file: LiveFileRef,
+    id: IdColumn,
+) -> Result<(LiveFileRef, ColumnStream), FileError> {
     let path = layout::object_of_log_path(&file.path)?;
-    let id = match &query.id {
+    let id = match &id {
         IdColumn::Fingerprint => system::ID,
         IdColumn::Field { name, .. } => name,
     };
     let columns = [system::SOURCE, system::PARTITION, system::SEQUENCE, system::TIME, id];
-    read_columns(store, &path, &columns).await
+    let batches = read_columns(&store, &path, &columns).await?;
+    Ok((file, batches))
 }
 
 /// Whether the file can hold a wanted row, by what its statistics say. Pure.

@@ -186,9 +186,10 @@ impl Committer {
             };
             match request {
                 Some(Request::Commit(batch)) if batch.lineage == self.lineage => {
-                    let release = batch.release;
+                    let (release, lineage) = (batch.release, self.lineage);
                     self.commit_batch(*batch).await?;
-                    if release {
+                    // After a rewind the engine says whether to go on or to give back.
+                    if release && lineage == self.lineage {
                         return self.tell(Event::Released).await;
                     }
                 }

@@ -122,6 +122,8 @@ pub(crate) struct Engine {
     looked_idle: Instant,
     breaker: Option<Breaker>,
     leaving: Option<Leaving>,
+    /// The release is on its way: with the last batch, or by itself.
+    releasing: bool,
     summary: Summary,
 }
 
@@ -145,6 +147,7 @@ impl Engine {
             looked_idle: Instant::now(),
             breaker,
             leaving: None,
+            releasing: false,
             summary: Summary::default(),
             parts,
         }
@@ -188,6 +191,8 @@ impl Engine {
 
     async fn on_event(&mut self, event: Event) -> Result<(), WorkerError> {
         match event {
+            // What is claimed on the way out is given back with the rest.
+            Event::Claimed(_) if self.leaving.is_some() => {}
             Event::Claimed(claimed) => {
                 for partition in claimed {
                     self.begin(partition).await?;
@@ -306,6 +311,7 @@ impl Engine {
         self.lineage = lineage;
         self.in_flight = 0;
         self.advancing = 0;
+        self.releasing = false;
         for (_, active) in std::mem::take(&mut self.active) {
             active.stop.cancel();
         }
@@ -566,6 +572,7 @@ impl Engine {
 
     async fn seal(&mut self, reason: FlushReason) -> Result<(), WorkerError> {
         let release = self.leaving.is_some();
+        self.releasing = release;
         let snapshots = self.window_snapshots(release)?;
         let empty = OpenBatch::new(&self.parts.files, &mut self.parts.random);
         let mut batch = std::mem::replace(&mut self.batch, empty);
@@ -608,7 +615,8 @@ impl Engine {
         Ok(snapshots)
     }
 
-    async fn ask(&self, request: Request) -> Result<(), WorkerError> {
+    /// Takes `&mut self` because open files cannot be shared between threads while this waits.
+    async fn ask(&mut self, request: Request) -> Result<(), WorkerError> {
         let gone = |_| WorkerError::transient(Reason::Fenced, "the committer is gone");
         self.parts.requests.send(request).await.map_err(gone)
     }
@@ -676,8 +684,8 @@ impl Engine {
     /// Once the last batch is sealed (it carries the release), or when there is none: give back.
     async fn release_when_empty(&mut self) -> Result<(), WorkerError> {
         let nothing_open = self.batch.is_empty() && self.in_flight == 0 && self.advancing == 0;
-        if self.leaving.is_some() && nothing_open {
-            self.in_flight = IN_FLIGHT; // asked once
+        if self.leaving.is_some() && nothing_open && !self.releasing {
+            self.releasing = true;
             self.ask(Request::Release).await?;
         }
         Ok(())

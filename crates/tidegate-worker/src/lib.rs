@@ -54,5 +54,5 @@ pub use options::{Summary, WorkerOptions};
 pub use plan::{Plan, plan};
 pub use run::run;
 pub use setup::open_store;
-pub use source_setup::stream_spec;
+pub use source_setup::{connect_as_admin, stream_spec};
 pub use verify::{VerifyReport, VerifyState, verify};

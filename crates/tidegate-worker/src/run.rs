@@ -107,7 +107,7 @@ impl Opened {
         )
         .await?;
         let stream =
-            source_setup::open_stream(&connection, &config.source, options.maintain_stream).await?;
+            source_setup::open_stream(&connection, &config, options.maintain_stream).await?;
         let store = setup::open_store(&config, &secrets)?;
         preflight::check(&config, &stream, &store, random.nonce()).await?;
 

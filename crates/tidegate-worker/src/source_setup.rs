@@ -1,6 +1,7 @@
 //! From the configuration to a connection, a stream and its identity.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tidegate_config::{JetStreamSource, OnSourceReset, Partitioning, PipelineConfig, StartFrom};
 use tidegate_source::{
@@ -75,11 +76,12 @@ fn credentials(name: &str, secrets: &Secrets) -> Result<Credentials, WorkerError
 /// The stream as it stands; made or kept when it is ours to make.
 pub(crate) async fn open_stream(
     connection: &Connection,
-    source: &JetStreamSource,
+    config: &PipelineConfig,
     maintain: bool,
 ) -> Result<StreamFacts, WorkerError> {
+    let source = &config.source;
     if maintain && !source.subjects.is_empty() {
-        return Ok(ensure_stream(connection, &stream_spec(source)).await?);
+        return Ok(ensure_stream(connection, &stream_spec(config)).await?);
     }
     stream_facts(connection, &source.stream).await.map_err(|error| match error {
         SourceError::StreamMissing { stream } => WorkerError::permanent(
@@ -92,7 +94,8 @@ pub(crate) async fn open_stream(
 
 /// The stream that the configuration asks for.
 #[must_use]
-pub fn stream_spec(source: &JetStreamSource) -> StreamSpec {
+pub fn stream_spec(config: &PipelineConfig) -> StreamSpec {
+    let source = &config.source;
     StreamSpec {
         name: source.stream.clone(),
         subjects: source.subjects.clone(),
@@ -213,4 +216,18 @@ fn reset(config: &PipelineConfig, found: &str) -> Result<(), WorkerError> {
             ),
         )),
     }
+}
+
+/// Connects as the stream's administrator where such credentials are given, for commands that make
+/// streams.
+///
+/// # Errors
+///
+/// When a secret is missing or the broker cannot be reached.
+pub async fn connect_as_admin(
+    config: &PipelineConfig,
+    secrets_dir: Option<&Path>,
+) -> Result<Connection, WorkerError> {
+    let secrets = Secrets::new(secrets_dir.map(Path::to_path_buf));
+    connect(&config.source, &secrets, true, "tidegate".to_owned()).await
 }

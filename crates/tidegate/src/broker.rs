@@ -110,6 +110,7 @@ impl Broker {
             binary: args.nats_server.clone(),
             store_dir: data_dir.join("nats"),
             port: 0,
+            extra_config: String::new(),
         };
         let server = EmbeddedServer::start(options).await?;
         let url = server.url().to_owned();

@@ -1,5 +1,6 @@
 //! What a run did, in words.
 
+use tidegate_telemetry::MetricsSnapshot;
 use tidegate_types::Counters;
 use tidegate_worker::Summary;
 
@@ -16,6 +17,8 @@ pub(crate) struct Totals {
     unknown_fields: u64,
     unkeyed: u64,
     lag: u64,
+    /// A worker stopped before its work was done; the numbers are what its metrics say.
+    unfinished: bool,
 }
 
 impl Totals {
@@ -31,21 +34,23 @@ impl Totals {
         self.lag += worker.lag;
     }
 
+    /// Adds what a worker did before it failed.
+    pub(crate) fn add_unfinished(&mut self, seen: &MetricsSnapshot) {
+        self.counters += seen.counters;
+        self.files += seen.files;
+        self.bytes += seen.bytes;
+        self.commits += seen.commits;
+        self.unknown_fields += seen.unknown_fields;
+        self.unkeyed += seen.unkeyed;
+        self.lag += seen.lag;
+        self.unfinished = true;
+    }
+
     /// A paragraph for people.
     pub(crate) fn in_words(&self, name: &str, table: &str) -> String {
         let mut text = format!("{name}: {}", self.what_became());
-        if let Some(version) = self.last_version {
-            text.push_str(&format!(
-                ". {}; the table {table} is at version {version}",
-                count(self.commits, "commit", "commits")
-            ));
-        } else {
-            text.push_str(&format!(". The table {table} was left as it is"));
-        }
-        text.push_str(&match self.lag {
-            0 => ". The stream is read to its end".to_owned(),
-            lag => format!(". {} waiting in the stream", count(lag, "message is", "messages are")),
-        });
+        text.push_str(&self.what_the_table_got(table));
+        text.push_str(&self.what_is_left());
         for (number, what) in [
             (self.unknown_fields, "undeclared fields were dropped"),
             (self.unkeyed, "rows had no deduplication key"),
@@ -58,10 +63,30 @@ impl Totals {
         text
     }
 
+    fn what_the_table_got(&self, table: &str) -> String {
+        let commits = count(self.commits, "commit", "commits");
+        match self.last_version {
+            Some(version) => format!(". {commits}; the table {table} is at version {version}"),
+            None if self.commits > 0 => format!(". {commits} to the table {table}"),
+            None => format!(". The table {table} was left as it is"),
+        }
+    }
+
+    fn what_is_left(&self) -> String {
+        match (self.lag, self.unfinished) {
+            (_, true) => ". It stopped before its work was done".to_owned(),
+            (0, false) => ". The stream is read to its end".to_owned(),
+            (lag, false) => {
+                format!(". {} waiting in the stream", count(lag, "message is", "messages are"))
+            }
+        }
+    }
+
     fn what_became(&self) -> String {
         let seen = &self.counters;
         if seen.read == 0 {
-            return "nothing new to read".to_owned();
+            let nothing = if self.unfinished { "nothing was read" } else { "nothing new to read" };
+            return nothing.to_owned();
         }
         let mut parts = vec![format!(
             "{} in {} ({})",
@@ -119,6 +144,24 @@ mod tests {
             Totals::default().in_words("p", "s3://a/b"),
             "p: nothing new to read. The table s3://a/b was left as it is. The stream is read to \
              its end."
+        );
+    }
+
+    #[test]
+    fn a_run_that_failed_does_not_claim_to_have_read_all() {
+        let mut totals = Totals::default();
+        totals.add_unfinished(&MetricsSnapshot::default());
+        assert_eq!(
+            totals.in_words("p", "t"),
+            "p: nothing was read. The table t was left as it is. It stopped before its work was \
+             done."
+        );
+        let counters = Counters { read: 5, rows: 5, ..Counters::default() };
+        totals.add_unfinished(&MetricsSnapshot { counters, commits: 1, ..Default::default() });
+        assert_eq!(
+            totals.in_words("p", "t"),
+            "p: read 5 messages: 5 rows in 0 files (0 B). 1 commit to the table t. It stopped \
+             before its work was done."
         );
     }
 

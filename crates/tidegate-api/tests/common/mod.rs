@@ -1,20 +1,6 @@
-//! A pipeline in a few lines, to change in one place.
+//! A pipeline to change in one place.
 
 use serde_json::{Value, json};
-
-/// The smallest document that is a pipeline.
-pub(crate) fn minimal() -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1",
-        "kind": "IngestionPipeline",
-        "metadata": {"name": "clicks"},
-        "spec": {
-            "source": {"type": "JetStream", "jetStream": {"stream": "CLICKS"}},
-            "schema": {"fields": [{"name": "id", "type": "string"}]},
-            "sink": {"storage": {"url": "s3://lake/clicks"}},
-        },
-    })
-}
 
 /// A document that uses every field.
 pub(crate) const FULL: &str = r#"

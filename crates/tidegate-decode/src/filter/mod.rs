@@ -134,10 +134,13 @@ impl Filter {
         let columns: Vec<(Key, &dyn Array)> = self
             .columns
             .iter()
-            .filter_map(|name| Some((Key::String(Arc::clone(name)), &**batch.column_by_name(name)?)))
+            .filter_map(|name| {
+                Some((Key::String(Arc::clone(name)), &**batch.column_by_name(name)?))
+            })
             .collect();
         let record = |row| {
-            let values = columns.iter().map(|(key, array)| (key.clone(), values::value(*array, row)));
+            let values =
+                columns.iter().map(|(key, array)| (key.clone(), values::value(*array, row)));
             values.collect::<HashMap<_, _>>()
         };
         (0..batch.num_rows())

@@ -136,7 +136,8 @@ impl<'a> Walk<'a> {
     }
 
     fn is_record(&self, expression: &IdedExpr) -> bool {
-        matches!(&expression.expr, Expr::Ident(name) if name == RECORD) && !self.bound.contains(&RECORD)
+        matches!(&expression.expr, Expr::Ident(name) if name == RECORD)
+            && !self.bound.contains(&RECORD)
     }
 
     fn variable(&mut self, name: &str) -> Result<(), FilterError> {

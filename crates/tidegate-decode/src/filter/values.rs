@@ -34,7 +34,9 @@ pub(super) fn value(array: &dyn Array, row: usize) -> Value {
             let unscaled = array.as_primitive::<Decimal128Type>().value(row);
             Value::Float(unscaled as f64 / 10_f64.powi((*scale).into()))
         }
-        DataType::Date32 => timestamp(i64::from(array.as_primitive::<Date32Type>().value(row)) * DAY),
+        DataType::Date32 => {
+            timestamp(i64::from(array.as_primitive::<Date32Type>().value(row)) * DAY)
+        }
         DataType::Timestamp(..) => {
             timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row))
         }
@@ -53,8 +55,8 @@ pub(super) fn value(array: &dyn Array, row: usize) -> Value {
         DataType::Map(..) => {
             let entries = array.as_map().value(row);
             let (keys, values) = (entries.column(0), entries.column(1));
-            let pairs = (0..entries.len())
-                .map(|index| (key(value(keys, index)), value(values, index)));
+            let pairs =
+                (0..entries.len()).map(|index| (key(value(keys, index)), value(values, index)));
             map(pairs.collect())
         }
         _ => Value::Null,

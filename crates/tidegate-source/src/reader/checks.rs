@@ -42,7 +42,6 @@ impl PartitionReader {
     pub(super) async fn vouch(&mut self, batch: &Batch) -> Result<(), SourceError> {
         if self.needs_check() {
             self.check_source().await?;
-            self.session = None;
         }
         match self.options.mode {
             ReadMode::FromFloor => {

@@ -125,8 +125,9 @@ mod tests {
         for name in [with(1, 20), with(1, 21), with(11, 3), with(0, 3), "other".into()] {
             assert!(!is_older(&options, &name), "{name}");
         }
+        let older = with(1, 19);
         options.mode = ReadMode::AckAfterCommit;
         assert!(consumer_name(&options).ends_with("-1"));
-        assert!(!is_older(&options, &with(1, 19)));
+        assert!(!is_older(&options, &older));
     }
 }

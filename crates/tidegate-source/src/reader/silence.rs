@@ -15,6 +15,9 @@ impl PartitionReader {
     /// What silence means (S4); none: deliveries were lost, and reading goes on from the cursor.
     pub(super) async fn judge_quiet(&mut self) -> Result<Option<Fetched>, SourceError> {
         if self.needs_check() {
+            // A message that the client cannot read ends the connection each time it is delivered:
+            // this too must come to an end.
+            self.recover("the connection was made anew")?;
             return Ok(None);
         }
         if let Some((at, as_of)) = self.caught_up
@@ -50,7 +53,7 @@ impl PartitionReader {
     async fn wait_for_late_deliveries(&mut self) -> Result<Option<Fetched>, SourceError> {
         let grace = Instant::now() + self.options.periods.delivery_grace;
         match self.collect(grace).await? {
-            Collected::Batch(batch) => self.hand_on(batch).await.map(Some),
+            Collected::Batch(batch, session) => self.hand_on(batch, session).await.map(Some),
             Collected::Broken(detail) => self.recover(&detail).map(|()| None),
             Collected::Quiet => {
                 self.recover("the broker delivered more than was received").map(|()| None)

@@ -1,7 +1,7 @@
 //! What the tests against a real broker share.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub mod proxy;
+pub(crate) mod proxy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,33 +16,33 @@ use tidegate_source::{
 };
 use tidegate_types::{Epoch, Ledger, Message, PartitionId, Position};
 
-pub const STREAM: &str = "CLICKS";
-pub const TABLE: &str = "file:///lake/clicks";
+pub(crate) const STREAM: &str = "CLICKS";
+pub(crate) const TABLE: &str = "file:///lake/clicks";
 /// Long enough for every wait that is expected to bring something.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A broker of the test's own, with a raw client beside the connection under test.
-pub struct Broker {
-    pub server: EmbeddedServer,
-    pub connection: Connection,
-    pub raw: async_nats::Client,
-    pub store: TempDir,
+pub(crate) struct Broker {
+    pub(crate) server: EmbeddedServer,
+    pub(crate) connection: Connection,
+    pub(crate) raw: async_nats::Client,
+    pub(crate) store: TempDir,
 }
 
 /// The program: on PATH, or where the test set-up puts it.
-pub fn binary() -> Option<PathBuf> {
+pub(crate) fn binary() -> Option<PathBuf> {
     let prepared =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/nats-server");
     prepared.is_file().then_some(prepared)
 }
 
-pub async fn start_server(store: PathBuf, port: u16, extra_config: &str) -> EmbeddedServer {
+pub(crate) async fn start_server(store: PathBuf, port: u16, extra_config: &str) -> EmbeddedServer {
     let extra_config = extra_config.to_owned();
     let options = EmbeddedOptions { binary: binary(), store_dir: store, port, extra_config };
     EmbeddedServer::start(options).await.expect("nats-server starts")
 }
 
-pub async fn connect(url: &str) -> Connection {
+pub(crate) async fn connect(url: &str) -> Connection {
     let options = ConnectOptions {
         servers: vec![url.to_owned()],
         client_name: "test".into(),
@@ -52,7 +52,7 @@ pub async fn connect(url: &str) -> Connection {
 }
 
 impl Broker {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let store = tempfile::tempdir().expect("a temporary folder");
         let server = start_server(store.path().to_owned(), 0, "").await;
         let connection = connect(&server.url()).await;
@@ -61,22 +61,22 @@ impl Broker {
     }
 
     /// A broker with the usual stream.
-    pub async fn with_stream(partitioning: Partitioning) -> Self {
+    pub(crate) async fn with_stream(partitioning: Partitioning) -> Self {
         let broker = Self::start().await;
         ensure_stream(&broker.connection, &spec(partitioning)).await.expect("the stream is made");
         broker
     }
 
     /// A request to the JetStream API, past the code under test.
-    pub async fn api(&self, subject: &str, request: Value) -> Value {
+    pub(crate) async fn api(&self, subject: &str, request: Value) -> Value {
         let context = async_nats::jetstream::new(self.raw.clone());
-        let answer: Value = context.request(subject, &request).await.expect("an answer");
+        let answer: Value = context.request(subject.to_owned(), &request).await.expect("an answer");
         assert!(answer.get("error").is_none(), "{subject}: {answer}");
         answer
     }
 
     /// A stream that is not ours.
-    pub async fn foreign_stream(&self, more: Value) {
+    pub(crate) async fn foreign_stream(&self, more: Value) {
         let mut config = json!({"name": STREAM, "subjects": ["clicks.>"], "storage": "file",
             "discard": "new", "num_replicas": 1, "retention": "limits"});
         for (key, value) in more.as_object().expect("an object") {
@@ -85,16 +85,16 @@ impl Broker {
         self.api(&format!("STREAM.CREATE.{STREAM}"), config).await;
     }
 
-    pub async fn purge_below(&self, sequence: u64) {
+    pub(crate) async fn purge_below(&self, sequence: u64) {
         self.api(&format!("STREAM.PURGE.{STREAM}"), json!({"seq": sequence})).await;
     }
 
-    pub async fn delete_message(&self, sequence: u64) {
+    pub(crate) async fn delete_message(&self, sequence: u64) {
         self.api(&format!("STREAM.MSG.DELETE.{STREAM}"), json!({"seq": sequence})).await;
     }
 
     /// Publishes `count` messages to `subject`, numbered from `first`.
-    pub async fn publish(&self, subject: &str, first: u64, count: u64) {
+    pub(crate) async fn publish(&self, subject: &str, first: u64, count: u64) {
         let mut publisher = Publisher::new(&self.connection, PublishOptions::default());
         for number in first..first + count {
             let (payload, id) = (format!("{{\"n\":{number}}}"), format!("id-{number}"));
@@ -105,7 +105,7 @@ impl Broker {
     }
 
     /// Publishes to many subjects, one message each.
-    pub async fn publish_subjects(&self, first: u64, count: u64) {
+    pub(crate) async fn publish_subjects(&self, first: u64, count: u64) {
         let mut publisher = Publisher::new(&self.connection, PublishOptions::default());
         for number in first..first + count {
             let subject = format!("clicks.user{number}");
@@ -115,7 +115,7 @@ impl Broker {
     }
 }
 
-pub fn spec(partitioning: Partitioning) -> StreamSpec {
+pub(crate) fn spec(partitioning: Partitioning) -> StreamSpec {
     StreamSpec {
         name: STREAM.into(),
         subjects: vec!["clicks.>".into()],
@@ -127,12 +127,12 @@ pub fn spec(partitioning: Partitioning) -> StreamSpec {
     }
 }
 
-pub fn ledger() -> Ledger {
+pub(crate) fn ledger() -> Ledger {
     Ledger::new("analytics.clicks").expect("valid")
 }
 
 /// Options with short periods.
-pub fn options() -> ReaderOptions {
+pub(crate) fn options() -> ReaderOptions {
     ReaderOptions {
         epoch: Epoch(1),
         id_header: Some("Nats-Msg-Id".into()),
@@ -147,21 +147,27 @@ pub fn options() -> ReaderOptions {
     }
 }
 
-pub fn partition_options(k: u32, filter: Option<String>) -> ReaderOptions {
+pub(crate) fn partition_options(k: u32, filter: Option<String>) -> ReaderOptions {
     ReaderOptions { partition: PartitionId(k), filter, ..options() }
 }
 
-pub async fn open(connection: &Connection, options: ReaderOptions, cursor: u64) -> PartitionReader {
+pub(crate) async fn open(
+    connection: &Connection,
+    options: ReaderOptions,
+    cursor: u64,
+) -> PartitionReader {
     PartitionReader::open(connection, options, Position(cursor), None).await.expect("opens")
 }
 
 /// Reads until the reader says that it is caught up.
-pub async fn read_all(reader: &mut PartitionReader) -> Vec<Message> {
+pub(crate) async fn read_all(reader: &mut PartitionReader) -> Vec<Message> {
     try_read_all(reader).await.expect("reading goes well")
 }
 
 /// Reads until the reader says that it is caught up, or fails with what cannot pass by itself.
-pub async fn try_read_all(reader: &mut PartitionReader) -> Result<Vec<Message>, SourceError> {
+pub(crate) async fn try_read_all(
+    reader: &mut PartitionReader,
+) -> Result<Vec<Message>, SourceError> {
     let deadline = tokio::time::Instant::now() + 3 * PATIENCE;
     let mut all = Vec::new();
     loop {
@@ -179,17 +185,17 @@ pub async fn try_read_all(reader: &mut PartitionReader) -> Result<Vec<Message>, 
 }
 
 /// The next batch.
-pub async fn read_batch(reader: &mut PartitionReader) -> Vec<Message> {
+pub(crate) async fn read_batch(reader: &mut PartitionReader) -> Vec<Message> {
     match reader.next(PATIENCE).await.expect("reading goes well") {
         Fetched::Messages { messages, .. } => messages,
         idle @ Fetched::Idle { .. } => panic!("{idle:?}"),
     }
 }
 
-pub fn sequences(messages: &[Message]) -> Vec<u64> {
+pub(crate) fn sequences(messages: &[Message]) -> Vec<u64> {
     messages.iter().map(|message| message.sequence).collect()
 }
 
-pub fn floors(entries: &[(&str, u64)]) -> BTreeMap<String, Position> {
+pub(crate) fn floors(entries: &[(&str, u64)]) -> BTreeMap<String, Position> {
     entries.iter().map(|(ledger, floor)| ((*ledger).to_owned(), Position(*floor))).collect()
 }

@@ -18,14 +18,14 @@ struct Faults {
     mute: AtomicBool,
 }
 
-pub struct Proxy {
-    pub port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     faults: Arc<Faults>,
     cut: watch::Sender<u64>,
 }
 
 impl Proxy {
-    pub async fn start(broker: u16) -> Self {
+    pub(crate) async fn start(broker: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let (cut, watch) = watch::channel(0);
@@ -49,28 +49,28 @@ impl Proxy {
         Self { port, faults, cut }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Loses deliveries with these consumer sequences, once: a re-created consumer starts at 1 again,
     /// so the range is emptied by `stop_losing` or by what was lost.
-    pub fn lose(&self, from: u64, to: u64) {
+    pub(crate) fn lose(&self, from: u64, to: u64) {
         self.faults.lose_to.store(to, Ordering::SeqCst);
         self.faults.lose_from.store(from, Ordering::SeqCst);
     }
 
     /// Swallows everything towards the client until the line is cut.
-    pub fn mute(&self) {
+    pub(crate) fn mute(&self) {
         self.faults.mute.store(true, Ordering::SeqCst);
     }
 
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.faults.lost.load(Ordering::SeqCst)
     }
 
     /// Cuts every connection.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.faults.mute.store(false, Ordering::SeqCst);
         self.cut.send_modify(|times| *times += 1);
     }

@@ -10,9 +10,8 @@ use arrow::datatypes::{
     ArrowNativeTypeOp, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
-use jiff::civil::Date;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use serde_json::{Number, Value};
 
 /// Characters of text that a bound keeps; what Delta's other writers keep.
@@ -96,7 +95,8 @@ impl Bound {
 
 /// The day, within the years that the form has.
 fn date(days: i32) -> Option<Value> {
-    let date = Date::constant(1970, 1, 1).checked_add(i64::from(days).days()).ok()?;
+    let days = Span::new().try_days(days).ok()?;
+    let date = Date::constant(1970, 1, 1).checked_add(days).ok()?;
     (date.year() >= 1).then(|| Value::from(date.to_string()))
 }
 

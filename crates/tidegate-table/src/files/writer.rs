@@ -269,9 +269,8 @@ pub async fn describe_file(
     schema: &Schema,
 ) -> Result<(DataFile, BTreeMap<String, String>), FileError> {
     let footer = read_footer(store, path.object()).await?;
-    let stats = file_stats(schema, &footer.metadata, &NestedNulls::default()).map_err(|source| {
-        FileError::Parquet { path: path.object().to_string(), source }
-    })?;
+    let stats = file_stats(schema, &footer.metadata, &NestedNulls::default())
+        .map_err(|source| FileError::Parquet { path: path.object().to_string(), source })?;
     let file = DataFile {
         path: path.in_log(),
         size: footer.object.size,

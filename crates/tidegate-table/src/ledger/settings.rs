@@ -33,7 +33,7 @@ pub enum SettingsError {
         path: String,
         /// Why.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The file is not what was written.
     #[error("{path} is damaged: {problem}")]
@@ -125,7 +125,7 @@ fn checksum(text: &str) -> String {
 }
 
 fn failed(operation: &'static str, path: &Path, source: object_store::Error) -> SettingsError {
-    SettingsError::Store { operation, path: path.to_string(), source }
+    SettingsError::Store { operation, path: path.to_string(), source: Box::new(source) }
 }
 
 fn damaged(path: &Path, problem: String) -> SettingsError {

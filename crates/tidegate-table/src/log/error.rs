@@ -33,7 +33,7 @@ pub enum LogError {
         table: String,
         /// Why.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// An entry of the log cannot be read as JSON actions.
     #[error("version {version} of the log is malformed: {problem}")]
@@ -100,6 +100,7 @@ impl LogError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
+            Self::Kernel { source, .. } if !is_io(source) => Reason::TableMismatch,
             Self::Kernel { .. } | Self::Store { .. } | Self::Task { .. } => Reason::SinkUnreachable,
             Self::Malformed { .. } | Self::EntryMissing { .. } | Self::Hole { .. } => {
                 Reason::TableRewound

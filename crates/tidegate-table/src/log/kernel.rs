@@ -56,7 +56,12 @@ impl CommitLog {
         path: &object_store::path::Path,
         source: object_store::Error,
     ) -> LogError {
-        LogError::Store { operation, path: path.to_string(), table: self.root.to_string(), source }
+        LogError::Store {
+            operation,
+            path: path.to_string(),
+            table: self.root.to_string(),
+            source: Box::new(source),
+        }
     }
 }
 

@@ -67,7 +67,8 @@ impl PreparedCommit {
         &self.bytes
     }
 
-    /// How often it was put.
+    /// How often it was put. A clone kept by the caller shows it while the commit is being settled:
+    /// more than one means that the outcome was in doubt.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)

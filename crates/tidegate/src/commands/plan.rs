@@ -29,7 +29,7 @@ pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
             say(format!("{} is suspended; once it is not:", pipeline.config.name))?;
         }
         let secrets_dir = args.broker.secrets_dir.clone();
-        match tidegate_worker::plan(pipeline.config, secrets_dir).await {
+        match tidegate_worker::plan(&pipeline.config, secrets_dir).await {
             Ok(plan) => say(plan.to_string().trim_end())?,
             Err(error) => {
                 outcome = Err(worker_failed(error));

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_outcome_is_told_in_one_line() {
-        let report = PublishReport { stored: 1_234, duplicates: 5 };
+        let report = PublishReport { stored: 1_234, duplicates: 5, ..PublishReport::default() };
         assert_eq!(in_words(1_239, &report), "published 1,239, stored 1,234, duplicates 5");
     }
 }

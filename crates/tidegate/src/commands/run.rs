@@ -17,7 +17,7 @@ use crate::broker::{Broker, BrokerArgs};
 use crate::documents::PipelineArgs;
 use crate::failure::{Failure, code, worse};
 use crate::memory;
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::progress::{Progress, Shown};
 use crate::signals::Signals;
 use crate::summary::Totals;
@@ -124,7 +124,7 @@ async fn run_jobs(
     let _ = display.await;
     server.stopped().await;
     endings.sort_by(|a: &Ending, b| a.name.cmp(&b.name));
-    report(&endings)
+    report(endings)
 }
 
 /// Turns pipelines into workers.
@@ -230,14 +230,16 @@ async fn run_job(job: Job, drain: CancellationToken) -> Ending {
         running.spawn(async move {
             let outcome = tidegate_worker::run(options, drain, Arc::clone(&metrics)).await;
             metrics.finish(outcome.is_ok());
-            outcome
+            outcome.map_err(|error| (error, metrics.snapshot()))
         });
     }
     while let Some(ended) = running.join_next().await {
         match ended {
             Ok(Ok(summary)) => ending.totals.add(&summary),
-            Ok(Err(error)) => {
-                tracing::error!(pipeline = ending.name, reason = error.reason().as_str(), %error, "worker failed");
+            Ok(Err((error, done))) => {
+                let reason = error.reason().as_str();
+                tracing::error!(pipeline = ending.name, reason, %error, "worker failed");
+                ending.totals.add_unfinished(&done);
                 drain.cancel();
                 ending.failures.push(worker_failed(error));
             }
@@ -265,17 +267,19 @@ fn crashed(error: JoinError) -> Failure {
 }
 
 /// Says how every pipeline ended, and returns the exit code.
-fn report(endings: &[Ending]) -> Result<u8, Failure> {
-    let mut exit = 0;
+fn report(endings: Vec<Ending>) -> Result<u8, Failure> {
+    let exit = exit_code(&endings);
     for ending in endings {
         say(ending.totals.in_words(&ending.name, &ending.table))?;
-        for failure in &ending.failures {
-            tracing::debug!(pipeline = ending.name, code = failure.code(), "ended badly");
-            crate::output::complain(format!("{}: {failure}", ending.name))?;
-            exit = worse(exit, failure.code());
+        for failure in ending.failures {
+            complain(failure.during(format!("{} stopped", ending.name)).to_string())?;
         }
     }
     Ok(exit)
+}
+
+fn exit_code(endings: &[Ending]) -> u8 {
+    endings.iter().flat_map(|ending| &ending.failures).map(Failure::code).fold(0, worse)
 }
 
 #[cfg(test)]
@@ -330,8 +334,8 @@ mod tests {
         };
         let transient = Failure::says("x").worth_retrying(true);
         let endings = [ending(vec![]), ending(vec![transient]), ending(vec![Failure::says("y")])];
-        assert_eq!(report(&endings).expect("printable"), 65);
-        assert_eq!(report(&endings[..2]).expect("printable"), 75);
-        assert_eq!(report(&endings[..1]).expect("printable"), 0);
+        assert_eq!(exit_code(&endings), 65);
+        assert_eq!(exit_code(&endings[..2]), 75);
+        assert_eq!(exit_code(&endings[..1]), 0);
     }
 }

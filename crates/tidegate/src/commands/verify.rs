@@ -47,7 +47,7 @@ async fn verify_all(args: &VerifyArgs, pipelines: Vec<LoadedPipeline>) -> Result
     for LoadedPipeline { config, .. } in pipelines {
         let name = config.name.clone();
         let secrets_dir = args.broker.secrets_dir.clone();
-        let report = tidegate_worker::verify(config, secrets_dir, args.source)
+        let report = tidegate_worker::verify(&config, secrets_dir, args.source)
             .await
             .map_err(worker_failed)?;
         say(if args.json { as_json(&name, &report) } else { report.to_string() }.trim_end())?;

@@ -79,7 +79,7 @@ async fn files_and_txns_are_read_back(log: &CommitLog) {
     assert!(entry.data_change());
     assert_eq!((after.txns().get("a"), after.txns().get("b")), (Some(101), Some(i64::MAX)));
     let mut live = log.live_files(&after).await.expect("listed");
-    live.sort_by(|left, right| left.rows.cmp(&right.rows));
+    live.sort_by_key(|file| file.rows);
     for (found, added) in live.iter().zip(&data.adds) {
         assert_eq!(found.path, added.path);
         assert_eq!((found.size, found.rows, found.deleted_rows), (added.size, Some(added.rows), 0));
