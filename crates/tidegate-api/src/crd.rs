@@ -43,13 +43,17 @@ static DEFINITION: LazyLock<(CustomResourceDefinition, Value)> = LazyLock::new(|
 
 /// Corrects what the derivation cannot say: no field takes null, formats unknown to the API server go,
 /// parents default to `{}` (their members have the defaults), and descriptions are paragraphs.
+///
+/// A parent with rules keeps its members' defaults in its own: the API server refuses a definition
+/// whose default, taken as it is written, breaks or cannot answer its own rules.
 fn tidy(schema: &mut Value) {
     let Some(node) = schema.as_object_mut() else { return };
     node.remove("nullable");
     if node.get("format").and_then(Value::as_str).is_some_and(|f| UNKNOWN_FORMATS.contains(&f)) {
         node.remove("format");
     }
-    if node.get("default").is_some_and(Value::is_object) {
+    let has_rules = node.contains_key("x-kubernetes-validations");
+    if !has_rules && node.get("default").is_some_and(Value::is_object) {
         node.insert("default".to_owned(), json!({}));
     }
     if let Some(Value::String(text)) = node.get_mut("description") {

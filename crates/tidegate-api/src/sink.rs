@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_types::{ByteSize, Compression, LatePolicy, Ledger, Span};
+use tidegate_types::{ByteSize, Compression, LatePolicy, Span};
 
 use crate::{SecretRef, vocabulary};
 
@@ -55,11 +55,6 @@ pub struct DeltaSpec {
     /// rows is refused.
     #[serde(default)]
     pub shared: bool,
-    /// The ledger whose rows stand in the table and whose place this pipeline takes; its workers are
-    /// fenced. Default: none. No effect once taken over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "vocabulary::ledger")]
-    pub adopt_from: Option<Ledger>,
 }
 
 /// Where the table stands.

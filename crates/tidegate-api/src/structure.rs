@@ -1,7 +1,7 @@
 //! A document against the structural part of the schema: known fields, types, enums and bounds.
 //!
-//! The API server would drop an unknown field in silence; for a person it is a mistake, so that it is
-//! one here.
+//! The API server by itself drops an unknown field; for a person it is a mistake, so that it is one
+//! here.
 
 use std::collections::BTreeSet;
 

@@ -242,6 +242,12 @@ fn caveats(config: &PipelineConfig, facts: &PathFacts) -> Vec<Caveat> {
     if config.guarantee == Guarantee::AtLeastOnce {
         at_least_once(facts, &mut caveats);
     }
+    if config.dedup.is_none()
+        && let Some(window) = facts.stream.duplicate_window
+    {
+        let text = format!("copies are dropped by the broker within {window}; later ones are rows");
+        note(&mut caveats, None, text);
+    }
     if let Some(window) = &config.dedup {
         if window.on_missing_key == MissingKeyPolicy::Accept {
             note(&mut caveats, None, "records without an id are rows that are compared with none");

@@ -253,8 +253,6 @@ pub enum AddressingStyle {
 pub struct DeltaTable {
     /// Other ledgers may write here too.
     pub shared: bool,
-    /// The ledger whose place this one takes (X6).
-    pub adopt_from: Option<Ledger>,
 }
 
 /// File sizes.

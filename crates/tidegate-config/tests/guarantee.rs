@@ -98,6 +98,15 @@ fn at_least_once_says_what_it_lives_with() {
 }
 
 #[test]
+fn without_a_window_the_brokers_own_is_named() {
+    let mut config = sound();
+    config.guarantee = Guarantee::AtMostOnce;
+    config.dedup = None;
+    let caveats = assess(&config, &good()).caveats;
+    assert!(caveats[0].text.contains("by the broker within 2m"), "{caveats:?}");
+}
+
+#[test]
 fn durability_is_a_caveat_and_never_a_refusal() {
     for worsen in [
         (|f| f.stream.replicas = Some(1)) as fn(&mut PathFacts),

@@ -33,7 +33,7 @@ pub(crate) fn resolve(
         url: url?,
         secret: spec.storage.secret_ref.as_ref().map(|secret| secret.name.clone()),
         s3: spec.storage.s3.as_ref().map(s3).unwrap_or_default(),
-        delta: DeltaTable { shared: spec.delta.shared, adopt_from: spec.delta.adopt_from.clone() },
+        delta: DeltaTable { shared: spec.delta.shared },
         partition_by: spec.partition_by.iter().map(partition).collect(),
         file,
         flush,

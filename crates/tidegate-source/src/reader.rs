@@ -46,7 +46,7 @@ pub struct PartitionReader {
     id_header: Option<HeaderName>,
     name: String,
     /// None: the consumer has to be made anew before the next message.
-    session: Option<PullSession>,
+    session: Option<Box<PullSession>>,
     /// The consumer sequence of the last delivery that was received.
     received: u64,
     cursor: Position,
@@ -115,6 +115,9 @@ impl PartitionReader {
     }
 
     /// The next batch, or what silence means. Waits at most about `wait` for the first message.
+    ///
+    /// Dropping the future loses nothing, but the consumer is made anew then: a short `wait` is
+    /// cheaper than a `select!`.
     ///
     /// # Errors
     ///
@@ -235,7 +238,7 @@ impl PartitionReader {
             expiry: options.periods.pull_expiry,
         };
         let session = PullSession::open(connection, &options.stream, &self.name, limits).await?;
-        self.session = Some(session);
+        self.session = Some(Box::new(session));
         self.received = 0;
         self.caught_up = None;
         Ok(())
@@ -303,7 +306,7 @@ impl PartitionReader {
     async fn hand_on(
         &mut self,
         batch: Batch,
-        session: Option<PullSession>,
+        session: Option<Box<PullSession>>,
     ) -> Result<Fetched, SourceError> {
         let reconnected = self.needs_check();
         self.vouch(&batch).await?;
@@ -327,7 +330,7 @@ impl PartitionReader {
 
 enum Collected {
     /// And the session to go on with, unless it ended.
-    Batch(Batch, Option<PullSession>),
+    Batch(Batch, Option<Box<PullSession>>),
     Quiet,
     Broken(String),
 }

@@ -43,6 +43,8 @@ pub struct HeaderScan {
     session: Option<(PullSession, String)>,
     received: u64,
     recoveries: u32,
+    /// What was seen and not returned yet: it outlives a failed or dropped call.
+    seen: Vec<SeenMessage>,
 }
 
 /// Walks over the messages of `filter` from sequence `from` to sequence `to`, both inclusive.
@@ -64,6 +66,7 @@ pub fn count_headers_only(
         session: None,
         received: 0,
         recoveries: 0,
+        seen: Vec::new(),
     }
 }
 
@@ -74,19 +77,17 @@ impl HeaderScan {
     ///
     /// What hindered the requests. The walk can go on after a transient one.
     pub async fn next_batch(&mut self) -> Result<Option<Vec<SeenMessage>>, SourceError> {
-        let mut seen = Vec::new();
-        while self.cursor.0 < self.to && seen.len() < LIMITS.batch_messages {
+        while self.cursor.0 < self.to && self.seen.len() < LIMITS.batch_messages {
             match self.step().await? {
-                Step::Seen(message) => seen.push(message),
-                Step::Again => {}
+                Step::Seen | Step::Again => {}
                 Step::End => self.cursor = Position(self.to.max(self.cursor.0)),
             }
         }
-        if seen.is_empty() {
+        if self.seen.is_empty() {
             self.finish().await;
             return Ok(None);
         }
-        Ok(Some(seen))
+        Ok(Some(std::mem::take(&mut self.seen)))
     }
 
     async fn step(&mut self) -> Result<Step, SourceError> {
@@ -128,11 +129,12 @@ impl HeaderScan {
         let headers = delivery.message.headers.as_ref();
         let id = self.id_header.as_deref().and_then(|name| headers?.get(name));
         let id = id.map(|value| value.as_str()).filter(|value| !value.is_empty());
-        Step::Seen(SeenMessage {
+        self.seen.push(SeenMessage {
             sequence,
             time: StreamTime(delivery.at.stored_at_nanos.div_euclid(1_000)),
             id: id.map(|value| Bytes::copy_from_slice(value.as_bytes())),
-        })
+        });
+        Step::Seen
     }
 
     async fn begin(&mut self) -> Result<(PullSession, String), SourceError> {
@@ -166,7 +168,7 @@ impl HeaderScan {
 }
 
 enum Step {
-    Seen(SeenMessage),
+    Seen,
     Again,
     End,
 }

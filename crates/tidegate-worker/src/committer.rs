@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidegate_source::Receipt;
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{
-    LedgerField, LedgerState, PartitionState, TxnName, claim_txns, progress_txns, release_txns,
+    LedgerState, PartitionState, claim_txns, progress_txns, release_txns,
 };
 use tidegate_table::log::{
     BootTime, CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, PreparedCommit, PutOutcome,
@@ -55,7 +55,7 @@ pub(crate) enum Request {
     /// Commit a batch.
     Commit(Box<SealedBatch>),
     /// Move an idle partition's floor (S5).
-    Advance { partition: PartitionId, base: Position, to: Position },
+    Advance { lineage: u64, partition: PartitionId, base: Position, to: Position },
     /// Give everything back and end.
     Release,
 }
@@ -107,7 +107,6 @@ pub(crate) struct CommitterParts {
     pub(crate) windows: Arc<WindowStore>,
     pub(crate) ledger: Ledger,
     pub(crate) incarnation: Incarnation,
-    pub(crate) keys: Option<Nonce>,
     pub(crate) me: Holder,
     pub(crate) generation: Option<i64>,
     pub(crate) wanted: BTreeSet<PartitionId>,
@@ -195,9 +194,12 @@ impl Committer {
                 }
                 // Read before a rewind: void, and its uploads are aborted as it is dropped.
                 Some(Request::Commit(_)) => {}
-                Some(Request::Advance { partition, base, to }) => {
+                Some(Request::Advance { lineage, partition, base, to })
+                    if lineage == self.lineage =>
+                {
                     self.advance(partition, base, to).await?;
                 }
+                Some(Request::Advance { .. }) => {}
                 Some(Request::Release) => {
                     self.release().await?;
                     return self.tell(Event::Released).await;
@@ -308,10 +310,6 @@ impl Committer {
             let after = PartitionState { floor, stuck, ..before };
             txns.extend(claim_txns(&self.parts.ledger, *partition, *epoch, self.parts.me));
             txns.extend(self.progress(*partition, &before, &after));
-        }
-        if let Some(keys) = self.parts.keys {
-            let name = TxnName::Ledger(self.parts.ledger.clone(), LedgerField::Keys);
-            txns.insert(name.to_string(), keys.as_txn());
         }
         txns
     }
@@ -471,7 +469,9 @@ impl Committer {
         base: Position,
         to: Position,
     ) -> Result<(), WorkerError> {
-        let Some(epoch) = self.held.get(&partition).copied() else { return Ok(()) };
+        let Some(epoch) = self.held.get(&partition).copied() else {
+            return self.rewind(&[]).await;
+        };
         let held = [Held { partition, epoch, base }];
         let record = self.state()?.record;
         let attempt = self
@@ -491,7 +491,7 @@ impl Committer {
             Attempt::Void(CommitDecision::Halt(what)) => {
                 Err(WorkerError::permanent(Reason::TableRewound, what))
             }
-            Attempt::GivenUp | Attempt::Void(_) => Ok(()),
+            Attempt::GivenUp | Attempt::Void(_) => self.rewind(&[]).await,
         }
     }
 

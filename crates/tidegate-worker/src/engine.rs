@@ -35,15 +35,19 @@ use crate::judge::{Dead, Judge, Judged};
 use crate::keeper::StreamNews;
 use crate::options::Summary;
 use crate::random::Random;
-use crate::reading::{ByteBudget, Read, Reading, ReadingOptions, read};
+use crate::reading::{ByteBudget, Order, Read, Reading, ReadingOptions, read};
 use crate::window::WindowStore;
 
 /// Batches that may be sealed and not yet committed: one in the put, one behind it.
 const IN_FLIGHT: usize = 2;
+/// Orders that may wait for a reading: one a commit or advance, taken after each fetch.
+const ORDERS: usize = 16;
 /// How often the loop looks at clocks.
 const TICK: Duration = Duration::from_millis(100);
 /// A window snapshot is cut at least this often (D3).
 const SNAPSHOT_EACH: Duration = Duration::from_secs(300);
+/// How long a finite run waits for a source that fails.
+const FINITE_PATIENCE: Duration = Duration::from_secs(60);
 /// Chunks that may wait for the engine, over all partitions; their bytes are in the byte budget.
 pub(crate) const CHUNKS: usize = 8;
 
@@ -85,7 +89,7 @@ struct Active {
     window: Option<Window>,
     number: u64,
     stop: CancellationToken,
-    acknowledge: mpsc::Sender<Receipt>,
+    orders: mpsc::Sender<Order>,
     pending: u64,
     caught_up: bool,
     /// The broker's time up to which nothing is missing.
@@ -121,6 +125,8 @@ pub(crate) struct Engine {
     last_message: Instant,
     looked_idle: Instant,
     breaker: Option<Breaker>,
+    /// Since when the source fails in a way that may pass.
+    trouble: Option<Instant>,
     leaving: Option<Leaving>,
     /// The release is on its way: with the last batch, or by itself.
     releasing: bool,
@@ -146,6 +152,7 @@ impl Engine {
             last_message: Instant::now(),
             looked_idle: Instant::now(),
             breaker,
+            trouble: None,
             leaving: None,
             releasing: false,
             summary: Summary::default(),
@@ -230,7 +237,7 @@ impl Engine {
         let base = state.floor.unwrap_or_default();
         let limit = batch_limit(state.stuck, self.parts.reader.batch_messages);
         let known = KnownMessage { sequence: base.0, fingerprint: state.fingerprint };
-        let (acknowledge, acknowledgements) = mpsc::channel(IN_FLIGHT + 1);
+        let (orders, orders_taken) = mpsc::channel(ORDERS);
         let stop = CancellationToken::new();
         self.readings += 1;
         let options = ReadingOptions {
@@ -247,7 +254,7 @@ impl Engine {
             number: self.readings,
             budget: self.parts.budget.clone(),
             stop: stop.clone(),
-            acknowledgements,
+            orders: orders_taken,
         };
         tokio::spawn(read(options, self.chunks.0.clone()));
         let active = Active {
@@ -258,7 +265,7 @@ impl Engine {
             window,
             number: self.readings,
             stop,
-            acknowledge,
+            orders,
             pending: 0,
             caught_up: false,
             complete: state.time,
@@ -287,19 +294,23 @@ impl Engine {
         for (partition, receipt) in &committed.receipts {
             if let Some(active) = self.active.get_mut(partition) {
                 active.fresh = false;
-                // A full channel means that an older receipt waits to be acknowledged; the next
-                // commit brings a newer one, which covers it.
-                let _ = active.acknowledge.try_send(*receipt);
+                // A full channel means that older orders wait; the next commit brings a newer receipt,
+                // which covers this one.
+                let _ = active.orders.try_send(Order::Acknowledge(*receipt));
             }
         }
         debug!(version = committed.version, rows = committed.counters.rows, files = committed.files, "committed");
     }
 
     fn on_advanced(&mut self, partition: PartitionId, to: Position) {
+        // Advances of an older lineage are not carried out, so each answer belongs to a question.
         self.advancing -= 1;
         let Some(active) = self.active.get_mut(&partition) else { return };
         active.base = to;
         active.cursor = active.cursor.max(to);
+        if active.orders.try_send(Order::Advance(to)).is_err() {
+            warn!(partition = partition.0, "the reading is behind, its next look may report a gap");
+        }
         // What was read meanwhile lies beyond the new floor (S5) and rests on it now.
         if let Some(progress) = self.batch.progress.get_mut(&partition) {
             progress.base = to;
@@ -325,6 +336,11 @@ impl Engine {
         if active.number != reading.number {
             return Ok(());
         }
+        if matches!(reading.what, Read::Chunk { .. } | Read::Idle { .. })
+            && self.trouble.take().is_some()
+        {
+            self.parts.metrics.set_state(Reason::Ok);
+        }
         match reading.what {
             Read::Idle { caught_up, as_of } => {
                 active.caught_up = caught_up;
@@ -332,6 +348,11 @@ impl Engine {
                     active.pending = 0;
                     active.complete = active.complete.max(as_of.unwrap_or_default());
                 }
+                Ok(())
+            }
+            Read::Stalled(reason) => {
+                self.parts.metrics.set_state(reason);
+                self.trouble.get_or_insert_with(Instant::now);
                 Ok(())
             }
             Read::Chunk { messages, last, receipt, pending, room } => {
@@ -380,8 +401,8 @@ impl Engine {
         self.readings += 1;
         active.number = self.readings;
         active.cursor = cursor;
-        let (acknowledge, acknowledgements) = mpsc::channel(IN_FLIGHT + 1);
-        active.acknowledge = acknowledge;
+        let (orders, orders_taken) = mpsc::channel(ORDERS);
+        active.orders = orders;
         let options = ReadingOptions {
             connection: self.parts.connection.clone(),
             reader: ReaderOptions {
@@ -396,7 +417,7 @@ impl Engine {
             number: active.number,
             budget: self.parts.budget.clone(),
             stop: active.stop.clone(),
-            acknowledgements,
+            orders: orders_taken,
         };
         tokio::spawn(read(options, self.chunks.0.clone()));
         Ok(())
@@ -445,9 +466,11 @@ impl Engine {
         active.time = active.time.max(newest_time);
         active.cursor = active.cursor.max(Position(newest.sequence));
         active.complete = active.complete.max(active.time);
-        // After a halt the last message is not the reading's last, and its fingerprint is not known.
+        // After a halt the last message is not the reading's last, and after a redelivery not the
+        // highest: then the fingerprint at the cursor is not known.
         let whole = last.sequence == newest.sequence;
-        let fingerprint = if whole { last.fingerprint } else { 0 };
+        let at_cursor = whole && active.cursor.0 == newest.sequence;
+        let fingerprint = if at_cursor { last.fingerprint } else { 0 };
         let progress = self.batch.progress.entry(partition).or_insert(PartitionProgress {
             epoch: active.epoch,
             base: active.base,
@@ -644,7 +667,8 @@ impl Engine {
             let to = idle_advance(&self.parts.connection, stream, filter.as_deref(), base, aged);
             if let Some(to) = to.await? {
                 self.advancing += 1;
-                self.ask(Request::Advance { partition, base, to }).await?;
+                let lineage = self.lineage;
+                self.ask(Request::Advance { lineage, partition, base, to }).await?;
                 break; // one at a time keeps the request channel free for batches
             }
         }
@@ -666,6 +690,13 @@ impl Engine {
         if self.parts.until.is_some() && self.leaving.is_none() && self.all_done() {
             info!("caught up");
             self.leave(Leaving::CaughtUp);
+        }
+        // A finite run is waited for by somebody; a worker without end goes on trying.
+        let given_up = self.trouble.is_some_and(|since| since.elapsed() > FINITE_PATIENCE);
+        if self.parts.until.is_some() && self.leaving.is_none() && given_up {
+            let what = format!("the source could not be read for {} s", FINITE_PATIENCE.as_secs());
+            let failure = WorkerError::transient(Reason::SourceUnreachable, what);
+            self.leave(Leaving::Failed(failure));
         }
     }
 

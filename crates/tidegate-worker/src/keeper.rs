@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidegate_config::PipelineConfig;
 use tidegate_source::{
     Connection, Coverage, LeaderSamples, RetentionKind, SourceError, TrimDecision, TrimFacts,
-    check_coverage, readers, registered_ledgers, sequence_at_time, stream_facts, trim,
+    check_coverage, readers, register_ledger, registered_ledgers, sequence_at_time, stream_facts, trim,
     trim_decision,
 };
 use tidegate_table::ledger::LedgerState;
@@ -70,6 +70,9 @@ impl Keeper {
                 if let Err(error) = self.check_coverage().await {
                     self.report("the coverage check", error).await;
                 }
+                if let Err(error) = self.register().await {
+                    debug!(error = %error, "registering the ledger failed, will retry");
+                }
             }
             if trimmed.elapsed() >= TRIM_EACH {
                 trimmed = Instant::now();
@@ -107,6 +110,12 @@ impl Keeper {
                 }
             },
         )
+    }
+
+    /// Stream metadata has no compare-and-swap, so an entry may be lost to another writer's.
+    async fn register(&self) -> Result<(), SourceError> {
+        let (stream, url) = (&self.config.source.stream, &self.config.sink.url);
+        register_ledger(&self.connection, stream, &self.config.ledger, url).await
     }
 
     /// Removes messages below every floor, when everybody who reads the stream is known (S10).

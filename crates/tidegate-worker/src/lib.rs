@@ -36,6 +36,7 @@ mod error;
 pub mod failpoint;
 mod judge;
 mod keeper;
+mod ledger_settings;
 mod options;
 mod plan;
 mod preflight;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidegate_source::{
     Connection, Fetched, KnownMessage, PartitionReader, ReaderOptions, Receipt, SourceError,
 };
-use tidegate_types::{Message, PartitionId, Position, StreamTime};
+use tidegate_types::{Message, PartitionId, Position, Reason, StreamTime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -65,8 +65,18 @@ pub(crate) enum Read {
     /// Nothing came; `caught_up` only when the stream's leader confirmed it (S4), at the broker's time
     /// `as_of`.
     Idle { caught_up: bool, as_of: Option<StreamTime> },
+    /// The source failed; the reading tries again.
+    Stalled(Reason),
     /// The reading ended for good.
     Failed(SourceError),
+}
+
+/// What the engine tells a reading.
+pub(crate) enum Order {
+    /// This much is committed: tell the broker.
+    Acknowledge(Receipt),
+    /// The floor moved over sequences that are not the partition's (S5).
+    Advance(Position),
 }
 
 /// What one reading needs.
@@ -78,7 +88,7 @@ pub(crate) struct ReadingOptions {
     pub(crate) number: u64,
     pub(crate) budget: ByteBudget,
     pub(crate) stop: CancellationToken,
-    pub(crate) acknowledgements: mpsc::Receiver<Receipt>,
+    pub(crate) orders: mpsc::Receiver<Order>,
 }
 
 /// Reads until stopped or until a fault that waiting does not mend.
@@ -110,7 +120,12 @@ async fn read_through_faults(
             Err(error) if !error.is_transient() => return Err(error),
             Err(error) => error,
         };
-        warn!(partition = options.reader.partition.0, reason = %error.reason(), error = %error, "reading failed, will retry");
+        let partition = options.reader.partition;
+        warn!(partition = partition.0, reason = %error.reason(), error = %error, "reading failed, will retry");
+        let stalled = Read::Stalled(error.reason());
+        if out.send(Reading { partition, number: options.number, what: stalled }).await.is_err() {
+            return Ok(());
+        }
         pause = if options.cursor > before { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
         tokio::time::sleep(pause / 2 + pause * random.up_to(500) / 1_000).await;
     }
@@ -133,8 +148,14 @@ async fn read_on(
     loop {
         let room = options.budget.take(options.reader.batch_bytes).await;
         let fetched = reader.next(LOOK).await?;
-        while let Ok(receipt) = options.acknowledgements.try_recv() {
-            reader.acknowledge(receipt).await?;
+        while let Ok(order) = options.orders.try_recv() {
+            match order {
+                Order::Acknowledge(receipt) => reader.acknowledge(receipt).await?,
+                Order::Advance(to) => {
+                    reader.advance(to);
+                    options.cursor = reader.cursor();
+                }
+            }
         }
         let what = match fetched {
             Fetched::Messages { messages, pending, last, receipt } => {

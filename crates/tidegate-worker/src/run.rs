@@ -11,11 +11,11 @@ use tidegate_source::{
 use tidegate_table::dead_letter;
 use tidegate_table::files::WriteOptions;
 use tidegate_table::files::system::source_name;
-use tidegate_table::ledger::{LedgerSettings, LedgerState};
+use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store::TableStore;
 use tidegate_telemetry::PipelineMetrics;
-use tidegate_types::{DedupKey, Holder, Incarnation, Nonce, Reason, Span};
+use tidegate_types::{DedupKey, Holder, Incarnation, Reason, Span};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use crate::dead_letters::DeadLetters;
 use crate::engine::{Engine, EngineParts};
 use crate::error::WorkerError;
 use crate::keeper::{Keeper, StreamNews};
+use crate::ledger_settings;
 use crate::options::{Summary, WorkerOptions};
 use crate::preflight;
 use crate::random::Random;
@@ -85,8 +86,8 @@ struct Opened {
     store: TableStore,
     log: CommitLog,
     snapshot: TableSnapshot,
-    settings: LedgerSettings,
-    new_keys: Option<Nonce>,
+    /// Of the id fingerprints.
+    seed: u64,
     initial_floor: tidegate_types::Position,
     windows: Arc<WindowStore>,
     memory: MemoryBudget,
@@ -119,8 +120,16 @@ impl Opened {
             source_setup::incarnation(&connection, &config, &stream, snapshot.txns()).await?;
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
         table::check_ledger(&state, &config.ledger, config.sink.delta.shared)?;
-        let (settings, new_keys) =
-            setup::settings(&store.data, &config, &state, &mut random).await?;
+        let (settings, snapshot) = ledger_settings::open(
+            &log,
+            &store.data,
+            &config,
+            snapshot,
+            incarnation,
+            &mut random,
+        )
+        .await?;
+        let seed = ledger_settings::key_seed(&settings);
         if options.maintain_stream {
             let (name, url) = (&config.source.stream, &config.sink.url);
             register_ledger(&connection, name, &config.ledger, url).await?;
@@ -139,10 +148,10 @@ impl Opened {
             incarnation,
             rule: config.dedup.clone().map(|window| WindowRule {
                 window,
-                hasher: KeyHasher::new(settings.fingerprint_seed),
+                hasher: KeyHasher::new(seed),
                 memory_limit: per_partition.as_usize(),
                 spill_dir: options.spill_dir.clone(),
-                config_hash: setup::window_config_hash(&config, settings.fingerprint_seed),
+                config_hash: ledger_settings::window_hash(&config, seed),
             }),
         });
         info!(
@@ -162,8 +171,7 @@ impl Opened {
             store,
             log,
             snapshot,
-            settings,
-            new_keys,
+            seed,
             initial_floor,
             windows,
             memory,
@@ -190,7 +198,6 @@ impl Opened {
             windows: Arc::clone(&self.windows),
             ledger: config.ledger.clone(),
             incarnation: self.incarnation,
-            keys: self.new_keys,
             me: Holder::of(&options.worker_name),
             generation: options.assignment_generation,
             wanted: setup::wanted(config, options.partitions.as_ref()),
@@ -253,8 +260,7 @@ impl Opened {
         metrics: Arc<PipelineMetrics>,
     ) -> Result<EngineParts, WorkerError> {
         let (decoder, filter, router, layout) = setup::compile(&self.config)?;
-        let seed = self.settings.fingerprint_seed;
-        let judge = setup::judge(&self.config, (decoder, filter, router), seed)?;
+        let judge = setup::judge(&self.config, (decoder, filter, router), self.seed)?;
         let until = if options.until_caught_up {
             Some(tidegate_source::leader_last_sequence(&self.connection, &self.stream.name).await?)
         } else {

@@ -4,21 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use object_store::ObjectStore;
 use tidegate_batch::PartitionRouter;
 use tidegate_config::PipelineConfig;
 use tidegate_decode::{DecodeOptions, Decoder, Filter};
 use tidegate_dedup::KeyHasher;
 use tidegate_table::files::system::{SystemColumns, file_schema, table_schema};
-use tidegate_table::ledger::{LedgerSettings, LedgerState};
 use tidegate_table::log::{CommitLog, TableSpec};
 use tidegate_table::store::{self, StoreOptions, TableStore};
-use tidegate_types::{DedupKey, Nonce, Reason};
+use tidegate_types::{DedupKey, Reason};
 use url::Url;
 
 use crate::error::WorkerError;
 use crate::judge::{DedupRule, EventTimeRule, Judge};
-use crate::random::Random;
 use crate::secrets::Secrets;
 
 /// Opens the table's object store.
@@ -131,42 +128,6 @@ pub(crate) fn judge(
         None => None,
     };
     Ok(Judge::new(decoder, filter, event_time, dedup, router, config.decode.on_error))
-}
-
-/// The ledger's settings, and the nonce under which the first claim must name them when they are new.
-pub(crate) async fn settings(
-    store: &Arc<dyn ObjectStore>,
-    config: &PipelineConfig,
-    state: &LedgerState,
-    random: &mut Random,
-) -> Result<(LedgerSettings, Option<Nonce>), WorkerError> {
-    let dedup_key = config.dedup.as_ref().map(|dedup| dedup.key.clone());
-    let known = match state.keys {
-        Some(nonce) => Some(LedgerSettings::read(store.as_ref(), &config.ledger, nonce).await?),
-        None => None,
-    };
-    match known {
-        Some(known) if known.dedup_key == dedup_key => Ok((known, None)),
-        known => {
-            // The seed stays: fingerprints in the table must go on to compare.
-            let seed = known.map_or_else(|| random.bits(), |known| known.fingerprint_seed);
-            let settings = LedgerSettings { fingerprint_seed: seed, dedup_key };
-            let nonce = random.nonce();
-            settings.write(store.as_ref(), &config.ledger, nonce).await?;
-            Ok((settings, Some(nonce)))
-        }
-    }
-}
-
-/// A hash of the settings that a window depends on.
-pub(crate) fn window_config_hash(config: &PipelineConfig, seed: u64) -> u64 {
-    use std::hash::{Hash, Hasher};
-    // Not `DefaultHasher`, whose function may change with the compiler.
-    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    let key = config.dedup.as_ref().map(|dedup| serde_json::to_string(dedup).unwrap_or_default());
-    key.hash(&mut hasher);
-    seed.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The partitions to work on.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use tidegate_config::{JetStreamSource, OnSourceReset, Partitioning, PipelineConfig, StartFrom};
 use tidegate_source::{
@@ -12,11 +13,15 @@ use tidegate_source::{
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::Txns;
 use tidegate_types::{Guarantee, Incarnation, PartitionId, Position, Reason};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::error::WorkerError;
 use crate::secrets::Secrets;
 
+/// How long a worker waits for the one that makes the stream.
+const MAKER_PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How many accepted resets of one stream are told apart.
 const MAX_RESETS: u32 = 1_000;
 
@@ -83,13 +88,25 @@ pub(crate) async fn open_stream(
     if maintain && !source.subjects.is_empty() {
         return Ok(ensure_stream(connection, &stream_spec(config)).await?);
     }
-    stream_facts(connection, &source.stream).await.map_err(|error| match error {
-        SourceError::StreamMissing { stream } => WorkerError::permanent(
-            Reason::StreamMissing,
-            format!("stream {stream} does not exist; set source.jetStream.subjects to have it made"),
-        ),
-        other => other.into(),
-    })
+    let deadline = Instant::now() + MAKER_PATIENCE;
+    loop {
+        match stream_facts(connection, &source.stream).await {
+            // Another worker of the pipeline is about to make it.
+            Err(SourceError::StreamMissing { .. })
+                if !source.subjects.is_empty() && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(SourceError::StreamMissing { stream }) => return Err(stream_missing(&stream)),
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn stream_missing(stream: &str) -> WorkerError {
+    let what =
+        format!("stream {stream} does not exist; set source.jetStream.subjects to have it made");
+    WorkerError::permanent(Reason::StreamMissing, what)
 }
 
 /// The stream that the configuration asks for.

@@ -99,8 +99,8 @@ pub(crate) fn check_ledger(
         return Ok(());
     }
     let what = format!(
-        "the table holds rows of ledger {other}, not of {ledger}; set sink.delta.adoptFrom: {other} to \
-         take its place, or sink.delta.shared: true to write beside it"
+        "the table holds rows of ledger {other}, not of {ledger}; set sink.delta.shared: \
+         true to write beside it, or take another url"
     );
     Err(WorkerError::permanent(Reason::LedgerMismatch, what))
 }

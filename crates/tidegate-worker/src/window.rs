@@ -21,6 +21,9 @@ use crate::committer::ClaimedPartition;
 use crate::error::WorkerError;
 use crate::failpoint;
 
+/// Ids that enter the window together.
+const INSERTED_AT_ONCE: usize = 8_192;
+
 /// Saves, finds and rebuilds the windows of one pipeline.
 pub(crate) struct WindowStore {
     pub(crate) store: Arc<dyn ObjectStore>,
@@ -77,8 +80,9 @@ impl WindowStore {
             Some((window, floor)) => (window, Some(floor)),
             None => (Window::new(rule.options(claimed.partition)?), None),
         };
+        // Before the rows, so that none of them looks like a jump of the clock.
+        window.resume_at(claimed.state.time);
         let found = self.scan(rule, claimed, above, &mut window).await?;
-        window.advance_time(claimed.state.time);
         info!(
             partition = claimed.partition.0,
             from_snapshot = above.is_some(),
@@ -147,19 +151,17 @@ impl WindowStore {
             above: above.map(|floor| (self.source.clone(), floor)),
             id: rule.id_column(&claimed.snapshot)?,
         };
-        let mut refused = None;
+        let (mut rows, mut refused) = (Vec::with_capacity(INSERTED_AT_ONCE), None);
         let summary = scan_window(&self.store, &files, &query, |row| {
-            let id = rule.fingerprint(row.id);
-            match window.insert(id, row.time) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    refused = Some(error);
-                    ControlFlow::Break(())
-                }
+            rows.push((rule.fingerprint(row.id), row.time));
+            if rows.len() == INSERTED_AT_ONCE {
+                refused = window.insert_all(&rows).err();
+                rows.clear();
             }
+            if refused.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await?;
-        match refused {
+        match refused.or(window.insert_all(&rows).err()) {
             None => Ok(summary.rows),
             Some(error) => {
                 let what = "the deduplication window does not fit";

@@ -69,6 +69,17 @@ impl Failure {
         self
     }
 
+    /// What happened and why, from the outside in. A cause that its effect quotes already is left out.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let mut told: Vec<String> = Vec::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if !told.last().is_some_and(|effect| effect.ends_with(&cause)) {
+                told.push(cause);
+            }
+        }
+        told
+    }
+
     /// The process' exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code
@@ -83,10 +94,7 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.error)?;
-        for cause in self.error.chain().skip(1) {
-            write!(f, "\n  because: {cause}")?;
-        }
+        write!(f, "error: {}", self.causes().join("\n  because: "))?;
         match &self.advice {
             Some(advice) => write!(f, "\n  to do: {advice}"),
             None => Ok(()),
@@ -131,7 +139,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         }
         Reason::TableRewound => "read what changed with `tidegate verify` before going on",
         Reason::LedgerMismatch => {
-            "use another table, or set spec.sink.delta.shared or spec.sink.delta.adoptFrom"
+            "use another table, or set spec.sink.delta.shared"
         }
         Reason::TableMismatch | Reason::SchemaChangeRefused => {
             "make spec.schema fit the table, or write to another table"
@@ -159,6 +167,12 @@ mod tests {
             failure.to_string(),
             "error: reading pipeline.yaml\n  because: no such file\n  to do: check the path"
         );
+    }
+
+    #[test]
+    fn a_cause_is_not_told_twice() {
+        let failure = Failure::says("refused").during("IO error: refused").during("connecting");
+        assert_eq!(failure.causes(), ["connecting", "IO error: refused"]);
     }
 
     #[test]

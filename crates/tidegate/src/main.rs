@@ -6,6 +6,7 @@ mod commands;
 mod documents;
 mod events;
 mod failure;
+mod feasibility;
 mod memory;
 mod output;
 mod progress;

@@ -83,7 +83,8 @@ impl Progress {
             let bar = screen.add(ProgressBar::new_spinner());
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
-        Line { shown, rate: Rate::default(), bar, logged: MetricsSnapshot::default() }
+        let logged = shown.snapshot();
+        Line { shown, rate: Rate::default(), bar, logged }
     }
 }
 

@@ -40,7 +40,7 @@ spec:
   dedup: {key: {type: Header, header: Nats-Msg-Id}, window: 1h, keys: Exact, onMissingKey: Accept}
   sink:
     type: Delta
-    delta: {shared: false, adoptFrom: analytics.old-clicks}
+    delta: {shared: false}
     storage: {url: "s3://lake/clicks", secretRef: {name: s3}, s3: {endpoint: "http://s3:9000", region: eu-west-1, addressingStyle: Path}}
     partitionBy: [{field: ts, transform: Day}, {field: id, transform: Bucket, buckets: 16}]
     file: {targetSize: 256Mi, compression: ZSTD, maxOpenPartitions: 64}

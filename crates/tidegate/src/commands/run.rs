@@ -14,8 +14,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::documents::PipelineArgs;
+use crate::documents::{LoadedPipeline, PipelineArgs};
 use crate::failure::{Failure, code, worse};
+use crate::feasibility::Feasibility;
 use crate::memory;
 use crate::output::{complain, say};
 use crate::progress::{Progress, Shown};
@@ -82,15 +83,14 @@ pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure
     ended
 }
 
-/// The pipelines that are to be run; a suspended one gets a line.
-fn active(
-    pipelines: Vec<crate::documents::LoadedPipeline>,
-) -> Result<Vec<PipelineConfig>, Failure> {
+/// The pipelines that are to be run and can be; a suspended one gets a line.
+fn active(pipelines: Vec<LoadedPipeline>) -> Result<Vec<PipelineConfig>, Failure> {
     let mut configs = Vec::new();
     for pipeline in pipelines {
         if pipeline.suspended {
             say(format!("{}: suspended, nothing is run", pipeline.config.name))?;
         } else {
+            Feasibility::of(&pipeline.config).enforce(&pipeline.config.name)?;
             configs.push(pipeline.config);
         }
     }
@@ -238,10 +238,12 @@ async fn run_job(job: Job, drain: CancellationToken) -> Ending {
             Ok(Ok(summary)) => ending.totals.add(&summary),
             Ok(Err((error, done))) => {
                 let reason = error.reason().as_str();
-                tracing::error!(pipeline = ending.name, reason, %error, "worker failed");
-                ending.totals.add_unfinished(&done);
+                let failure = worker_failed(error);
+                let error = failure.causes().join(": ");
+                tracing::error!(pipeline = ending.name, reason, error, "worker failed");
                 drain.cancel();
-                ending.failures.push(worker_failed(error));
+                ending.totals.add_unfinished(&done);
+                ending.failures.push(failure);
             }
             Err(error) => {
                 drain.cancel();

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::documents::{ChangeArgs, load_file};
 use crate::failure::{Failure, code};
+use crate::feasibility::Feasibility;
 use crate::output::{complain, count, say};
 
 /// Check files with pipelines: every mistake with its place and what to write instead.
@@ -28,7 +29,8 @@ pub(crate) fn validate(args: &ValidateArgs) -> Result<u8, Failure> {
                     say(note)?;
                 }
                 for pipeline in &loaded.pipelines {
-                    say(format!("{}: {} is valid", file.display(), pipeline.config.name))?;
+                    let place = format!("{}: {}", file.display(), pipeline.config.name);
+                    mistakes += tell(&place, &Feasibility::of(&pipeline.config))?;
                 }
             }
             Err(violations) => {
@@ -44,4 +46,18 @@ pub(crate) fn validate(args: &ValidateArgs) -> Result<u8, Failure> {
     }
     complain(count(mistakes, "mistake", "mistakes"))?;
     Ok(code::PERMANENT)
+}
+
+/// Prints what was found about one pipeline, and returns the number of mistakes.
+fn tell(place: &str, found: &Feasibility) -> Result<u64, Failure> {
+    for mistake in &found.mistakes {
+        complain(format!("{place}: {mistake}"))?;
+    }
+    for warning in &found.warnings {
+        say(format!("{place}: note: {warning}"))?;
+    }
+    if found.mistakes.is_empty() {
+        say(format!("{place} is valid"))?;
+    }
+    Ok(found.mistakes.len() as u64)
 }

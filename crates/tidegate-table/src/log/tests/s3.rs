@@ -1,10 +1,12 @@
 //! The suite over a real S3 server, and doubt (P5) over a proxy that stores commits and then lies.
 
+use std::time::Duration;
+
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tidegate_testing::fault::Fault::{Status, StoreLate, StoreThenCut, StoreThenStatus};
 use tidegate_testing::fault::{Fault, Late, Matcher, Rule};
-use tidegate_testing::{FaultProxy, S3Server};
+use tidegate_testing::{FaultProxy, S3Server, eventually};
 use url::Url;
 
 use super::conformance::suite;
@@ -67,6 +69,13 @@ async fn p5_a_commit_that_s3_stored_and_answered_with_an_error_is_won_once() {
         assert!(matches!(outcome, Outcome::Won), "{fault:?}: {outcome:?}");
         assert_eq!(proxy.hits(rule), 1, "{fault:?} was met");
         proxy.release();
+        if matches!(fault, StoreLate(_)) {
+            let arrived = async || !proxy.late_statuses().is_empty();
+            eventually("the late copy arrives", Duration::from_secs(20), arrived)
+                .await
+                .expect("it was released");
+            assert_eq!(proxy.late_statuses(), [412], "the version exists");
+        }
         let (after, entries) = good.refresh(&base).await.expect("refreshed");
         assert_eq!((after.version(), entries.len()), (1, 1), "{fault:?}: exactly once");
         assert_eq!(entries[0].bytes, *prepared.bytes());

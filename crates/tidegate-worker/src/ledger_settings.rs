@@ -1,0 +1,105 @@
+//! The settings of a ledger that outlive every worker (P2): which seed its fingerprints have.
+//!
+//! They are named by a commit of their own before the first claim. Were they named by the first claim,
+//! two workers that claim different partitions of a new table at once could each bring a seed, and the
+//! fingerprints of one of them would be compared under the other's after a restart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use tidegate_config::PipelineConfig;
+use tidegate_table::ledger::{LedgerField, LedgerSettings, LedgerState, TxnName};
+use tidegate_table::log::{
+    CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot,
+};
+use tidegate_types::{Incarnation, Nonce, Reason};
+use tracing::warn;
+
+use crate::error::WorkerError;
+use crate::random::Random;
+
+/// Reads the ledger's settings, or makes them. A changed deduplication key is written down with the
+/// old seed.
+pub(crate) async fn open(
+    log: &CommitLog,
+    store: &Arc<dyn ObjectStore>,
+    config: &PipelineConfig,
+    mut snapshot: TableSnapshot,
+    incarnation: Incarnation,
+    random: &mut Random,
+) -> Result<(LedgerSettings, TableSnapshot), WorkerError> {
+    let ledger = &config.ledger;
+    let dedup_key = config.dedup.as_ref().map(|dedup| dedup.key.clone());
+    loop {
+        let state = LedgerState::read(snapshot.txns(), ledger, incarnation)?;
+        let known = match state.keys {
+            Some(nonce) => Some(LedgerSettings::read(store.as_ref(), ledger, nonce).await?),
+            None => None,
+        };
+        if let Some(known) = known.as_ref().filter(|known| known.dedup_key == dedup_key) {
+            return Ok((known.clone(), snapshot));
+        }
+        if known.is_some() && config.dedup.is_some() {
+            warn!(
+                pipeline = config.name,
+                reason = %Reason::WindowFilling,
+                "the deduplication key changed: a new window begins, and reaches back in full once it has passed"
+            );
+        }
+        // The seed stays: what tells the keys apart is in `key_seed`.
+        let fingerprint_seed = known.map_or_else(|| random.bits(), |known| known.fingerprint_seed);
+        let settings = LedgerSettings { fingerprint_seed, dedup_key: dedup_key.clone() };
+        let nonce = random.nonce();
+        settings.write(store.as_ref(), ledger, nonce).await?;
+        name_in_log(log, config, &snapshot, nonce, random).await?;
+        snapshot = log.refresh(&snapshot).await?.0;
+    }
+}
+
+async fn name_in_log(
+    log: &CommitLog,
+    config: &PipelineConfig,
+    snapshot: &TableSnapshot,
+    keys: Nonce,
+    random: &mut Random,
+) -> Result<Outcome, WorkerError> {
+    let ledger = config.ledger.clone();
+    let name = TxnName::Ledger(ledger.clone(), LedgerField::Keys).to_string();
+    let tag = CommitTag { ledger, kind: CommitKind::Claim, nonce: random.nonce() };
+    let txns = BTreeMap::from([(name, keys.as_txn())]);
+    let request = CommitRequest { txns, ..CommitRequest::new(tag) };
+    let prepared = log.prepare(snapshot, &request).await?;
+    let forever = std::future::pending();
+    Ok(log.settle(&prepared, &RetryPolicy::default(), forever).await?)
+}
+
+/// The seed of the fingerprints under the pipeline's deduplication key. The key is part of it, so that
+/// ids in the table that were made from another header are never taken for ids of this one.
+pub(crate) fn key_seed(settings: &LedgerSettings) -> u64 {
+    let key = serde_json::to_string(&settings.dedup_key).unwrap_or_default();
+    xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), settings.fingerprint_seed)
+}
+
+/// Changes with everything that a window snapshot depends on.
+pub(crate) fn window_hash(config: &PipelineConfig, seed: u64) -> u64 {
+    let rule = serde_json::to_string(&config.dedup).unwrap_or_default();
+    xxhash_rust::xxh3::xxh3_64_with_seed(rule.as_bytes(), seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_types::DedupKey;
+
+    use super::*;
+
+    #[test]
+    fn d2_ids_of_another_key_are_never_compared() {
+        let settings = |header: &str| LedgerSettings {
+            fingerprint_seed: 7,
+            dedup_key: Some(DedupKey::Header(header.to_owned())),
+        };
+        assert_eq!(key_seed(&settings("A")), key_seed(&settings("A")));
+        assert_ne!(key_seed(&settings("A")), key_seed(&settings("B")));
+    }
+}

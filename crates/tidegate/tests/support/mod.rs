@@ -1,0 +1,12 @@
+//! Ground for the tests with real processes: a broker, pipelines as documents, and what tables hold.
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part of the fixtures")]
+
+mod bench;
+mod broker;
+mod pipeline;
+mod rows;
+
+pub(crate) use bench::{Bench, Ended, LONG};
+pub(crate) use broker::{Broker, Outgoing};
+pub(crate) use pipeline::Pipeline;
+pub(crate) use rows::{Row, Rows, compressed};
