@@ -12,6 +12,7 @@
 //! - After the put, before the dead letters' own commit: the next holder rolls them forward (P4).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ use crate::window::WindowStore;
 pub(crate) const REQUESTS: usize = 2;
 /// How often partitions that somebody else holds are looked at.
 const CLAIM_PERIOD: Duration = Duration::from_secs(2);
+/// A commit that takes longer and was put again shows as in doubt.
+const DOUBT_SHOWN_AFTER: Duration = Duration::from_secs(1);
 /// A checkpoint each this many versions keeps the log short to read.
 const CHECKPOINT_EACH: u64 = 50;
 
@@ -115,6 +118,8 @@ pub(crate) struct CommitterParts {
     pub(crate) allowed_lateness: Span,
     pub(crate) position_in_log: bool,
     pub(crate) repeat_in_doubt: bool,
+    /// How long a commit may stay in doubt; none: until it is known.
+    pub(crate) doubt_limit: Option<Duration>,
     pub(crate) metrics: Arc<PipelineMetrics>,
     pub(crate) random: Random,
 }
@@ -622,13 +627,38 @@ impl Committer {
         Ok(put)
     }
 
-    /// Nothing cancels the wait: only a known outcome lets the worker go on (P5).
+    /// Only a known outcome lets the worker go on (P5). A finite run leaves a commit in doubt behind
+    /// after a while: whoever comes next reads from the log what became of it.
     async fn put_until_known(&self, prepared: &PreparedCommit) -> Result<Put, WorkerError> {
-        let forever = std::future::pending();
-        match self.parts.log.settle(prepared, &RetryPolicy::default(), forever).await? {
+        let policy = RetryPolicy::default();
+        let left_behind = async {
+            match self.parts.doubt_limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let settled = self.parts.log.settle(prepared, &policy, left_behind);
+        let outcome = tokio::select! {
+            settled = settled => settled?,
+            never = self.say_when_in_doubt(prepared) => match never {},
+        };
+        match outcome {
             Outcome::Won => Ok(Put::Won),
             Outcome::Lost(_) => Ok(Put::Lost),
-            Outcome::InDoubt => Ok(Put::GivenUp),
+            Outcome::InDoubt => {
+                let what = format!("the outcome of version {} is not known", prepared.version());
+                Err(WorkerError::transient(Reason::CommitInDoubt, what))
+            }
+        }
+    }
+
+    /// Shows the doubt while it lasts.
+    async fn say_when_in_doubt(&self, prepared: &PreparedCommit) -> Infallible {
+        loop {
+            tokio::time::sleep(DOUBT_SHOWN_AFTER).await;
+            if prepared.attempts() > 1 {
+                self.parts.metrics.set_state(Reason::CommitInDoubt);
+            }
         }
     }
 

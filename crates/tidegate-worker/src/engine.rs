@@ -285,6 +285,7 @@ impl Engine {
     fn on_committed(&mut self, committed: &Committed) {
         self.in_flight -= 1;
         self.record = committed.record;
+        self.parts.metrics.set_state(Reason::Ok);
         let summary = &mut self.summary;
         summary.counters += committed.counters;
         summary.files += committed.files;

@@ -3,14 +3,18 @@
 //! A verdict depends on the message, on the window and on nothing else: not on the wall clock, not on
 //! where a batch was cut (S7, D1). Given the same messages and the same window it is the same.
 
+use std::borrow::Cow;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use thiserror::Error;
 use tidegate_batch::{PartitionRouter, RouterError, Timeliness, lateness};
-use tidegate_decode::{Decoder, Filter, Verdict as FilterVerdict, key_bytes};
-use tidegate_dedup::{Candidate, KeyHasher, Verdict as WindowVerdict, Window, WindowError};
+use tidegate_decode::{Decoder, Filter, Verdict as FilterVerdict};
+use tidegate_dedup::{Candidate, Fingerprint, KeyHasher, Verdict as WindowVerdict, Window, WindowError};
+use tidegate_table::files::FileError;
+use tidegate_table::files::key_bytes::KeyColumn;
 use tidegate_types::{
     BadRowPolicy, Counters, DedupKey, DuplicateWindow, LatePolicy, Message, MissingKeyPolicy,
     Reason, Span, StreamTime,
@@ -25,6 +29,9 @@ pub(crate) enum JudgeError {
     /// The window is full and cannot spill.
     #[error("deduplication window failed")]
     Window(#[source] WindowError),
+    /// The deduplication column is of a type that makes no keys.
+    #[error("deduplication keys could not be read")]
+    Keys(#[source] FileError),
     /// The rows do not have the columns that the table is partitioned by.
     #[error("rows could not be routed")]
     Router(#[source] RouterError),
@@ -137,7 +144,7 @@ impl Judge {
         }
         self.judge_time(&decoded.batch, &decoded.source, messages, &mut fates);
         self.judge_filter(&decoded.batch, &decoded.source, &mut fates);
-        let keys = self.keys(&decoded.batch, &decoded.source, messages, &mut fates);
+        let keys = self.keys(&decoded.batch, &decoded.source, messages, &mut fates)?;
 
         let halted_at = match self.on_error {
             BadRowPolicy::Halt => fates.first_dead(),
@@ -198,28 +205,37 @@ impl Judge {
         source: &[u32],
         messages: &[Message],
         fates: &mut Fates,
-    ) -> Vec<Option<tidegate_dedup::Fingerprint>> {
+    ) -> Result<Vec<Option<Fingerprint>>, JudgeError> {
         let mut keys = vec![None; messages.len()];
-        let Some(rule) = &self.dedup else { return keys };
-        let mut bytes = Vec::new();
+        let Some(rule) = &self.dedup else { return Ok(keys) };
+        let column = rule.key_column(batch)?;
         for (row, &index) in source.iter().enumerate() {
             if !fates.alive(index) {
                 continue;
             }
-            let key = match (&rule.window.key, rule.column) {
-                (DedupKey::Header(_), _) => messages[index as usize].id.as_deref(),
-                (DedupKey::Field(_), Some(column)) => {
-                    bytes.clear();
-                    key_bytes(batch.column(column), row, &mut bytes).then_some(bytes.as_slice())
-                }
-                (DedupKey::Field(_), None) => None,
+            let key: Option<Cow<'_, [u8]>> = match &column {
+                None => messages[index as usize].id.as_deref().map(Cow::Borrowed),
+                Some(column) => column.get(row),
             };
-            keys[index as usize] = key.map(|key| rule.hasher.fingerprint(key));
-            if key.is_none() && rule.window.on_missing_key == MissingKeyPolicy::DeadLetter {
+            keys[index as usize] = key.map(|key| rule.hasher.fingerprint(&key));
+            if keys[index as usize].is_none() && rule.window.on_missing_key == MissingKeyPolicy::DeadLetter {
                 fates.kill(index, Reason::MissingKey, "the record has no deduplication key".into());
             }
         }
-        keys
+        Ok(keys)
+    }
+}
+
+impl DedupRule {
+    /// The keys of a batch when they stand in a column; the same bytes as when they are read back from
+    /// the table (D2).
+    fn key_column(&self, batch: &RecordBatch) -> Result<Option<KeyColumn>, JudgeError> {
+        match (&self.window.key, self.column) {
+            (DedupKey::Field(name), Some(column)) => {
+                KeyColumn::new(name, batch.column(column)).map(Some).map_err(JudgeError::Keys)
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -228,7 +244,7 @@ impl Judge {
 fn judge_window(
     window: &mut Window,
     messages: &[Message],
-    keys: &[Option<tidegate_dedup::Fingerprint>],
+    keys: &[Option<Fingerprint>],
     fates: &mut Fates,
 ) -> Result<u64, JudgeError> {
     let candidates: Vec<Candidate> = messages
@@ -321,7 +337,7 @@ impl Fates {
         self,
         batch: &RecordBatch,
         source: &[u32],
-        keys: &[Option<tidegate_dedup::Fingerprint>],
+        keys: &[Option<Fingerprint>],
     ) -> Result<Judged, ArrowError> {
         let alive = |index: u32| self.fates.get(index as usize) == Some(&Fate::Alive);
         let kept: Vec<u32> = (0_u32..)
@@ -337,7 +353,7 @@ impl Fates {
         };
         let ids = source
             .iter()
-            .map(|index| keys[*index as usize].map(tidegate_dedup::Fingerprint::to_be_bytes))
+            .map(|index| keys[*index as usize].map(Fingerprint::to_be_bytes))
             .collect();
         let counters = Counters {
             read: self.fates.len() as u64,

@@ -1,6 +1,7 @@
 //! One worker from start to end: open, claim, read, leave.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_batch::MemoryBudget;
 use tidegate_config::PipelineConfig;
@@ -40,6 +41,9 @@ use crate::window::{WindowRule, WindowStore};
 
 /// Events that may wait for the engine: a few a request, and requests are bounded.
 const EVENTS: usize = 16;
+
+/// How long a finite run waits for the outcome of a commit before it leaves it to the next.
+const FINITE_DOUBT: Duration = Duration::from_secs(300);
 
 /// Runs one worker until `drain`, until it has caught up, or until it fails.
 ///
@@ -120,6 +124,7 @@ impl Opened {
             source_setup::incarnation(&connection, &config, &stream, snapshot.txns()).await?;
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
         table::check_ledger(&state, &config.ledger, config.sink.delta.shared)?;
+        table::check_rows(&log, &snapshot, &config.ledger).await?;
         let (settings, snapshot) = ledger_settings::open(
             &log,
             &store.data,
@@ -206,6 +211,7 @@ impl Opened {
             allowed_lateness: lateness.map_or(Span::default(), |rule| rule.allowed_lateness),
             position_in_log: exactly,
             repeat_in_doubt: exactly,
+            doubt_limit: options.until_caught_up.then_some(FINITE_DOUBT),
             metrics: Arc::clone(metrics),
             random: Random::from_system(),
         }

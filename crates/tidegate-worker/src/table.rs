@@ -1,14 +1,17 @@
 //! Opening the table: made when missing, widened when the schema says so, refused when it does not fit.
 
+use std::collections::HashSet;
+
 use arrow::datatypes::Schema;
-use tidegate_table::ledger::LedgerState;
+use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::{
     CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot, TableSpec,
 };
 use tidegate_table::schema::{check_partitioning, plan_evolution};
-use tidegate_types::{Evolution, Ledger, Reason};
-use tracing::info;
+use tidegate_types::{Evolution, Incarnation, Ledger, Reason};
+use tracing::{info, warn};
 
+use crate::decide::{ForeignEdit, classify_foreign};
 use crate::error::WorkerError;
 use crate::random::Random;
 
@@ -103,4 +106,73 @@ pub(crate) fn check_ledger(
          true to write beside it, or take another url"
     );
     Err(WorkerError::permanent(Reason::LedgerMismatch, what))
+}
+
+/// Versions that are read back when rows are missing: a day of commits, one each minute and a half.
+const LOOK_BACK: u64 = 1_000;
+
+/// Compares the rows in the table with the rows that every ledger counted (T2). Where rows are missing
+/// the log says whether somebody edited them away, or took the table back in time while no worker
+/// looked (T1).
+///
+/// # Errors
+///
+/// [`Reason::TableRewound`] when the log shows that the table was rewound.
+pub(crate) async fn check_rows(
+    log: &CommitLog,
+    snapshot: &TableSnapshot,
+    ledger: &Ledger,
+) -> Result<(), WorkerError> {
+    let counted = counted_rows(snapshot, ledger)?;
+    if counted == 0 {
+        return Ok(());
+    }
+    let files = log.live_files(snapshot).await?;
+    let Some(present) = files.iter().map(|file| file.rows).sum::<Option<u64>>() else {
+        return Ok(()); // a stranger's file without statistics
+    };
+    if present >= counted {
+        return Ok(());
+    }
+    let missing = counted - present;
+    let from = snapshot.version().saturating_sub(LOOK_BACK);
+    let (mut removed, mut edits) = (HashSet::new(), Vec::new());
+    for entry in log.history(from).await? {
+        let readded = entry.adds.iter().any(|file| removed.contains(&file.path));
+        removed.extend(entry.removes.iter().map(|file| file.path.clone()));
+        if entry.ours.is_some() {
+            continue;
+        }
+        match classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded) {
+            ForeignEdit::Append => {}
+            ForeignEdit::Edit(what) => edits.push(format!("{what} at version {}", entry.version)),
+            ForeignEdit::Rewind(what) => {
+                let what = format!(
+                    "the table was rewound by {what} at version {}: {missing} of {counted} counted rows \
+                     are gone, while the positions stand where they stood",
+                    entry.version
+                );
+                return Err(WorkerError::permanent(Reason::TableRewound, what));
+            }
+        }
+    }
+    let explained = if edits.is_empty() { "nothing in the log explains it".to_owned() } else { edits.join(", ") };
+    warn!(missing, counted, explained, "the table holds fewer rows than were committed");
+    Ok(())
+}
+
+/// Rows that the counters of every ledger and incarnation say are in the table.
+fn counted_rows(snapshot: &TableSnapshot, ledger: &Ledger) -> Result<u64, WorkerError> {
+    let none = Incarnation::derive("", "", 0);
+    let own = LedgerState::read(snapshot.txns(), ledger, none)?;
+    let mut rows = 0;
+    for ledger in own.other_ledgers.iter().chain([ledger]) {
+        let lives = LedgerState::read(snapshot.txns(), ledger, none)?.incarnations;
+        for incarnation in lives.into_keys() {
+            let state = LedgerState::read(snapshot.txns(), ledger, incarnation)?;
+            let of = |p: &PartitionState| p.counters.rows.saturating_sub(p.removed + p.superseded);
+            rows += state.partitions.values().map(of).sum::<u64>();
+        }
+    }
+    Ok(rows)
 }

@@ -33,6 +33,11 @@ impl Random {
         Self(seed)
     }
 
+    /// The draws that belong to one numbered event of a seed.
+    pub(crate) fn of(seed: u64, number: u64) -> Self {
+        Self(Self(seed).next() ^ Self(!number).next())
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -138,9 +138,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
             "use a store that refuses to overwrite (conditional put), or a weaker spec.guarantee"
         }
         Reason::TableRewound => "read what changed with `tidegate verify` before going on",
-        Reason::LedgerMismatch => {
-            "use another table, or set spec.sink.delta.shared"
-        }
+        Reason::LedgerMismatch => "use another table, or set spec.sink.delta.shared",
         Reason::TableMismatch | Reason::SchemaChangeRefused => {
             "make spec.schema fit the table, or write to another table"
         }

@@ -68,10 +68,11 @@ fn write_events(
         ShapeArg::Small => Shape::Small,
         ShapeArg::Medium => Shape::Medium,
     };
-    let mut random = Random::new(args.seed);
+    // Draws about duplicates and poison stand apart, so that the events do not depend on them.
+    let mut random = Random::new(!args.seed);
     let mut recent: VecDeque<String> = VecDeque::with_capacity(REACH);
     for number in 0..args.events {
-        let event = Event::make(shape, number, &mut random);
+        let event = Event::make(shape, number, &mut Random::of(args.seed, number));
         let line = event.to_string();
         writeln!(out, "{line}")?;
         printed.events += 1;
@@ -129,6 +130,26 @@ mod tests {
             assert_eq!(printed(7, shape), printed(7, shape));
             assert_ne!(printed(7, shape).0, printed(8, shape).0);
         }
+    }
+
+    #[test]
+    fn the_events_do_not_depend_on_duplicates_and_poison() {
+        let args = |percent| GenerateArgs {
+            events: 100,
+            seed: 1,
+            shape: ShapeArg::Small,
+            duplicates: percent,
+            poison: percent,
+        };
+        let lines = |percent| {
+            let mut out = Vec::new();
+            write_events(&args(percent), &mut out, &mut Printed::default()).expect("a vector");
+            let lines: Vec<Vec<u8>> =
+                out.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            lines
+        };
+        let mixed: HashSet<_> = lines(50.0).into_iter().collect();
+        assert!(lines(0.0).iter().all(|line| mixed.contains(line)));
     }
 
     #[test]

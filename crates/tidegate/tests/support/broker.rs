@@ -84,7 +84,8 @@ impl Broker {
     pub(crate) async fn ask(&mut self, subject: &str, body: &Value) -> Result<Value> {
         let number = self.asked;
         self.asked += 1;
-        let frame = Outgoing::new(subject, body.to_string()).frame(&format!("_INBOX.test.{number}"));
+        let frame =
+            Outgoing::new(subject, body.to_string()).frame(&format!("_INBOX.test.{number}"));
         self.stream.get_mut().write_all(&frame).await?;
         loop {
             let (found, answer) = self.answer().await?;
