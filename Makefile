@@ -58,11 +58,13 @@ spark-interop: build ## Spark with Delta reads such a table (needs Java 17 and M
 lint: ## clippy, formatting, generated files, dependency arrows
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo run --release --locked --quiet -p xtask -- check
+	cargo build --release --locked --quiet --workspace --bin xtask
+	target/release/xtask check
 
 .PHONY: generate
 generate: ## write the generated files anew (CRDs, reference)
-	cargo run --release --locked --quiet -p xtask -- generate
+	cargo build --release --locked --quiet --workspace --bin xtask
+	target/release/xtask generate
 
 .PHONY: clean-data
 clean-data: ## remove what demo and tests left behind; keeps the build and the environment

@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::error::{IdentityFinding, SourceError, code};
 use crate::safety::unsafe_settings;
 use crate::stored::GetAnswer;
-use crate::stream_facts::StreamFacts;
+use crate::stream_facts::{StreamFacts, stream_facts};
 
 /// A message that was read, remembered by its fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +114,28 @@ pub(crate) async fn check_known(
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether the stream is still the one that `read` was read from (S6); a message without a fingerprint
+/// counts by its sequence.
+///
+/// # Errors
+///
+/// [`SourceError::Identity`], or what hindered the requests.
+pub async fn check_same_stream(
+    connection: &Connection,
+    stream: &str,
+    created: &str,
+    read: &[KnownMessage],
+) -> Result<(), SourceError> {
+    let facts = stream_facts(connection, stream).await?;
+    let cursor = Position(read.iter().map(|known| known.sequence).max().unwrap_or(0));
+    let expected = Expected { created, cursor, exactly_once: false, positions_count: false };
+    judge(&facts, expected)?;
+    for known in read.iter().copied().filter(|known| known.fingerprint != 0) {
+        check_known(connection, stream, known).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ mod trim;
 pub use connection::{ConnectOptions, Connection, Credentials, TlsFiles};
 pub use coverage::{Coverage, check_coverage, judge_coverage, pending_after};
 pub use error::{IdentityFinding, SourceError};
-pub use identity::{KnownMessage, fingerprint, known_message};
+pub use identity::{KnownMessage, check_same_stream, fingerprint, known_message};
 pub use leader_samples::{LeaderSamples, idle_advance, next_message};
 pub use options::{CheckPeriods, Fetched, ReadMode, ReaderOptions, Receipt};
 pub use publish::{PublishOptions, PublishReport, Publisher};

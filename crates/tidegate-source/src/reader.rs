@@ -34,7 +34,7 @@ use crate::error::{Cause, SourceError};
 use crate::identity::KnownMessage;
 use crate::options::{Fetched, ReadMode, ReaderOptions, Receipt};
 use crate::pull::{Event, PullLimits, PullSession};
-use crate::stream_facts::stream_facts;
+use crate::stream_facts::{RetentionKind, stream_facts};
 
 /// How often the consumer is made anew without a single message before that is an error.
 const MOST_RECOVERIES: u32 = 5;
@@ -110,6 +110,7 @@ impl PartitionReader {
         };
         reader.check_source().await?;
         delete_older(connection, &reader.options).await;
+        reader.forget_deliveries().await?;
         reader.begin().await?;
         Ok(reader)
     }
@@ -222,6 +223,19 @@ impl PartitionReader {
             self.check_source().await?;
         }
         if self.session.is_none() { self.begin().await } else { Ok(()) }
+    }
+
+    /// What another worker read of a WorkQueue stream and did not acknowledge would come again only
+    /// after `ack_wait`: a new consumer brings all of it at once. An Interest stream drops messages while
+    /// there is no consumer, so there it stays.
+    async fn forget_deliveries(&self) -> Result<(), SourceError> {
+        let (connection, stream) = (&self.connection, &self.options.stream);
+        if self.options.mode != ReadMode::AckAfterCommit
+            || stream_facts(connection, stream).await?.retention != RetentionKind::WorkQueue
+        {
+            return Ok(());
+        }
+        consumer::delete(connection, stream, &self.name).await
     }
 
     async fn begin(&mut self) -> Result<(), SourceError> {

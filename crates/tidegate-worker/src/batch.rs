@@ -12,7 +12,9 @@ use tidegate_config::FilePolicy;
 use tidegate_source::Receipt;
 use tidegate_table::files::layout::{DataPath, FileName};
 use tidegate_table::files::{DataFile, FileError, FileWriter, WriteOptions};
-use tidegate_types::{ByteSize, Counters, Epoch, Ledger, Nonce, PartitionId, Position, Reason, StreamTime};
+use tidegate_types::{
+    ByteSize, Counters, Epoch, Ledger, Nonce, PartitionId, Position, Reason, StreamTime,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -6,9 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
 use bytes::Bytes;
-use tidegate_table::dead_letter::{self, DeadLetterFooter, RollForward, decide_roll_forward, pending};
+use tidegate_table::dead_letter::{
+    self, DeadLetterFooter, RollForward, decide_roll_forward, pending,
+};
 use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::{WriteOptions, describe_file, write_file};
 use tidegate_table::ledger::LedgerState;
@@ -114,7 +119,8 @@ impl DeadLetters {
         random: &mut Random,
     ) -> Result<(), WorkerError> {
         let path = DataPath::dead_letters(&self.ledger, nonce);
-        let (file, entries) = describe_file(self.log.store(), &path, &dead_letter::schema()).await?;
+        let (file, entries) =
+            describe_file(self.log.store(), &path, &dead_letter::schema()).await?;
         let footer = DeadLetterFooter::from_key_values(&entries).map_err(|source| {
             let what = format!("dead-letter file {} is damaged", path.in_log());
             WorkerError::permanent(Reason::DeadLetterCommitPending, what).because(source)

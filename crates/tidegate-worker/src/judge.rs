@@ -12,7 +12,9 @@ use arrow::error::ArrowError;
 use thiserror::Error;
 use tidegate_batch::{PartitionRouter, RouterError, Timeliness, lateness};
 use tidegate_decode::{Decoder, Filter, Verdict as FilterVerdict};
-use tidegate_dedup::{Candidate, Fingerprint, KeyHasher, Verdict as WindowVerdict, Window, WindowError};
+use tidegate_dedup::{
+    Candidate, Fingerprint, KeyHasher, Verdict as WindowVerdict, Window, WindowError,
+};
 use tidegate_table::files::FileError;
 use tidegate_table::files::key_bytes::KeyColumn;
 use tidegate_types::{
@@ -183,7 +185,11 @@ impl Judge {
                 Timeliness::TooLate => (Reason::TooLate, "older"),
                 Timeliness::TooFarAhead => (Reason::TooFarAhead, "newer"),
             };
-            fates.kill(index, reason, format!("event time is {what} than the publish time by more than {}", rule.allowed));
+            fates.kill(
+                index,
+                reason,
+                format!("event time is {what} than the publish time by more than {}", rule.allowed),
+            );
         }
     }
 
@@ -218,7 +224,9 @@ impl Judge {
                 Some(column) => column.get(row),
             };
             keys[index as usize] = key.map(|key| rule.hasher.fingerprint(&key));
-            if keys[index as usize].is_none() && rule.window.on_missing_key == MissingKeyPolicy::DeadLetter {
+            if keys[index as usize].is_none()
+                && rule.window.on_missing_key == MissingKeyPolicy::DeadLetter
+            {
                 fates.kill(index, Reason::MissingKey, "the record has no deduplication key".into());
             }
         }
@@ -340,11 +348,8 @@ impl Fates {
         keys: &[Option<Fingerprint>],
     ) -> Result<Judged, ArrowError> {
         let alive = |index: u32| self.fates.get(index as usize) == Some(&Fate::Alive);
-        let kept: Vec<u32> = (0_u32..)
-            .zip(source)
-            .filter(|(_, index)| alive(**index))
-            .map(|(row, _)| row)
-            .collect();
+        let kept: Vec<u32> =
+            (0_u32..).zip(source).filter(|(_, index)| alive(**index)).map(|(row, _)| row).collect();
         let source: Vec<u32> = kept.iter().map(|row| source[*row as usize]).collect();
         let rows = if kept.len() == batch.num_rows() {
             batch.clone()

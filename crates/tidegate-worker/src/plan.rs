@@ -119,8 +119,7 @@ async fn position_lines(
     let state = match snapshot {
         Some(snapshot) => {
             let txns = snapshot.txns();
-            let incarnation =
-                source_setup::incarnation(connection, config, facts, txns).await?;
+            let incarnation = source_setup::incarnation(connection, config, facts, txns).await?;
             LedgerState::read(txns, &config.ledger, incarnation)?
         }
         None => LedgerState::default(),
@@ -145,7 +144,10 @@ fn position_line(
 ) -> String {
     let how = if floor.is_some() { "go on" } else { "begin" };
     let held = if holder == Holder::RELEASED { "" } else { ", held by a worker" };
-    format!("partition {partition}: {how} at sequence {} ({pending} messages wait{held})", from.next())
+    format!(
+        "partition {partition}: {how} at sequence {} ({pending} messages wait{held})",
+        from.next()
+    )
 }
 
 impl fmt::Display for Plan {

@@ -6,7 +6,7 @@ use tidegate_config::{
 use tidegate_source::{RetentionKind, StreamFacts};
 use tidegate_table::store::{self, TableStore};
 use tidegate_types::{Nonce, Reason, Span};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::error::WorkerError;
 
@@ -33,8 +33,10 @@ pub(crate) async fn check(
     let facts = path_facts(stream, conditional_put);
     let assessment = assess(config, &facts);
     for caveat in &assessment.caveats {
-        let reason = caveat.reason.unwrap_or(Reason::SourceNotDurable);
-        warn!(pipeline = config.name, %reason, "{}", caveat.text);
+        match caveat.reason {
+            Some(reason) => warn!(pipeline = config.name, %reason, "{}", caveat.text),
+            None => info!(pipeline = config.name, "{}", caveat.text),
+        }
     }
     match &assessment.weakest_hop {
         Some(hop) => {

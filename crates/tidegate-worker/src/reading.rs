@@ -113,9 +113,11 @@ async fn read_through_faults(
 ) -> Result<(), SourceError> {
     let mut random = Random::from_system();
     let mut pause = PAUSE.0;
+    // It outlives faults that pass: receipts that the engine holds count in it.
+    let mut reader = None;
     loop {
         let before = options.cursor;
-        let error = match read_on(options, out).await {
+        let error = match read_on(options, &mut reader, out).await {
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(error) => error,
@@ -131,20 +133,23 @@ async fn read_through_faults(
     }
 }
 
-/// Opens a reader at the cursor and hands on what it brings; `Ok` when the engine is gone.
+/// Opens a reader at the cursor, unless there is one, and hands on what it brings; `Ok` when the engine is gone.
 async fn read_on(
     options: &mut ReadingOptions,
+    reader: &mut Option<PartitionReader>,
     out: &mpsc::Sender<Reading>,
 ) -> Result<(), SourceError> {
     let partition = options.reader.partition;
     let number = options.number;
-    let mut reader = PartitionReader::open(
-        &options.connection,
-        options.reader.clone(),
-        options.cursor,
-        options.known,
-    )
-    .await?;
+    let reader = match reader {
+        Some(reader) => reader,
+        None => {
+            let (connection, settings) = (&options.connection, options.reader.clone());
+            let opened =
+                PartitionReader::open(connection, settings, options.cursor, options.known).await?;
+            reader.insert(opened)
+        }
+    };
     loop {
         let room = options.budget.take(options.reader.batch_bytes).await;
         let fetched = reader.next(LOOK).await?;

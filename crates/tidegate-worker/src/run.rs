@@ -7,7 +7,8 @@ use tidegate_batch::MemoryBudget;
 use tidegate_config::PipelineConfig;
 use tidegate_dedup::KeyHasher;
 use tidegate_source::{
-    Connection, ReadMode, ReaderOptions, StreamFacts, register_ledger, resolve_start,
+    Connection, ReadMode, ReaderOptions, StreamFacts, check_coverage, register_ledger,
+    resolve_start,
 };
 use tidegate_table::dead_letter;
 use tidegate_table::files::WriteOptions;
@@ -115,6 +116,8 @@ impl Opened {
             source_setup::open_stream(&connection, &config, options.maintain_stream).await?;
         let store = setup::open_store(&config, &secrets)?;
         preflight::check(&config, &stream, &store, random.nonce()).await?;
+        let filters: Vec<_> = source_setup::filters(&config.source).into_values().collect();
+        check_coverage(&connection, &stream.name, &filters).await?;
 
         let log = setup::open_log(&store);
         let evolution = config.schema.evolution;
@@ -125,15 +128,9 @@ impl Opened {
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
         table::check_ledger(&state, &config.ledger, config.sink.delta.shared)?;
         table::check_rows(&log, &snapshot, &config.ledger).await?;
-        let (settings, snapshot) = ledger_settings::open(
-            &log,
-            &store.data,
-            &config,
-            snapshot,
-            incarnation,
-            &mut random,
-        )
-        .await?;
+        let (settings, snapshot) =
+            ledger_settings::open(&log, &store.data, &config, snapshot, incarnation, &mut random)
+                .await?;
         let seed = ledger_settings::key_seed(&settings);
         if options.maintain_stream {
             let (name, url) = (&config.source.stream, &config.sink.url);

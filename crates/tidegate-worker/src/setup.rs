@@ -58,9 +58,13 @@ pub(crate) struct Layout {
 }
 
 /// Compiles decoder, filter, router and the table's layout.
-pub(crate) fn compile(config: &PipelineConfig) -> Result<(Decoder, Option<Filter>, PartitionRouter, Layout), WorkerError> {
-    let invalid = |what: &'static str| move |source: Box<dyn std::error::Error + Send + Sync>| {
-        WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+pub(crate) fn compile(
+    config: &PipelineConfig,
+) -> Result<(Decoder, Option<Filter>, PartitionRouter, Layout), WorkerError> {
+    let invalid = |what: &'static str| {
+        move |source: Box<dyn std::error::Error + Send + Sync>| {
+            WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+        }
     };
     let decode = &config.decode;
     let decoder = Decoder::new(DecodeOptions {

@@ -142,7 +142,9 @@ fn partitioning(partitioning: &Partitioning) -> tidegate_source::Partitioning {
 /// The consumer filter of every partition.
 pub(crate) fn filters(source: &JetStreamSource) -> BTreeMap<PartitionId, Option<String>> {
     let plain = partitioning(&source.partitioning);
-    (0..source.partitioning.count()).map(|k| (PartitionId(k), partition_filter(&plain, k))).collect()
+    (0..source.partitioning.count())
+        .map(|k| (PartitionId(k), partition_filter(&plain, k)))
+        .collect()
 }
 
 /// What the broker is told about messages that were read.
@@ -204,7 +206,9 @@ async fn contradiction(
         let floor = known.floor.unwrap_or_default();
         if facts.last_sequence < floor.0 {
             let last = facts.last_sequence;
-            return Ok(Some(format!("it ends at {last}, partition {partition} was read to {floor}")));
+            return Ok(Some(format!(
+                "it ends at {last}, partition {partition} was read to {floor}"
+            )));
         }
         if known.fingerprint == 0 || floor == Position(0) {
             continue;

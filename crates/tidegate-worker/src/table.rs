@@ -156,7 +156,11 @@ pub(crate) async fn check_rows(
             }
         }
     }
-    let explained = if edits.is_empty() { "nothing in the log explains it".to_owned() } else { edits.join(", ") };
+    let explained = if edits.is_empty() {
+        "nothing in the log explains it".to_owned()
+    } else {
+        edits.join(", ")
+    };
     warn!(missing, counted, explained, "the table holds fewer rows than were committed");
     Ok(())
 }

@@ -12,7 +12,8 @@ use tidegate_table::files::layout;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::window_scan::{IdColumn, LiveFileRef, WindowQuery, scan_window};
 use tidegate_types::{
-    DedupKey, DuplicateWindow, Incarnation, Ledger, Nonce, PartitionId, Position, Reason, StreamTime,
+    DedupKey, DuplicateWindow, Incarnation, Ledger, Nonce, PartitionId, Position, Reason,
+    StreamTime,
 };
 use tracing::{debug, info, warn};
 

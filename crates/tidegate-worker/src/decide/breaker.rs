@@ -45,8 +45,7 @@ impl Breaker {
         let (all, dead) = self.slices.iter().fold((0_u64, 0_u64), |(all, dead), slice| {
             (all.saturating_add(slice.1), dead.saturating_add(slice.2))
         });
-        let too_many =
-            u128::from(dead) * 100 > u128::from(all) * u128::from(self.max_percent);
+        let too_many = u128::from(dead) * 100 > u128::from(all) * u128::from(self.max_percent);
         let percent = u32::try_from(u128::from(dead) * 100 / u128::from(all.max(1)));
         (all >= MIN_RECORDS && too_many).then(|| percent.unwrap_or(100))
     }

@@ -240,8 +240,7 @@ mod tests {
     fn p3_the_base_is_checked_wherever_the_position_is_in_the_log() {
         let mut case = Case::undisturbed();
         case.in_log.insert(K, (EPOCH, Position(11)));
-        let moved =
-            LostPartition::Floor { partition: K, mine: Position(10), log: Position(11) };
+        let moved = LostPartition::Floor { partition: K, mine: Position(10), log: Position(11) };
         assert_eq!(case.decide(), CommitDecision::Lost(vec![moved]));
         case.position_in_log = false;
         assert_eq!(case.decide(), CommitDecision::Commit, "the broker keeps the position");

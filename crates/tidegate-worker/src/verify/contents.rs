@@ -58,7 +58,8 @@ impl Contents {
         match store.head(&path).await {
             Ok(found) if found.size == file.size => {}
             Ok(found) => {
-                let detail = format!("{} has {} bytes, the log says {}", file.path, found.size, file.size);
+                let detail =
+                    format!("{} has {} bytes, the log says {}", file.path, found.size, file.size);
                 report.damaged("files", detail);
             }
             Err(object_store::Error::NotFound { .. }) => {
@@ -83,7 +84,8 @@ impl Contents {
         let rows = footer.metadata.file_metadata().num_rows().unsigned_abs();
         if file.rows.is_some_and(|said| said != rows) {
             let said = file.rows.unwrap_or_default();
-            report.damaged("files", format!("{} holds {rows} rows, the log says {said}", file.path));
+            report
+                .damaged("files", format!("{} holds {rows} rows, the log says {said}", file.path));
         }
         let schema = footer.metadata.file_metadata().schema();
         let has = |name: &str| schema.get_fields().iter().any(|field| field.name() == name);
@@ -130,8 +132,9 @@ impl Contents {
             let source = sources.value(row);
             let key = (source.to_owned(), partition);
             if !self.sequences.entry(key).or_default().insert(sequence) {
-                let detail =
-                    format!("({source}, partition {partition}, sequence {sequence}) stands twice, again in {file}");
+                let detail = format!(
+                    "({source}, partition {partition}, sequence {sequence}) stands twice, again in {file}"
+                );
                 report.damaged("identity", detail);
             }
         }
@@ -154,7 +157,8 @@ impl Contents {
         };
         let ids = column(system::ID, &DataType::Binary)?;
         let times = column(system::TIME, &time)?;
-        let (ids, times) = (ids.as_binary::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
+        let (ids, times) =
+            (ids.as_binary::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
         for row in 0..batch.num_rows() {
             if ids.is_null(row) || times.is_null(row) || partitions.is_null(row) {
                 continue;

@@ -37,7 +37,10 @@ pub(super) fn walk(
     let (mut expected, mut links) = (entries.first().map(|entry| entry.version), 0_u64);
     for entry in entries {
         if expected != Some(entry.version) {
-            report.not_provable("log", format!("version {} is missing", expected.unwrap_or_default()));
+            report.not_provable(
+                "log",
+                format!("version {} is missing", expected.unwrap_or_default()),
+            );
         }
         expected = Some(entry.version + 1);
         foreign(entry, &mut removed, &mut history, report);
@@ -46,7 +49,9 @@ pub(super) fn walk(
         for (partition, now) in &state.partitions {
             let known = before.get(partition).filter(|known| known.floor.is_some());
             match known {
-                Some(known) => links += u64::from(check_link(entry, *partition, known, now, report)),
+                Some(known) => {
+                    links += u64::from(check_link(entry, *partition, known, now, report))
+                }
                 None => {
                     if let (Some(floor), true) = (now.floor, history.complete) {
                         history.initial.entry(*partition).or_insert(floor);
@@ -103,19 +108,35 @@ fn check_link(
     let version = entry.version;
     if now.floor < before.floor {
         let (was, is) = (before.floor.unwrap_or_default(), now.floor.unwrap_or_default());
-        report.damaged("floors", format!("partition {partition} fell from {was} to {is} at version {version}"));
+        report.damaged(
+            "floors",
+            format!("partition {partition} fell from {was} to {is} at version {version}"),
+        );
     }
     if now.epoch < before.epoch {
-        report.damaged("epochs", format!("partition {partition} fell to {} at version {version}", now.epoch));
+        report.damaged(
+            "epochs",
+            format!("partition {partition} fell to {} at version {version}", now.epoch),
+        );
     }
     let (a, b) = (&before.counters, &now.counters);
-    let fell = [(a.read, b.read), (a.rows, b.rows), (a.dead, b.dead), (a.duplicate, b.duplicate), (a.filtered, b.filtered)]
-        .iter()
-        .any(|(was, is)| is < was);
+    let fell = [
+        (a.read, b.read),
+        (a.rows, b.rows),
+        (a.dead, b.dead),
+        (a.duplicate, b.duplicate),
+        (a.filtered, b.filtered),
+    ]
+    .iter()
+    .any(|(was, is)| is < was);
     if fell {
-        report.damaged("counters", format!("a counter of partition {partition} fell at version {version}"));
+        report.damaged(
+            "counters",
+            format!("a counter of partition {partition} fell at version {version}"),
+        );
     }
-    let advanced = now.floor.unwrap_or_default().0.saturating_sub(before.floor.unwrap_or_default().0);
+    let advanced =
+        now.floor.unwrap_or_default().0.saturating_sub(before.floor.unwrap_or_default().0);
     if b.read.saturating_sub(a.read) > advanced {
         let detail = format!(
             "partition {partition} counts {} records over {advanced} sequences at version {version}",

@@ -61,7 +61,10 @@ pub async fn verify(
     report.files = files.len() as u64;
     let with_ids = config.dedup.as_ref().is_some_and(|d| matches!(d.key, DedupKey::Header(_)));
     let rows = Contents::read(&store.data, &files, with_ids, &mut report).await?;
-    report.checked(format!("{} files: there, whole, of the size and row count in the log", files.len()));
+    report.checked(format!(
+        "{} files: there, whole, of the size and row count in the log",
+        files.len()
+    ));
 
     let dead_store = store.below(dead_letter::FOLDER);
     let dead_log = setup::open_log(&dead_store);
@@ -86,8 +89,7 @@ pub async fn verify(
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
         let history = history::walk(&entries, &config.ledger, incarnation, &mut report)?;
         let source = source_name(&config.ledger, incarnation);
-        let scope =
-            Scope { config, incarnation, source, state, rows: &rows, dead: &dead, history };
+        let scope = Scope { config, incarnation, source, state, rows: &rows, dead: &dead, history };
         let dead_state = match &dead_snapshot {
             Some(snapshot) => LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?,
             None => LedgerState::default(),
@@ -127,7 +129,10 @@ fn check_incarnation(scope: &Scope<'_>, dead_state: &LedgerState, report: &mut V
         report.damaged("dead letters", detail);
     }
     if !waiting.is_empty() {
-        let detail = format!("{} dead-letter commits are pending; the next worker makes them", waiting.len());
+        let detail = format!(
+            "{} dead-letter commits are pending; the next worker makes them",
+            waiting.len()
+        );
         report.not_provable("dead letters", detail);
     }
 }
@@ -180,7 +185,10 @@ fn check_density(scope: &Scope<'_>, read: u64, report: &mut VerifyReport) {
     }
     let sequences = floors[0].saturating_sub(initial[0]);
     if sequences == read {
-        report.checked(format!("{sequences} sequences up to the common floor {}, each counted once", floors[0]));
+        report.checked(format!(
+            "{sequences} sequences up to the common floor {}, each counted once",
+            floors[0]
+        ));
     } else {
         let detail = format!(
             "{read} records are counted over {sequences} sequences from {} to {}",
@@ -205,7 +213,8 @@ fn check_ids(config: &PipelineConfig, rows: &Contents, report: &mut VerifyReport
     }
     let doubled = rows.doubles_within(dedup.window.as_micros());
     if doubled > 0 && dedup.keys == KeyPrecision::Exact {
-        let detail = format!("{doubled} rows have the id of a row less than {} before them", dedup.window);
+        let detail =
+            format!("{doubled} rows have the id of a row less than {} before them", dedup.window);
         report.damaged("ids", detail);
     }
     report.ids_in_two_partitions = rows.ids_in_two_partitions();

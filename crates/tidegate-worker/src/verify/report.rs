@@ -112,7 +112,13 @@ impl fmt::Display for VerifyReport {
         write!(
             f,
             "{state}\n  version {}, {} files, {} records = {} rows + {} dead letters + {} duplicates + {} filtered",
-            self.version, self.files, self.read, self.rows, self.dead, self.duplicates, self.filtered
+            self.version,
+            self.files,
+            self.read,
+            self.rows,
+            self.dead,
+            self.duplicates,
+            self.filtered
         )
     }
 }

@@ -39,11 +39,20 @@ pub(super) async fn recount(
         let floor = state.floor.unwrap_or_default();
         if facts.last_sequence < floor.0 {
             let last = facts.last_sequence;
-            report.damaged("source", format!("the stream ends at {last}, partition {partition} was read to {floor}"));
+            report.damaged(
+                "source",
+                format!("the stream ends at {last}, partition {partition} was read to {floor}"),
+            );
             continue;
         }
-        check_floor_message(&connection, &facts.name, partition, (floor, state.fingerprint), report)
-            .await?;
+        check_floor_message(
+            &connection,
+            &facts.name,
+            partition,
+            (floor, state.fingerprint),
+            report,
+        )
+        .await?;
         let start = scope.history.initial.get(&partition).copied();
         let from = facts.first_sequence.max(start.map_or(1, Position::next));
         let mut scan =
@@ -79,7 +88,10 @@ async fn check_floor_message(
     let expected = KnownMessage { sequence: floor.0, fingerprint };
     let found = known_message(connection, stream, floor.0).await?;
     if found.is_some_and(|found| found != expected) {
-        report.damaged("source", format!("another message stands at the floor {floor} of partition {partition}"));
+        report.damaged(
+            "source",
+            format!("another message stands at the floor {floor} of partition {partition}"),
+        );
     }
     Ok(())
 }

@@ -5,8 +5,10 @@ mod bench;
 mod broker;
 mod pipeline;
 mod rows;
+mod server;
 
-pub(crate) use bench::{Bench, Ended, LONG};
+pub(crate) use bench::{Bench, Ended, LONG, call, commits};
 pub(crate) use broker::{Broker, Outgoing};
 pub(crate) use pipeline::Pipeline;
 pub(crate) use rows::{Row, Rows, compressed};
+pub(crate) use server::Serving;

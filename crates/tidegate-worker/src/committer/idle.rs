@@ -1,0 +1,89 @@
+//! Floors that move without rows (S5), and giving back.
+
+use std::collections::BTreeMap;
+
+use tidegate_table::ledger::{PartitionState, release_txns};
+use tidegate_table::log::CommitKind;
+use tidegate_types::{Epoch, PartitionId, Position, Reason};
+
+use super::attempt::Attempt;
+use super::{Committer, Event, held};
+use crate::batch::PartitionProgress;
+use crate::decide::{CommitDecision, Held};
+use crate::error::WorkerError;
+use crate::failpoint;
+
+impl Committer {
+    pub(super) async fn advance(
+        &mut self,
+        partition: PartitionId,
+        base: Position,
+        to: Position,
+    ) -> Result<(), WorkerError> {
+        let Some(epoch) = self.held.get(&partition).copied() else {
+            return self.rewind(&[]).await;
+        };
+        let held = [Held { partition, epoch, base }];
+        let record = self.state()?.record;
+        let attempt = self
+            .attempt(CommitKind::Advance, &held, record, Vec::new(), |this, state| {
+                let before = state.partition(partition);
+                // The message at the new floor is not of this partition, so there is no fingerprint.
+                let after = PartitionState { floor: Some(to), fingerprint: 0, stuck: 0, ..before };
+                this.progress(partition, &before, &after).into_iter().collect()
+            })
+            .await?;
+        match attempt {
+            Attempt::Won(_) => {
+                self.parts.metrics.set_floor(partition, to);
+                self.tell(Event::Advanced { partition, to }).await
+            }
+            Attempt::Void(CommitDecision::Lost(lost)) => self.rewind(&lost).await,
+            Attempt::Void(CommitDecision::Halt(what)) => {
+                Err(WorkerError::permanent(Reason::TableRewound, what))
+            }
+            Attempt::GivenUp | Attempt::Void(_) => self.rewind(&[]).await,
+        }
+    }
+
+    pub(super) async fn release(&mut self) -> Result<(), WorkerError> {
+        let held = self.all_held(&BTreeMap::new())?;
+        if held.is_empty() {
+            return Ok(());
+        }
+        let record = self.state()?.record;
+        failpoint::hit("release.before_put");
+        // Whether it wins or not, nothing of ours is open any more.
+        self.attempt(CommitKind::Release, &held, record, Vec::new(), |this, _| {
+            let mut txns = BTreeMap::new();
+            this.release_txns(&mut txns);
+            txns
+        })
+        .await?;
+        failpoint::hit("release.after_put");
+        Ok(())
+    }
+
+    pub(super) fn release_txns(&self, txns: &mut BTreeMap<String, i64>) {
+        for partition in self.held.keys() {
+            txns.extend(release_txns(&self.parts.ledger, *partition));
+        }
+    }
+
+    /// Every held partition, with the batch's base where it has one and the log's floor elsewhere.
+    pub(super) fn all_held(
+        &self,
+        progress: &BTreeMap<PartitionId, PartitionProgress>,
+    ) -> Result<Vec<Held>, WorkerError> {
+        let state = self.state()?;
+        let idle = |partition: PartitionId, epoch: Epoch| {
+            let base = state.partition(partition).floor.unwrap_or_default();
+            Held { partition, epoch, base }
+        };
+        let held = self.held.iter().map(|(k, epoch)| match progress.get(k) {
+            Some(progress) => held(*k, progress),
+            None => idle(*k, *epoch),
+        });
+        Ok(held.collect())
+    }
+}

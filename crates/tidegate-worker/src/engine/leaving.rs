@@ -1,0 +1,104 @@
+//! Idle floors, and the end: caught up, drained or failed.
+
+use std::time::Duration;
+
+use tidegate_source::idle_advance;
+use tidegate_types::Reason;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{Active, Engine, Leaving};
+use crate::committer::Request;
+use crate::error::WorkerError;
+use crate::options::Summary;
+
+/// How long a finite run waits for a source that fails.
+const FINITE_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Engine {
+    pub(super) async fn advance_idle(&mut self) -> Result<(), WorkerError> {
+        let period = self.parts.config.sink.flush.max_interval.to_duration();
+        let quiet = self.leaving.is_none() && self.in_flight == 0 && self.advancing == 0;
+        if !quiet || self.looked_idle.elapsed() < period {
+            return Ok(());
+        }
+        self.looked_idle = Instant::now();
+        let aged = self.parts.news.borrow().aged_last_sequence;
+        let idle: Vec<_> = self
+            .active
+            .iter()
+            .filter(|(k, active)| {
+                active.cursor == active.base && !self.batch.progress.contains_key(k)
+            })
+            .map(|(k, active)| (*k, active.base))
+            .collect();
+        for (partition, base) in idle {
+            let stream = &self.parts.config.source.stream;
+            let filter = self.parts.filters.get(&partition).cloned().flatten();
+            let Some(aged) = aged else { break };
+            let to = idle_advance(&self.parts.connection, stream, filter.as_deref(), base, aged);
+            if let Some(to) = to.await? {
+                self.advancing += 1;
+                let lineage = self.lineage;
+                self.ask(Request::Advance { lineage, partition, base, to }).await?;
+                break; // one at a time keeps the request channel free for batches
+            }
+        }
+        Ok(())
+    }
+
+    /// In a finite run: whether the partition has everything up to E.
+    pub(super) fn done(&self, active: &Active) -> bool {
+        active.caught_up || self.parts.until.is_some_and(|until| active.cursor.0 >= until)
+    }
+
+    pub(super) fn all_done(&self) -> bool {
+        self.active.len() == self.wanted && self.active.values().all(|active| self.done(active))
+    }
+
+    pub(super) fn look_for_the_end(&mut self) {
+        if self.parts.until.is_some() && self.leaving.is_none() && self.all_done() {
+            info!("caught up");
+            self.leave(Leaving::CaughtUp);
+        }
+        // A finite run is waited for by somebody; a worker without end goes on trying.
+        let given_up = self.trouble.is_some_and(|since| since.elapsed() > FINITE_PATIENCE);
+        if self.parts.until.is_some() && self.leaving.is_none() && given_up {
+            let what = format!("the source could not be read for {} s", FINITE_PATIENCE.as_secs());
+            let failure = WorkerError::transient(Reason::SourceUnreachable, what);
+            self.leave(Leaving::Failed(failure));
+        }
+    }
+
+    pub(super) fn leave(&mut self, leaving: Leaving) {
+        for active in self.active.values() {
+            active.stop.cancel();
+        }
+        self.parts.metrics.set_ready(false);
+        if let Leaving::Failed(error) = &leaving {
+            self.parts.metrics.set_state(error.reason());
+        }
+        // The first reason stands.
+        self.leaving.get_or_insert(leaving);
+    }
+
+    /// Once the last batch is sealed (it carries the release), or when there is none: give back.
+    pub(super) async fn release_when_empty(&mut self) -> Result<(), WorkerError> {
+        let nothing_open = self.batch.is_empty() && self.in_flight == 0 && self.advancing == 0;
+        if self.leaving.is_some() && nothing_open && !self.releasing {
+            self.releasing = true;
+            self.ask(Request::Release).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn left(mut self) -> Result<Summary, WorkerError> {
+        self.parts.metrics.finish(!matches!(self.leaving, Some(Leaving::Failed(_)) | None));
+        self.summary.lag = self.active.values().map(|active| active.pending).sum();
+        match self.leaving {
+            Some(Leaving::Failed(error)) => Err(error),
+            Some(Leaving::Drained | Leaving::CaughtUp) => Ok(self.summary),
+            None => Err(WorkerError::transient(Reason::Fenced, "the committer ended by itself")),
+        }
+    }
+}

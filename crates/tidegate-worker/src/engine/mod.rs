@@ -1,0 +1,347 @@
+//! The streaming loop: chunks in, verdicts, rows into files, batches to the committer.
+//!
+//! The engine never writes to the log and never decides who owns a partition; it reads, judges and
+//! gathers. While one batch is uploaded and committed it fills the next, whose verdicts already count
+//! the rows of the one before (D1). When the committer reports a rewind, everything uncommitted is
+//! dropped, the windows are loaded again and reading starts over at the floors (D3).
+//!
+//! `intake` takes what the source brings, `sealing` makes batches of it, `leaving` ends.
+
+mod intake;
+mod leaving;
+mod sealing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_config::PipelineConfig;
+use tidegate_dedup::Window;
+use tidegate_source::{Connection, KnownMessage, ReaderOptions};
+use tidegate_table::files::system::SystemColumns;
+use tidegate_telemetry::PipelineMetrics;
+use tidegate_types::{Epoch, Nonce, PartitionId, Position, Reason, StreamTime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::batch::{FileSettings, OpenBatch};
+use crate::committer::{ClaimedPartition, Committed, Event, Request};
+use crate::decide::{Breaker, batch_limit};
+use crate::error::WorkerError;
+use crate::judge::Judge;
+use crate::keeper::StreamNews;
+use crate::options::Summary;
+use crate::random::Random;
+use crate::reading::{ByteBudget, Order, Reading, ReadingOptions, read};
+use crate::window::WindowStore;
+
+/// Batches that may be sealed and not yet committed: one in the put, one behind it.
+const IN_FLIGHT: usize = 2;
+/// Orders that may wait for a reading: one a commit or advance, taken after each fetch.
+const ORDERS: usize = 16;
+/// How often the loop looks at clocks.
+const TICK: Duration = Duration::from_millis(100);
+/// Chunks that may wait for the engine, over all partitions; their bytes are in the byte budget.
+pub(crate) const CHUNKS: usize = 8;
+
+/// What the engine is made from.
+pub(crate) struct EngineParts {
+    pub(crate) config: Arc<PipelineConfig>,
+    pub(crate) connection: Connection,
+    /// Partition, filter and epoch are filled in for each reading.
+    pub(crate) reader: ReaderOptions,
+    pub(crate) filters: BTreeMap<PartitionId, Option<String>>,
+    pub(crate) judge: Judge,
+    pub(crate) files: FileSettings,
+    pub(crate) system: SystemColumns,
+    /// `_tg_src` of every row.
+    pub(crate) source_column: String,
+    pub(crate) windows: Arc<WindowStore>,
+    pub(crate) budget: ByteBudget,
+    /// Bytes in open files at which a batch is sealed.
+    pub(crate) max_batch_bytes: usize,
+    /// The last sequence that a finite run reads (E of S4).
+    pub(crate) until: Option<u64>,
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) news: watch::Receiver<StreamNews>,
+    /// What the keeper found that waiting does not mend.
+    pub(crate) faults: mpsc::Receiver<WorkerError>,
+    pub(crate) started: Instant,
+    pub(crate) metrics: Arc<PipelineMetrics>,
+    pub(crate) random: Random,
+}
+
+/// A partition that this worker holds and reads.
+struct Active {
+    epoch: Epoch,
+    /// The floor on which the next batch rests: committed, or of a batch in flight.
+    base: Position,
+    cursor: Position,
+    time: StreamTime,
+    window: Option<Window>,
+    number: u64,
+    stop: CancellationToken,
+    orders: mpsc::Sender<Order>,
+    pending: u64,
+    caught_up: bool,
+    /// The broker's time up to which nothing is missing.
+    complete: StreamTime,
+    /// No commit since the claim: the first one is made at once (P7).
+    fresh: bool,
+    snapshot_at: Instant,
+    batch_limit: usize,
+}
+
+/// Why the engine is on its way out.
+enum Leaving {
+    /// Asked to.
+    Drained,
+    /// A finite run has everything.
+    CaughtUp,
+    /// After the commit of what is good.
+    Failed(WorkerError),
+}
+
+/// The loop and its state.
+pub(crate) struct Engine {
+    parts: EngineParts,
+    active: BTreeMap<PartitionId, Active>,
+    wanted: usize,
+    batch: OpenBatch,
+    in_flight: usize,
+    advancing: usize,
+    lineage: u64,
+    readings: u64,
+    record: Option<Nonce>,
+    chunks: (mpsc::Sender<Reading>, mpsc::Receiver<Reading>),
+    last_message: Instant,
+    looked_idle: Instant,
+    breaker: Option<Breaker>,
+    /// Since when the source fails in a way that may pass.
+    trouble: Option<Instant>,
+    leaving: Option<Leaving>,
+    /// The release is on its way: with the last batch, or by itself.
+    releasing: bool,
+    summary: Summary,
+}
+
+impl Engine {
+    /// An engine for `wanted` partitions.
+    pub(crate) fn new(mut parts: EngineParts, wanted: usize) -> Self {
+        let breaker = parts.config.dead_letter.breaker.as_ref();
+        let breaker = breaker.map(|b| Breaker::new(b.max_percent, b.over.to_duration()));
+        let batch = OpenBatch::new(&parts.files, &mut parts.random);
+        Self {
+            active: BTreeMap::new(),
+            wanted,
+            batch,
+            in_flight: 0,
+            advancing: 0,
+            lineage: 0,
+            readings: 0,
+            record: None,
+            chunks: mpsc::channel(CHUNKS),
+            last_message: Instant::now(),
+            looked_idle: Instant::now(),
+            breaker,
+            trouble: None,
+            leaving: None,
+            releasing: false,
+            summary: Summary::default(),
+            parts,
+        }
+    }
+
+    /// Works until drained, caught up or failed; commits and gives back what it can before it leaves.
+    pub(crate) async fn run(mut self, drain: CancellationToken) -> Result<Summary, WorkerError> {
+        loop {
+            self.parts.metrics.beat();
+            let accepting = self.leaving.is_none() && self.has_room();
+            tokio::select! {
+                biased;
+                () = drain.cancelled(), if self.leaving.is_none() => {
+                    info!("draining");
+                    self.leave(Leaving::Drained);
+                }
+                event = self.parts.events.recv() => match event {
+                    Some(Event::Released) => return self.left(),
+                    Some(event) => self.on_event(event).await?,
+                    None => return self.left(),
+                },
+                Some(fault) = self.parts.faults.recv(), if self.leaving.is_none() => {
+                    self.leave(Leaving::Failed(fault));
+                }
+                Some(reading) = self.chunks.1.recv(), if accepting => self.on_reading(reading).await?,
+                () = tokio::time::sleep(TICK) => {}
+            }
+            self.report();
+            self.look_for_the_end();
+            self.seal_when_due().await?;
+            self.advance_idle().await?;
+            self.release_when_empty().await?;
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight < IN_FLIGHT || self.batch.buffered_bytes() < self.parts.max_batch_bytes
+    }
+
+    // --- what the committer says
+
+    pub(super) async fn on_event(&mut self, event: Event) -> Result<(), WorkerError> {
+        match event {
+            // What is claimed on the way out is given back with the rest.
+            Event::Claimed(_) if self.leaving.is_some() => {}
+            Event::Claimed(claimed) => {
+                for partition in claimed {
+                    self.begin(partition).await?;
+                }
+            }
+            Event::Committed(committed) => self.on_committed(&committed),
+            Event::Advanced { partition, to } => self.on_advanced(partition, to),
+            Event::Rewound { lineage, lost, again } => {
+                self.discard(lineage);
+                // What a finite run had read is void, so it has not caught up after all.
+                if matches!(self.leaving, Some(Leaving::CaughtUp)) {
+                    self.leaving = None;
+                }
+                if let Some(first) = lost.first().filter(|_| self.parts.until.is_some()) {
+                    let what =
+                        format!("partition {} was taken by another worker", first.partition());
+                    self.leave(Leaving::Failed(WorkerError::transient(Reason::Fenced, what)));
+                }
+                if self.leaving.is_none() {
+                    for partition in again {
+                        self.begin(partition).await?;
+                    }
+                }
+            }
+            Event::Failed(error) => return Err(error),
+            Event::Released => {}
+        }
+        Ok(())
+    }
+
+    /// Loads the window and starts to read.
+    pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), WorkerError> {
+        let window = self.parts.windows.load(&claimed).await?;
+        let partition = claimed.partition;
+        let state = &claimed.state;
+        let base = state.floor.unwrap_or_default();
+        let limit = batch_limit(state.stuck, self.parts.reader.batch_messages);
+        let known = KnownMessage { sequence: base.0, fingerprint: state.fingerprint };
+        let (orders, orders_taken) = mpsc::channel(ORDERS);
+        let stop = CancellationToken::new();
+        self.readings += 1;
+        let options = ReadingOptions {
+            connection: self.parts.connection.clone(),
+            reader: ReaderOptions {
+                partition,
+                filter: self.parts.filters.get(&partition).cloned().flatten(),
+                epoch: claimed.epoch,
+                batch_messages: limit,
+                ..self.parts.reader.clone()
+            },
+            cursor: base,
+            known: (state.fingerprint != 0).then_some(known),
+            number: self.readings,
+            budget: self.parts.budget.clone(),
+            stop: stop.clone(),
+            orders: orders_taken,
+        };
+        tokio::spawn(read(options, self.chunks.0.clone()));
+        let active = Active {
+            epoch: claimed.epoch,
+            base,
+            cursor: base,
+            time: state.time,
+            window,
+            number: self.readings,
+            stop,
+            orders,
+            pending: 0,
+            caught_up: false,
+            complete: state.time,
+            fresh: true,
+            snapshot_at: Instant::now(),
+            batch_limit: limit,
+        };
+        if let Some(old) = self.active.insert(partition, active) {
+            old.stop.cancel();
+        }
+        self.record = claimed.record;
+        self.parts.metrics.set_ready(true);
+        self.parts.metrics.set_state(Reason::Ok);
+        Ok(())
+    }
+
+    pub(super) fn on_committed(&mut self, committed: &Committed) {
+        self.in_flight -= 1;
+        self.record = committed.record;
+        self.parts.metrics.set_state(Reason::Ok);
+        let summary = &mut self.summary;
+        summary.counters += committed.counters;
+        summary.files += committed.files;
+        summary.bytes += committed.bytes;
+        summary.commits += 1;
+        summary.last_version = Some(committed.version);
+        for (partition, receipt) in &committed.receipts {
+            if let Some(active) = self.active.get_mut(partition) {
+                active.fresh = false;
+                // A full channel means that older orders wait; the next commit brings a newer receipt,
+                // which covers this one.
+                let _ = active.orders.try_send(Order::Acknowledge(*receipt));
+            }
+        }
+        debug!(
+            version = committed.version,
+            rows = committed.counters.rows,
+            files = committed.files,
+            "committed"
+        );
+    }
+
+    pub(super) fn on_advanced(&mut self, partition: PartitionId, to: Position) {
+        // Advances of an older lineage are not carried out, so each answer belongs to a question.
+        self.advancing -= 1;
+        let Some(active) = self.active.get_mut(&partition) else { return };
+        active.base = to;
+        active.cursor = active.cursor.max(to);
+        if active.orders.try_send(Order::Advance(to)).is_err() {
+            warn!(partition = partition.0, "the reading is behind, its next look may report a gap");
+        }
+        // What was read meanwhile lies beyond the new floor (S5) and rests on it now.
+        if let Some(progress) = self.batch.progress.get_mut(&partition) {
+            progress.base = to;
+        }
+    }
+
+    /// Drops everything uncommitted and stops every reading.
+    pub(super) fn discard(&mut self, lineage: u64) {
+        self.lineage = lineage;
+        self.in_flight = 0;
+        self.advancing = 0;
+        self.releasing = false;
+        for (_, active) in std::mem::take(&mut self.active) {
+            active.stop.cancel();
+        }
+        self.batch = OpenBatch::new(&self.parts.files, &mut self.parts.random);
+    }
+
+    /// Takes `&mut self` because open files cannot be shared between threads while this waits.
+    pub(super) async fn ask(&mut self, request: Request) -> Result<(), WorkerError> {
+        let gone = |_| WorkerError::transient(Reason::Fenced, "the committer is gone");
+        self.parts.requests.send(request).await.map_err(gone)
+    }
+
+    pub(super) fn report(&self) {
+        let metrics = &self.parts.metrics;
+        metrics.set_lag(self.active.values().map(|active| active.pending).sum());
+        metrics.set_buffered(self.batch.buffered_bytes() as u64);
+        let ids = self.active.values().filter_map(|a| a.window.as_ref()).map(Window::len);
+        metrics.set_window_ids(ids.sum::<usize>() as u64);
+    }
+}
