@@ -21,6 +21,8 @@ use thiserror::Error;
 use tidegate_types::Reason;
 use url::Url;
 
+use crate::files::is_out_of_space;
+
 pub use probe::probe;
 
 /// How long one request of the data client may take. A part of 8 MiB needs 130 KB/s.
@@ -176,12 +178,35 @@ impl StoreError {
             Self::UnknownScheme { .. } | Self::Address { .. } | Self::HalfKey { .. } => {
                 Reason::InvalidConfiguration
             }
+            Self::Directory { .. } | Self::Probe { .. } if is_out_of_space(self) => {
+                Reason::ResourceExhausted
+            }
             Self::Directory { .. } | Self::Open { .. } | Self::Probe { .. } => {
                 Reason::SinkUnreachable
             }
             Self::Unsafe { .. } => Reason::CommitStoreUnsafe,
         }
     }
+
+    /// Whether trying again later, without anybody changing anything, may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Probe { source, .. } => !is_refusal(source),
+            Self::Directory { .. } | Self::Open { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// What a store means that says no: a missing bucket is "not found", a wrong key "no permission".
+fn is_refusal(error: &object_store::Error) -> bool {
+    matches!(
+        error,
+        object_store::Error::NotFound { .. }
+            | object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. }
+    )
 }
 
 /// Opens the store of a table. A local directory is made when it is not there.

@@ -49,10 +49,6 @@ closed_set! {
         MemoryBudget => "memory_budget",
         /// The batch before is still being committed.
         CommitPending => "commit_pending",
-        /// The dead-letter table has not got the dead letters before (P4).
-        DeadLetterPending => "dead_letter_pending",
-        /// The deduplication window is being rebuilt.
-        WindowLoading => "window_loading",
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Fault {
     StoreThenStatus(u16),
     /// The store does it, and the connection is cut instead of an answer.
     StoreThenCut,
+    /// The store does it, and no answer ever comes.
+    StoreThenHang,
     /// The store never hears of it; the client gets this status (503, 409, 412, …).
     Status(u16),
     /// The store never hears of it; the connection is cut.

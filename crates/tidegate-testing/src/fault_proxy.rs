@@ -267,6 +267,12 @@ async fn serve_request(
             shared.record(&request, rule, (Some(stored), Answered::Cut));
             Ok(Next::Close)
         }
+        Some(Fault::StoreThenHang) => {
+            let stored = store_only(shared, &request).await?;
+            shared.record(&request, rule, (Some(stored), Answered::Nothing));
+            client.read_to_end(&mut Vec::new()).await?;
+            Ok(Next::Close)
+        }
         Some(Fault::Status(status)) => {
             shared.record(&request, rule, (None, Answered::Status(status)));
             client.write_all(&error_answer(status)).await?;

@@ -160,9 +160,10 @@ impl Answer {
     }
 }
 
-/// An answer of the proxy's own, in the words of S3.
+/// An answer of the proxy's own, in the words of S3; a success carries what clients want of a write.
 pub(crate) fn error_answer(status: u16) -> Vec<u8> {
     let code = match status {
+        200..300 => "OK",
         404 => "NoSuchKey",
         409 => "ConditionalRequestConflict",
         412 => "PreconditionFailed",
@@ -171,7 +172,7 @@ pub(crate) fn error_answer(status: u16) -> Vec<u8> {
     };
     let body = format!("<Error><Code>{code}</Code><Message>injected by a test</Message></Error>");
     format!(
-        "HTTP/1.1 {status} {code}\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} {code}\r\ncontent-type: application/xml\r\netag: \"injected\"\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

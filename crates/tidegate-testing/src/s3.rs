@@ -30,6 +30,8 @@ const START_ATTEMPTS: u32 = 3;
 pub struct S3Server {
     folder: PathBuf,
     bucket: String,
+    /// Id and secret of the only user.
+    keys: (String, String),
     ports: Ports,
     child: Option<ManagedChild>,
 }
@@ -51,11 +53,21 @@ impl S3Server {
     ///
     /// When the program is not installed or does not become writable.
     pub async fn start(folder: &Path, bucket: &str) -> Result<Self> {
+        Self::start_for(folder, bucket, (ACCESS_KEY, SECRET_KEY)).await
+    }
+
+    /// The same, with another user than [`ACCESS_KEY`]: the id and the secret.
+    ///
+    /// # Errors
+    ///
+    /// When the program is not installed or does not become writable.
+    pub async fn start_for(folder: &Path, bucket: &str, user: (&str, &str)) -> Result<Self> {
         let mut last = None;
         for _ in 0..START_ATTEMPTS {
             let mut server = Self {
                 folder: folder.to_path_buf(),
                 bucket: bucket.to_owned(),
+                keys: (user.0.to_owned(), user.1.to_owned()),
                 ports: Ports::free()?,
                 child: None,
             };
@@ -79,8 +91,8 @@ impl S3Server {
         let mut command = Command::new(service("weed")?);
         command
             .current_dir(&self.folder)
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("AWS_ACCESS_KEY_ID", &self.keys.0)
+            .env("AWS_SECRET_ACCESS_KEY", &self.keys.1)
             .args(["-logtostderr=true", "mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
             .args(["-webdav=false", "-admin.ui=false", "-master.telemetry=false"])
             .arg(format!("-dir={}", data.display()))
@@ -168,8 +180,8 @@ impl S3Server {
             .with_endpoint(endpoint.unwrap_or(&own))
             .with_bucket_name(&self.bucket)
             .with_region("us-east-1")
-            .with_access_key_id(ACCESS_KEY)
-            .with_secret_access_key(SECRET_KEY)
+            .with_access_key_id(&self.keys.0)
+            .with_secret_access_key(&self.keys.1)
             .with_allow_http(true)
             .with_retry(retry)
             .build()

@@ -70,6 +70,12 @@ impl TidegateCommand {
         self.environment("TIDEGATE_FAILPOINT", &format!("{step}:{time}"))
     }
 
+    /// Stops by SIGSTOP there, and goes on at SIGCONT.
+    #[must_use]
+    pub fn freeze_at(self, step: &str, time: u32) -> Self {
+        self.environment("TIDEGATE_FAILPOINT", &format!("{step}:{time}:freeze"))
+    }
+
     /// Starts it; its output goes to files named `name` in `log_folder`.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ from_error! {
     tidegate_source::SourceError => "the source failed", |e| e.reason(), |e| e.is_transient();
     tidegate_table::log::LogError => "the table's log failed", |e| e.reason(), |e| e.is_transient();
     tidegate_table::files::FileError => "a file of the table failed", |e| e.reason(), |e| passes(e.reason());
-    tidegate_table::store::StoreError => "the object store failed", |e| e.reason(), |e| passes(e.reason());
+    tidegate_table::store::StoreError => "the object store failed", |e| e.reason(), |e| e.is_transient();
     tidegate_table::ledger::LedgerError => "the table's log holds a value that is not ours",
         |_| Reason::TableMismatch, |_| false;
     tidegate_table::ledger::SettingsError => "the ledger's settings failed",

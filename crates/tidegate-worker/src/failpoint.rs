@@ -1,6 +1,7 @@
 //! Named steps of the commit protocol at which a test can kill the process.
 //!
-//! `TIDEGATE_FAILPOINT=<name>[:<n>]` kills with SIGKILL when the step is reached for the n-th time.
+//! `TIDEGATE_FAILPOINT=<name>[:<n>[:freeze]]` kills with SIGKILL when the step is reached for the n-th
+//! time, or with `freeze` stops by SIGSTOP: a zombie that goes on at SIGCONT as if nothing had been.
 //! Only builds with debug assertions look; the shipped binary has none of it.
 
 use std::sync::OnceLock;
@@ -32,13 +33,22 @@ pub const STEPS: &[&str] = &[
 struct Armed {
     step: String,
     countdown: AtomicU64,
+    freeze: bool,
 }
 
-/// Dies here when the environment says so.
+/// Dies or freezes here when the environment says so.
 pub fn hit(step: &'static str) {
     debug_assert!(STEPS.contains(&step), "{step} is not in the list of steps");
-    if cfg!(debug_assertions) && armed().is_some_and(|armed| armed.reached(step)) {
-        kill_self();
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    match armed().filter(|armed| armed.reached(step)) {
+        Some(armed) if armed.freeze => send_self("STOP"),
+        Some(_) => {
+            send_self("KILL");
+            std::process::abort();
+        }
+        None => {}
     }
 }
 
@@ -53,16 +63,17 @@ fn armed() -> Option<&'static Armed> {
     ARMED
         .get_or_init(|| {
             let text = std::env::var("TIDEGATE_FAILPOINT").ok()?;
-            let (step, count) = text.split_once(':').unwrap_or((&text, "1"));
-            let countdown = AtomicU64::new(count.parse().unwrap_or(1));
-            Some(Armed { step: step.to_owned(), countdown })
+            let mut parts = text.split(':');
+            let step = parts.next()?.to_owned();
+            let count = parts.next().and_then(|count| count.parse().ok()).unwrap_or(1);
+            let freeze = parts.next() == Some("freeze");
+            Some(Armed { step, countdown: AtomicU64::new(count), freeze })
         })
         .as_ref()
 }
 
-/// SIGKILL needs `unsafe` in-process, so `kill` sends it; nothing of ours runs meanwhile.
-fn kill_self() {
+/// A signal needs `unsafe` in-process, so `kill` sends it; the task that met the step waits meanwhile.
+fn send_self(signal: &str) {
     let pid = std::process::id().to_string();
-    let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
-    std::process::abort();
+    let _ = std::process::Command::new("kill").args(["-s", signal, &pid]).status();
 }

@@ -22,6 +22,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+pub(crate) use error::is_out_of_space;
 pub use error::FileError;
 pub use writer::{FileWriter, WriteOptions, describe_file, write_file};
 

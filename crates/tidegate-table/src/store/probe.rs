@@ -4,6 +4,8 @@
 //! others hear so. Some stores ignore the condition and answer "stored" to everybody. That is not
 //! found out by reading a manual, so it is tried.
 
+use std::time::Duration;
+
 use futures::TryStreamExt;
 use futures::future::join_all;
 use object_store::path::Path;
@@ -17,6 +19,10 @@ use crate::files::layout;
 
 /// Puts that race for one name.
 const RACERS: usize = 8;
+/// How often a put whose answer was lost is made; the commit client does not repeat by itself.
+const ATTEMPTS: u32 = 6;
+/// Before the second attempt; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries what commits need: a second create of a name is refused, of eight racing ones exactly one
 /// wins and its bytes are what is read, and a listing shows what was just put. The probe's objects
@@ -56,14 +62,15 @@ impl Probe<'_> {
     }
 
     async fn create_twice(&self) -> Result<(), StoreError> {
-        match create(&*self.store.commit, &self.twice, 0).await {
-            Ok(_) => {}
+        match create_until_known(&*self.store.commit, &self.twice, 0).await {
+            // An answer that was lost may have been the first attempt's.
+            Ok(_) | Err(Error::AlreadyExists { .. }) => {}
             Err(Error::NotImplemented { .. }) => {
                 return Err(self.is_unsafe("it has no conditional put"));
             }
             Err(source) => return Err(self.failed("creating an object", source)),
         }
-        match create(&*self.store.commit, &self.twice, 1).await {
+        match create_until_known(&*self.store.commit, &self.twice, 1).await {
             Ok(_) => Err(self.is_unsafe("an object was created twice under one name")),
             Err(Error::AlreadyExists { .. }) => Ok(()),
             Err(source) => Err(self.failed("creating an object again", source)),
@@ -73,32 +80,36 @@ impl Probe<'_> {
     async fn race(&self) -> Result<(), StoreError> {
         let racers = (0..RACERS).map(|racer| create(&*self.store.commit, &self.race, racer));
         let outcomes = join_all(racers).await;
-        let mut winners = Vec::new();
+        let (mut winners, mut unknown) = (Vec::new(), None);
         for (racer, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
                 Ok(_) => winners.push(racer),
                 Err(Error::AlreadyExists { .. }) => {}
-                Err(source) => return Err(self.failed("racing for one name", source)),
+                Err(source) => unknown = Some(source),
             }
         }
-        let [winner] = winners[..] else {
-            let finding = format!("{} of {RACERS} racing puts won one name", winners.len());
-            return Err(self.is_unsafe(&finding));
-        };
-        let stored = match self.store.commit.get(&self.race).await {
+        let stored = match self.store.data.get(&self.race).await {
             Ok(answer) => answer.bytes().await,
             Err(error) => Err(error),
         };
-        let stored = stored.map_err(|source| self.failed("reading the winner back", source))?;
-        if stored == payload(winner) {
-            Ok(())
-        } else {
-            Err(self.is_unsafe("a put that lost the race replaced the winner's bytes"))
+        match (&winners[..], unknown, stored) {
+            ([winner], _, Ok(stored)) if stored == payload(*winner) => Ok(()),
+            ([_], _, Ok(_)) => {
+                Err(self.is_unsafe("a put that lost the race replaced the winner's bytes"))
+            }
+            // The winner is one of those whose answer was lost.
+            ([], Some(_), Ok(_)) => Ok(()),
+            ([], Some(source), Err(_)) => Err(self.failed("racing for one name", source)),
+            ([_], _, Err(source)) => Err(self.failed("reading the winner back", source)),
+            _ => {
+                let finding = format!("{} of {RACERS} racing puts won one name", winners.len());
+                Err(self.is_unsafe(&finding))
+            }
         }
     }
 
     async fn list(&self) -> Result<(), StoreError> {
-        let listing = self.store.commit.list(Some(&layout::probe_folder()));
+        let listing = self.store.data.list(Some(&layout::probe_folder()));
         let listed: Vec<Path> = listing
             .map_ok(|object| object.location)
             .try_filter(|path| std::future::ready(*path == self.twice || *path == self.race))
@@ -119,6 +130,23 @@ impl Probe<'_> {
     fn failed(&self, step: &'static str, source: Error) -> StoreError {
         StoreError::Probe { url: self.store.root.to_string(), step, source }
     }
+}
+
+/// Creates until the store says what became of it, or has failed too often.
+async fn create_until_known(
+    store: &dyn ObjectStore,
+    path: &Path,
+    racer: usize,
+) -> object_store::Result<PutResult> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        match create(store, path, racer).await {
+            Err(Error::Generic { .. }) => tokio::time::sleep(pause).await,
+            known => return known,
+        }
+        pause *= 2;
+    }
+    create(store, path, racer).await
 }
 
 async fn create(

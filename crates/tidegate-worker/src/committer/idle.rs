@@ -7,36 +7,42 @@ use tidegate_table::log::CommitKind;
 use tidegate_types::{Epoch, PartitionId, Position, Reason};
 
 use super::attempt::Attempt;
-use super::{Committer, Event, held};
+use super::{Committer, Event, FloorMove, held};
 use crate::batch::PartitionProgress;
 use crate::decide::{CommitDecision, Held};
 use crate::error::WorkerError;
 use crate::failpoint;
 
 impl Committer {
-    pub(super) async fn advance(
-        &mut self,
-        partition: PartitionId,
-        base: Position,
-        to: Position,
-    ) -> Result<(), WorkerError> {
-        let Some(epoch) = self.held.get(&partition).copied() else {
-            return self.rewind(&[]).await;
-        };
-        let held = [Held { partition, epoch, base }];
+    pub(super) async fn advance(&mut self, moves: Vec<FloorMove>) -> Result<(), WorkerError> {
+        let mut held = Vec::new();
+        for FloorMove { partition, base, .. } in moves.iter().copied() {
+            let Some(epoch) = self.held.get(&partition).copied() else {
+                return self.rewind(&[]).await;
+            };
+            held.push(Held { partition, epoch, base });
+        }
         let record = self.state()?.record;
         let attempt = self
             .attempt(CommitKind::Advance, &held, record, Vec::new(), |this, state| {
-                let before = state.partition(partition);
-                // The message at the new floor is not of this partition, so there is no fingerprint.
-                let after = PartitionState { floor: Some(to), fingerprint: 0, stuck: 0, ..before };
-                this.progress(partition, &before, &after).into_iter().collect()
+                moves
+                    .iter()
+                    .flat_map(|step| {
+                        let before = state.partition(step.partition);
+                        let floor = Some(step.to);
+                        // The message there is not of this partition: it has no fingerprint.
+                        let after = PartitionState { floor, fingerprint: 0, stuck: 0, ..before };
+                        this.progress(step.partition, &before, &after)
+                    })
+                    .collect()
             })
             .await?;
         match attempt {
             Attempt::Won(_) => {
-                self.parts.metrics.set_floor(partition, to);
-                self.tell(Event::Advanced { partition, to }).await
+                for step in &moves {
+                    self.parts.metrics.set_floor(step.partition, step.to);
+                }
+                self.tell(Event::Advanced(moves)).await
             }
             Attempt::Void(CommitDecision::Lost(lost)) => self.rewind(&lost).await,
             Attempt::Void(CommitDecision::Halt(what)) => {

@@ -48,8 +48,8 @@ pub(crate) const REQUESTS: usize = 2;
 pub(crate) enum Request {
     /// Commit a batch.
     Commit(Box<SealedBatch>),
-    /// Move an idle partition's floor (S5).
-    Advance { lineage: u64, partition: PartitionId, base: Position, to: Position },
+    /// Move the floors of idle partitions (S5).
+    Advance { lineage: u64, moves: Vec<FloorMove> },
     /// Give everything back and end.
     Release,
 }
@@ -60,8 +60,8 @@ pub(crate) enum Event {
     Claimed(Vec<ClaimedPartition>),
     /// A batch is in the table.
     Committed(Committed),
-    /// A floor moved without rows.
-    Advanced { partition: PartitionId, to: Position },
+    /// Floors moved without rows.
+    Advanced(Vec<FloorMove>),
     /// Everything uncommitted is void: `lost` are somebody else's, the others are to be read again from
     /// their floors. `lineage` numbers what is read from now on.
     Rewound { lineage: u64, lost: Vec<LostPartition>, again: Vec<ClaimedPartition> },
@@ -69,6 +69,14 @@ pub(crate) enum Event {
     Released,
     /// The worker must stop.
     Failed(WorkerError),
+}
+
+/// Where the floor of an idle partition goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FloorMove {
+    pub(crate) partition: PartitionId,
+    pub(crate) base: Position,
+    pub(crate) to: Position,
 }
 
 /// A partition that was claimed.
@@ -177,10 +185,8 @@ impl Committer {
                 }
                 // Read before a rewind: void, and its uploads are aborted as it is dropped.
                 Some(Request::Commit(_)) => {}
-                Some(Request::Advance { lineage, partition, base, to })
-                    if lineage == self.lineage =>
-                {
-                    self.advance(partition, base, to).await?;
+                Some(Request::Advance { lineage, moves }) if lineage == self.lineage => {
+                    self.advance(moves).await?;
                 }
                 Some(Request::Advance { .. }) => {}
                 Some(Request::Release) => {

@@ -1,10 +1,9 @@
-//! Idle floors, and the end: caught up, drained or failed.
+//! The end: caught up, drained or failed.
 
 use std::time::Duration;
 
-use tidegate_source::idle_advance;
+use tidegate_source::ReadMode;
 use tidegate_types::Reason;
-use tokio::time::Instant;
 use tracing::info;
 
 use super::{Active, Engine, Leaving};
@@ -16,40 +15,12 @@ use crate::options::Summary;
 const FINITE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Engine {
-    pub(super) async fn advance_idle(&mut self) -> Result<(), WorkerError> {
-        let period = self.parts.config.sink.flush.max_interval.to_duration();
-        let quiet = self.leaving.is_none() && self.in_flight == 0 && self.advancing == 0;
-        if !quiet || self.looked_idle.elapsed() < period {
-            return Ok(());
-        }
-        self.looked_idle = Instant::now();
-        let aged = self.parts.news.borrow().aged_last_sequence;
-        let idle: Vec<_> = self
-            .active
-            .iter()
-            .filter(|(k, active)| {
-                active.cursor == active.base && !self.batch.progress.contains_key(k)
-            })
-            .map(|(k, active)| (*k, active.base))
-            .collect();
-        for (partition, base) in idle {
-            let stream = &self.parts.config.source.stream;
-            let filter = self.parts.filters.get(&partition).cloned().flatten();
-            let Some(aged) = aged else { break };
-            let to = idle_advance(&self.parts.connection, stream, filter.as_deref(), base, aged);
-            if let Some(to) = to.await? {
-                self.advancing += 1;
-                let lineage = self.lineage;
-                self.ask(Request::Advance { lineage, partition, base, to }).await?;
-                break; // one at a time keeps the request channel free for batches
-            }
-        }
-        Ok(())
-    }
-
     /// In a finite run: whether the partition has everything up to E.
     pub(super) fn done(&self, active: &Active) -> bool {
-        active.caught_up || self.parts.until.is_some_and(|until| active.cursor.0 >= until)
+        // With redelivery the highest sequence may come before lower ones (P3).
+        let in_order = self.parts.reader.mode == ReadMode::FromFloor;
+        let beyond = self.parts.until.is_some_and(|until| active.cursor.0 >= until);
+        active.caught_up || (in_order && beyond)
     }
 
     pub(super) fn all_done(&self) -> bool {
@@ -85,7 +56,7 @@ impl Engine {
     /// Once the last batch is sealed (it carries the release), or when there is none: give back.
     pub(super) async fn release_when_empty(&mut self) -> Result<(), WorkerError> {
         let nothing_open = self.batch.is_empty() && self.in_flight == 0 && self.advancing == 0;
-        if self.leaving.is_some() && nothing_open && !self.releasing {
+        if self.leaving.is_some() && nothing_open && !self.releasing && !self.owes_idle_look() {
             self.releasing = true;
             self.ask(Request::Release).await?;
         }

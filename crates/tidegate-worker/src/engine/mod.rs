@@ -5,8 +5,10 @@
 //! the rows of the one before (D1). When the committer reports a rewind, everything uncommitted is
 //! dropped, the windows are loaded again and reading starts over at the floors (D3).
 //!
-//! `intake` takes what the source brings, `sealing` makes batches of it, `leaving` ends.
+//! `intake` takes what the source brings, `sealing` makes batches of it, `idle` looks at the stream
+//! beside the readings, `leaving` ends.
 
+mod idle;
 mod intake;
 mod leaving;
 mod sealing;
@@ -19,7 +21,7 @@ use tidegate_config::PipelineConfig;
 use tidegate_dedup::Window;
 use tidegate_source::{Connection, KnownMessage, ReaderOptions};
 use tidegate_table::files::system::SystemColumns;
-use tidegate_telemetry::PipelineMetrics;
+use tidegate_telemetry::{PipelineMetrics, Throttle};
 use tidegate_types::{Epoch, Nonce, PartitionId, Position, Reason, StreamTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -27,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::batch::{FileSettings, OpenBatch};
-use crate::committer::{ClaimedPartition, Committed, Event, Request};
+use crate::committer::{ClaimedPartition, Committed, Event, FloorMove, Request};
 use crate::decide::{Breaker, batch_limit};
 use crate::error::WorkerError;
 use crate::judge::Judge;
@@ -119,6 +121,10 @@ pub(crate) struct Engine {
     chunks: (mpsc::Sender<Reading>, mpsc::Receiver<Reading>),
     last_message: Instant,
     looked_idle: Instant,
+    /// The look of an orderly end was made (S5).
+    looked_before_release: bool,
+    /// The number of reconnects after which the stream was last known to be the same (S6).
+    vouched_reconnects: u64,
     breaker: Option<Breaker>,
     /// Since when the source fails in a way that may pass.
     trouble: Option<Instant>,
@@ -146,6 +152,8 @@ impl Engine {
             chunks: mpsc::channel(CHUNKS),
             last_message: Instant::now(),
             looked_idle: Instant::now(),
+            looked_before_release: false,
+            vouched_reconnects: parts.connection.reconnects(),
             breaker,
             trouble: None,
             leaving: None,
@@ -175,12 +183,16 @@ impl Engine {
                     self.leave(Leaving::Failed(fault));
                 }
                 Some(reading) = self.chunks.1.recv(), if accepting => self.on_reading(reading).await?,
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(TICK) => {
+                if self.leaving.is_none() && !accepting {
+                    self.parts.metrics.throttled(Throttle::CommitPending, TICK.as_secs_f64());
+                }
+                }
             }
             self.report();
             self.look_for_the_end();
-            self.seal_when_due().await?;
             self.advance_idle().await?;
+            self.seal_when_due().await?;
             self.release_when_empty().await?;
         }
     }
@@ -201,7 +213,7 @@ impl Engine {
                 }
             }
             Event::Committed(committed) => self.on_committed(&committed),
-            Event::Advanced { partition, to } => self.on_advanced(partition, to),
+            Event::Advanced(moves) => self.on_advanced(&moves),
             Event::Rewound { lineage, lost, again } => {
                 self.discard(lineage);
                 // What a finite run had read is void, so it has not caught up after all.
@@ -304,18 +316,21 @@ impl Engine {
         );
     }
 
-    pub(super) fn on_advanced(&mut self, partition: PartitionId, to: Position) {
+    pub(super) fn on_advanced(&mut self, moves: &[FloorMove]) {
         // Advances of an older lineage are not carried out, so each answer belongs to a question.
         self.advancing -= 1;
-        let Some(active) = self.active.get_mut(&partition) else { return };
-        active.base = to;
-        active.cursor = active.cursor.max(to);
-        if active.orders.try_send(Order::Advance(to)).is_err() {
-            warn!(partition = partition.0, "the reading is behind, its next look may report a gap");
-        }
-        // What was read meanwhile lies beyond the new floor (S5) and rests on it now.
-        if let Some(progress) = self.batch.progress.get_mut(&partition) {
-            progress.base = to;
+        for FloorMove { partition, to, .. } in moves.iter().copied() {
+            let Some(active) = self.active.get_mut(&partition) else { continue };
+            active.base = to;
+            active.cursor = active.cursor.max(to);
+            if active.orders.try_send(Order::Advance(to)).is_err() {
+                let partition = partition.0;
+                warn!(partition, "the reading is behind, its next look may report a gap");
+            }
+            // What was read meanwhile lies beyond the new floor (S5) and rests on it now.
+            if let Some(progress) = self.batch.progress.get_mut(&partition) {
+                progress.base = to;
+            }
         }
     }
 

@@ -19,7 +19,8 @@ const SNAPSHOT_EACH: Duration = Duration::from_secs(300);
 
 impl Engine {
     pub(super) async fn seal_when_due(&mut self) -> Result<(), WorkerError> {
-        if self.batch.is_empty() || self.advancing > 0 || self.in_flight >= IN_FLIGHT {
+        let waits = self.advancing > 0 || self.in_flight >= IN_FLIGHT || self.owes_idle_look();
+        if self.batch.is_empty() || waits {
             return Ok(());
         }
         let flush = &self.parts.config.sink.flush;
@@ -40,8 +41,8 @@ impl Engine {
             caught_up: self.parts.until.is_some() && self.all_done(),
         };
         match flush_due(&policy, &facts) {
-            Some(reason) => self.seal(reason).await,
-            None => Ok(()),
+            Some(reason) if self.is_same_stream().await? => self.seal(reason).await,
+            _ => Ok(()),
         }
     }
 

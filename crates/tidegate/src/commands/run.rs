@@ -9,8 +9,9 @@ use clap::Args;
 use tidegate_config::PipelineConfig;
 use tidegate_telemetry::{Health, MetricFamilies, PipelineMetrics, Registry, Server, serve};
 use tidegate_types::{ByteSize, PartitionId};
-use tidegate_worker::{WorkerError, WorkerOptions};
+use tidegate_worker::{Summary, WorkerError, WorkerOptions};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerArgs};
@@ -25,6 +26,12 @@ use crate::summary::Totals;
 
 /// A worker goes round its loop every second or so; a store that hangs is given up sooner than this.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
+/// The first and the longest pause before a worker starts again, and how long it must have run for the
+/// pause to be short again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const SOUND: Duration = Duration::from_secs(120);
 
 /// Run pipelines here, without a cluster.
 ///
@@ -232,7 +239,7 @@ async fn run_job(job: Job, drain: CancellationToken) -> Ending {
     for (options, metrics) in workers {
         let drain = drain.clone();
         running.spawn(async move {
-            let outcome = tidegate_worker::run(options, drain, Arc::clone(&metrics)).await;
+            let outcome = work(options, drain, &metrics).await;
             metrics.finish(outcome.is_ok());
             outcome.map_err(|error| (error, metrics.snapshot()))
         });
@@ -256,6 +263,55 @@ async fn run_job(job: Job, drain: CancellationToken) -> Ending {
         }
     }
     ending
+}
+
+/// Runs a worker, and again after faults that may pass, as a cluster would restart its pod; a finite
+/// run leaves that to whoever waits for it.
+async fn work(
+    options: WorkerOptions,
+    drain: CancellationToken,
+    metrics: &Arc<PipelineMetrics>,
+) -> Result<Summary, WorkerError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let started = Instant::now();
+        let outcome =
+            tidegate_worker::run(options.clone(), drain.clone(), Arc::clone(metrics)).await;
+        let error = match outcome {
+            // What never worked is told at once: it is more likely a mistake than a fault.
+            Err(error) if error.is_transient() && !options.until_caught_up && worked(metrics) => {
+                error
+            }
+            other => return other,
+        };
+        if started.elapsed() > SOUND {
+            pause = FIRST_PAUSE;
+        }
+        metrics.set_state(error.reason());
+        metrics.set_ready(false);
+        let (reason, seconds) = (error.reason().as_str(), pause.as_secs());
+        let why = with_causes(&error);
+        tracing::warn!(
+            pipeline = options.config.name,
+            reason,
+            error = why,
+            seconds,
+            "worker stopped, starts again"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = drain.cancelled() => return Err(error),
+        }
+    }
+}
+
+fn worked(metrics: &PipelineMetrics) -> bool {
+    metrics.snapshot().commits > 0
+}
+
+fn with_causes(error: &WorkerError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A worker's error with its exit code and advice.

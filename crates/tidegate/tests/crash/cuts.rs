@@ -82,9 +82,14 @@ pub(crate) fn times(step: &str) -> Vec<u32> {
     match step {
         "window.loaded" => vec![1, 2, 3, 4],
         "batch.judged" => vec![1, 2, 5, 9],
-        "batch.sealed" | "files.before_finish" | "files.after_finish" | "commit.before_put"
+        "batch.sealed"
+        | "files.before_finish"
+        | "files.after_finish"
+        | "commit.before_put"
         | "commit.after_put" => vec![1, 2, 3, 5],
-        "dead_letters.file_written" | "dead_letters.before_commit" | "dead_letters.after_commit" => {
+        "dead_letters.file_written"
+        | "dead_letters.before_commit"
+        | "dead_letters.after_commit" => {
             vec![1, 2]
         }
         _ => vec![1],

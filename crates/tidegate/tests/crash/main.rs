@@ -37,42 +37,51 @@ fn cycles() -> u32 {
     text.parse().ok().filter(|cycles| *cycles > 0).unwrap_or(CYCLES)
 }
 
-fn random() -> Random {
+/// Runs a test in its own world, which is still there when the test panics: so its folder stays.
+async fn in_a_world<F>(store: Store, trim: bool, test: F)
+where
+    F: AsyncFnOnce(&mut World, &mut Random) -> Result<()>,
+{
     let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    Random::seeded(seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x7469_6465_6761_7465))
+    let mut random = Random::seeded(seed.unwrap_or_else(|| u64::from(std::process::id())));
+    let mut world = World::start(store, trim, &mut random).await.unwrap();
+    test(&mut world, &mut random).await.unwrap();
+    world.end().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; run by make test"]
-async fn crash_a_worker_killed_at_every_step_and_moment_loses_and_doubles_nothing_on_a_local_table() {
-    kill_workers(Store::Local, cycles() * 3 / 5).await.unwrap();
+async fn crash_a_worker_killed_at_every_step_and_moment_loses_and_doubles_nothing_on_a_local_table()
+{
+    let kills = cycles() * 3 / 5;
+    in_a_world(Store::Local, true, async |world, random| kill_workers(world, kills, random).await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server and an S3 server; run by make test"]
 async fn crash_a_worker_killed_at_every_step_and_moment_loses_and_doubles_nothing_on_s3() {
-    kill_workers(Store::S3, cycles() - cycles() * 3 / 5).await.unwrap();
+    let kills = cycles() - cycles() * 3 / 5;
+    in_a_world(Store::S3, true, async |world, random| kill_workers(world, kills, random).await)
+        .await;
 }
 
 /// Kills workers of one table until there were `kills`, each step at least once, and looks at the
 /// table after each round.
-async fn kill_workers(store: Store, kills: u32) -> Result<()> {
-    let mut random = random();
-    let mut world = World::start(store, &mut random).await?;
-    let gaps = measure_a_life(&mut world).await?;
-    let mut cuts = Cuts::plan(kills, &mut random);
+async fn kill_workers(world: &mut World, kills: u32, random: &mut Random) -> Result<()> {
+    let gaps = measure_a_life(world).await?;
+    let mut cuts = Cuts::plan(kills, random);
     let mut tally = Tally::default();
     let mut in_round = 0;
     while let Some(cut) = cuts.next(world.log.version()) {
-        kill_one(&mut world, cut, &gaps, &mut random, &mut tally).await?;
+        kill_one(world, cut, &gaps, random, &mut tally).await?;
         in_round += 1;
         if in_round == ROUND || cuts.is_empty() {
             in_round = 0;
-            judge::judge(&mut world, judge::Promise::Exact).await?;
+            judge::judge(world, judge::Promise::Exact).await?;
         }
     }
-    tally.print(&format!("{store:?}, seed {}", random.seed()));
-    world.end().await?;
+    tally.print(&format!("workers killed, table at {}, stretches {gaps:.0?}", world.url()));
     ensure!(tally.kills() >= kills, "{} kills are fewer than {kills}", tally.kills());
     tally.covers_a_whole_life()
 }
@@ -155,33 +164,37 @@ async fn at_a_moment(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; run by make test"]
 async fn crash_i1_zombies_that_wake_after_a_successor_took_over_change_nothing_in_a_local_table() {
-    wake_zombies(Store::Local, (cycles() / 6).max(16), true).await.unwrap();
+    let zombies = (cycles() / 6).max(16);
+    in_a_world(Store::Local, true, async |world, random| {
+        wake_zombies(world, zombies, random).await
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server and an S3 server; run by make test"]
 async fn crash_i1_zombies_that_wake_after_a_successor_took_over_change_nothing_on_s3() {
-    wake_zombies(Store::S3, (cycles() / 12).max(8), false).await.unwrap();
+    let zombies = (cycles() / 12).max(8);
+    in_a_world(Store::S3, true, async |world, random| wake_zombies(world, zombies, random).await)
+        .await;
 }
 
-async fn wake_zombies(store: Store, zombies: u32, by_silence: bool) -> Result<()> {
-    let mut random = random();
-    let mut world = World::start(store, &mut random).await?;
+async fn wake_zombies(world: &mut World, zombies: u32, random: &mut Random) -> Result<()> {
     let mut tally = Tally::default();
     for number in 0..zombies {
         let step = cuts::FREEZING[number as usize % cuts::FREEZING.len()];
         // One of them in each run loses its partitions to a stranger who found it silent (P7); the
         // others to a restart under their own name, which needs no wait.
-        let successor = if by_silence && number == 1 { Successor::Silence } else { Successor::Namesake };
-        wake_one(&mut world, step, successor, &mut random, &mut tally)
+        let successor = if number == 1 { Successor::Silence } else { Successor::Namesake };
+        wake_one(world, step, successor, random, &mut tally)
             .await
             .with_context(|| format!("zombie {number}, frozen at {step}"))?;
         if (number + 1) % ROUND == 0 || number + 1 == zombies {
-            judge::judge(&mut world, judge::Promise::Exact).await?;
+            judge::judge(world, judge::Promise::Exact).await?;
         }
     }
-    tally.print(&format!("zombies, {store:?}, seed {}", random.seed()));
-    world.end().await
+    tally.print(&format!("zombies woken, table at {}", world.url()));
+    Ok(())
 }
 
 /// Who takes over from a frozen worker.
@@ -231,13 +244,13 @@ async fn wake_one(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; run by make test"]
 async fn crash_a_broker_killed_and_restarted_during_ingestion_loses_and_doubles_nothing() {
-    kill_brokers((cycles() / 10).max(10)).await.unwrap();
+    let kills = (cycles() / 10).max(10);
+    in_a_world(Store::Local, false, async |world, random| kill_brokers(world, kills, random).await)
+        .await;
 }
 
 /// Kills the broker under a live worker, every third time together with the worker.
-async fn kill_brokers(kills: u32) -> Result<()> {
-    let mut random = random();
-    let mut world = World::start(Store::Local, &mut random).await?;
+async fn kill_brokers(world: &mut World, kills: u32, random: &mut Random) -> Result<()> {
     let mut tally = Tally::default();
     let mut life = world.live(|command| command)?;
     let mut longest = Duration::ZERO;
@@ -258,12 +271,16 @@ async fn kill_brokers(kills: u32) -> Result<()> {
         let restarted = Instant::now();
         world.moves_on_from(before, LONG).await.with_context(|| life.output())?;
         longest = longest.max(restarted.elapsed());
-        ensure!(life.exit_status()?.is_none(), "the worker did not outlive the broker\n{}", life.output());
+        ensure!(
+            life.exit_status()?.is_none(),
+            "the worker did not outlive the broker\n{}",
+            life.output()
+        );
         tally.add(if with_worker { "broker and worker" } else { "broker" }, true);
     }
     life.signal("TERM").await?;
     ensure!(life.wait(LONG).await?.success(), "the drain failed\n{}", life.output());
-    judge::judge(&mut world, judge::Promise::PoisonMayBeStoredTwice).await?;
-    tally.print(&format!("longest way back {longest:.1?}, seed {}", random.seed()));
-    world.end().await
+    judge::judge(world, judge::Promise::PoisonMayBeStoredTwice).await?;
+    tally.print(&format!("brokers killed, longest way from a restart to a commit {longest:.1?}"));
+    Ok(())
 }

@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 
 /// `SplitMix64`: the same seed gives the same cuts.
 pub(crate) struct Random {
-    seed: u64,
     state: u64,
 }
 
@@ -16,16 +15,12 @@ impl Random {
         {
             println!("SEED={seed}");
         }
-        Self { seed, state: seed }
-    }
-
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
+        Self { state: seed }
     }
 
     /// Another chance that depends on this one.
     pub(crate) fn fork(&mut self) -> Self {
-        Self { seed: self.seed, state: self.next() }
+        Self { state: self.next() }
     }
 
     fn next(&mut self) -> u64 {

@@ -9,9 +9,7 @@ use anyhow::{Context, Result, ensure};
 use object_store::local::LocalFileSystem;
 use tidegate_source::{ConnectOptions, Connection};
 use tidegate_testing::readers::Question;
-use tidegate_testing::{
-    ACCESS_KEY, NatsServer, S3Server, SECRET_KEY, Scratch, TidegateCommand, eventually,
-};
+use tidegate_testing::{ACCESS_KEY, NatsServer, S3Server, SECRET_KEY, Scratch, TidegateCommand};
 use tokio::time::Instant;
 
 use crate::life::{Life, PARTITIONS};
@@ -22,7 +20,8 @@ use crate::traffic::Traffic;
 /// The stream's name.
 pub(crate) const STREAM: &str = "CRASH";
 /// What lives are told by.
-const LOGS: &str = "warn,tidegate=info,tidegate_worker=debug,tidegate_source=info,tidegate_table=info";
+const LOGS: &str =
+    "warn,tidegate=info,tidegate_worker=debug,tidegate_source=info,tidegate_table=info";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Where the table lies.
@@ -45,7 +44,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn start(store: Store, random: &mut Random) -> Result<Self> {
+    /// Starts it all; `trim` lets workers remove committed messages from the stream.
+    pub(crate) async fn start(store: Store, trim: bool, random: &mut Random) -> Result<Self> {
         let scratch = Scratch::new("crash")?;
         let nats = NatsServer::start(&scratch.join("nats")).await?;
         let (s3, url, log) = match store {
@@ -59,7 +59,7 @@ impl World {
                 (Some(server), url, log)
             }
         };
-        fs::write(scratch.join("pipeline.yaml"), pipeline(&nats, s3.as_ref(), &url))?;
+        fs::write(scratch.join("pipeline.yaml"), pipeline(&nats, s3.as_ref(), &url, trim))?;
         let connection = Connection::connect(ConnectOptions {
             servers: vec![nats.url()],
             client_name: "publisher".to_owned(),
@@ -81,6 +81,11 @@ impl World {
         first.reach("committed", Duration::from_secs(60)).await?;
         first.kill().await?;
         Ok(world)
+    }
+
+    /// The table's address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     fn command(&self, subcommand: &str) -> Result<TidegateCommand> {
@@ -106,7 +111,7 @@ impl World {
             .command("run")?
             .argument("--data-dir")
             .argument(self.scratch.join("data"))
-            .environment("TIDEGATE_TRIM_EACH", "300ms");
+            .environment("TIDEGATE_KEEPER_HASTE", "60");
         let name = format!("worker-{:05}", self.lives);
         let process = change(command).spawn(&name, &self.scratch.join("lives"))?;
         Ok(Life::new(process))
@@ -153,17 +158,18 @@ impl World {
         Ok(())
     }
 
-    /// Ends the traffic; the folder stays when something is wrong.
+    /// Ends the traffic and tells its faults.
     pub(crate) async fn end(self) -> Result<()> {
         self.traffic.end().await
     }
 }
 
-fn pipeline(nats: &NatsServer, s3: Option<&S3Server>, url: &str) -> String {
+fn pipeline(nats: &NatsServer, s3: Option<&S3Server>, url: &str, trim: bool) -> String {
     let access = s3.map(|server| {
         let endpoint = server.endpoint();
         format!("s3: {{endpoint: \"{endpoint}\", addressingStyle: Path, region: us-east-1}}")
     });
+    let trim = if trim { "trim: {keep: 1s}" } else { "" };
     let (servers, access) = (nats.url(), access.unwrap_or_default());
     format!(
         r#"
@@ -180,7 +186,7 @@ spec:
       subjects: ["crash.>"]
       partitioning: {{type: Subject, partitions: {PARTITIONS}, idSubjectStable: true}}
       duplicateWindow: 100ms
-      trim: {{keep: 1s}}
+      {trim}
   schema:
     fields:
       - {{name: id, type: string, required: true}}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_testing::{copy_folder, eventually};
+use tidegate_testing::copy_folder;
 
 use crate::support::{Bench, Ended, LONG, Outgoing, Pipeline, Rows};
 
@@ -188,8 +188,9 @@ async fn d2_deduplication_can_be_added_to_a_table_that_has_rows() {
 #[ignore = "needs nats-server; run by make test"]
 async fn d3_a_batch_that_is_lost_does_not_make_duplicates_of_its_own_rows() {
     let mut bench = Bench::start("d3").await;
-    let pipeline = bench.pipeline("rewound").await.set("sink.flush.idleAfter", json!("4s"));
-    let pipeline = pipeline.set("sink.flush.maxInterval", json!("4s"));
+    let pipeline = bench.pipeline("rewound").await.set("sink.flush.maxRows", json!(5));
+    let pipeline = pipeline.set("sink.flush.maxInterval", json!("10m"));
+    let pipeline = pipeline.set("sink.flush.idleAfter", json!("10m"));
     let mut worker = bench.serve(&pipeline, "first").await;
     let subject = pipeline.subject("x");
     bench.publish_ids(&subject, &["a", "b"]).await;
@@ -202,17 +203,15 @@ async fn d3_a_batch_that_is_lost_does_not_make_duplicates_of_its_own_rows() {
     let other = pipeline.clone().set("decode.onError", json!("Halt"));
     let other = other.set("decode.limits.maxBytes", json!("1"));
     bench.catch_up(&other).await.expect(65).says("TooLarge");
-    pipeline.write();
-
-    let table = pipeline.table.clone();
-    let read = async || Rows::of(&table).await.is_ok_and(|seen| seen.rows.len() >= 4);
-    eventually("the first worker reads again", LONG, read).await.unwrap();
-    assert!(worker.process.output().contains("partition lost"), "it never lost its batch");
-    bench.publish_ids(&subject, &["d", "e"]).await;
-    worker.wait_for_metric("tidegate_read_total", |read| read >= 7.0).await;
+    // The fifth row makes the first worker commit, and notice.
+    bench.publish_ids(&subject, &["e", "f", "g"]).await;
+    worker.wait_for_metric("tidegate_read_total", |read| read >= 8.0).await;
+    worker.process.wait_for_output("partition lost", LONG).await.unwrap();
+    bench.publish_ids(&subject, &["d", "h"]).await;
+    worker.wait_for_metric("tidegate_buffered_bytes", |bytes| bytes > 0.0).await;
     worker.process.signal("TERM").await.unwrap();
     assert!(worker.process.wait(LONG).await.unwrap().success());
     let seen = Rows::of(&pipeline.table).await.unwrap();
-    assert_eq!(seen.texts("id"), ["a", "b", "c", "d", "e"]);
+    assert_eq!(seen.texts("id"), ["a", "b", "c", "d", "e", "f", "g", "h"]);
     bench.verify(&pipeline).await.expect(0).says("2 duplicates");
 }
