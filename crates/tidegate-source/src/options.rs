@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_types::{Epoch, Ledger, Message, PartitionId, StreamTime};
+use tidegate_types::{Epoch, Ledger, Message, PartitionId, Position, StreamTime};
 
 use crate::identity::KnownMessage;
 
@@ -66,6 +66,8 @@ pub struct ReaderOptions {
     pub mode: ReadMode,
     /// Whether settings that can lose messages are refused (S1).
     pub exactly_once: bool,
+    /// Holes up to this sequence were reported before and are no news.
+    pub known_holes_to: Position,
     /// The header that becomes [`Message::id`].
     pub id_header: Option<String>,
     /// Most messages of one batch; also half of the credit given to the broker. At most 16,384.
@@ -96,6 +98,7 @@ impl ReaderOptions {
             created: None,
             mode: ReadMode::FromFloor,
             exactly_once: true,
+            known_holes_to: Position::default(),
             id_header: None,
             batch_messages: 1_000,
             batch_bytes: 8 << 20,

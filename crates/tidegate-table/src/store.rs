@@ -332,6 +332,9 @@ fn address(options: &StoreOptions, problem: &str) -> StoreError {
 }
 
 #[cfg(test)]
+mod s3_tests;
+
+#[cfg(test)]
 mod tests {
     use object_store::ObjectStoreExt;
 

@@ -125,7 +125,8 @@ impl Judge {
     }
 
     /// Judges `messages`, which follow one another in one partition, and enters the accepted ids into
-    /// `window` (present whenever ids are compared).
+    /// `window` (present whenever ids are compared). Where they would decode into too much at once the
+    /// verdicts cover only the first of them: as many as `counters.read`, at least one.
     ///
     /// # Errors
     ///
@@ -135,7 +136,9 @@ impl Judge {
         messages: &[Message],
         window: Option<&mut Window>,
     ) -> Result<Judged, JudgeError> {
+        failpoint::crash_on(messages);
         let decoded = self.decoder.decode(messages);
+        let messages = &messages[..decoded.consumed];
         let mut fates = Fates::new(messages.len());
         for bad in decoded.bad {
             fates.kill(bad.index, bad.reason, bad.detail);
@@ -381,3 +384,7 @@ impl Fates {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

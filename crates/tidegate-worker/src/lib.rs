@@ -34,6 +34,7 @@ pub mod decide;
 mod engine;
 mod error;
 pub mod failpoint;
+mod isolation;
 mod judge;
 mod keeper;
 mod ledger_settings;
@@ -51,6 +52,7 @@ pub mod verify;
 mod window;
 
 pub use error::WorkerError;
+pub use isolation::decode_probe;
 pub use options::{Summary, WorkerOptions};
 pub use plan::{Plan, plan};
 pub use run::run;

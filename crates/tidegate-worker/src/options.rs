@@ -26,6 +26,9 @@ pub struct WorkerOptions {
     pub memory_budget: ByteSize,
     /// Do what the agent does in a cluster: keep the stream, trim it.
     pub maintain_stream: bool,
+    /// The program whose subcommand `decode-probe` runs [`crate::decode_probe`]: `tidegate` itself.
+    /// Without it a message that kills the decoder keeps its partition from going on (S8).
+    pub decoder_probe: Option<PathBuf>,
 }
 
 /// What a worker did.

@@ -76,8 +76,9 @@ impl PartitionReader {
         // Without ExactlyOnce a stream may be full of holes by its own settings: only a change is
         // looked into.
         if matters && (changed || self.options.exactly_once) {
+            let known = self.cursor.max(self.options.known_holes_to).0;
             let deleted = deleted_sequences(&self.connection, &self.options.stream).await?;
-            if let Some((from, to)) = first_loss(&deleted, self.cursor.0, read) {
+            if let Some((from, to)) = first_loss(&deleted, known, read) {
                 return Err(SourceError::Gap { stream: self.options.stream.clone(), from, to });
             }
         }

@@ -414,6 +414,30 @@ async fn p4_entries_of_the_footer_are_read_back() {
     assert_eq!(footer.entries(), BTreeMap::from_iter(metadata));
 }
 
+#[tokio::test]
+async fn p4_a_file_that_lies_there_is_described_as_it_was_when_written() {
+    let store = memory();
+    let object = crate::files::layout::DataPath::dead_letters(
+        &Ledger::new("a.b").expect("valid"),
+        Nonce::from_random(4),
+    );
+    let letters = batch(vec![
+        ("detail", Arc::new(StringArray::from(vec![Some("x".repeat(40)), None])) as ArrayRef),
+        ("payload", Arc::new(BinaryArray::from(vec![Some(b"{".as_ref()), None]))),
+    ]);
+    let schema = letters.schema();
+    let written = write_file(
+        Arc::clone(&store),
+        object.clone(),
+        Arc::clone(&schema),
+        &[letters],
+        &WriteOptions::default(),
+    );
+    let written = written.await.expect("written");
+    let (described, _) = describe_file(&store, &object, &schema).await.expect("described");
+    assert_eq!(described, written);
+}
+
 /// Five columns as in the reference load: a random 32-digit id as 16 bytes, a device, a time, a
 /// reading and a state.
 fn reference_batch(rows: usize, seed: u64) -> RecordBatch {

@@ -73,7 +73,7 @@ impl Committer {
                 through: Some(before.through.map_or(through, |known| known.max(through))),
                 snapshot: cut.map(|s| s.nonce).or(before.snapshot),
                 dead_letter: carries_dead.or(before.dead_letter),
-                stuck: 0,
+                stuck: eased(before.stuck),
                 ..before
             };
             txns.extend(self.progress(*partition, &before, &after));

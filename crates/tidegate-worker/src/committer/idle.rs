@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate_table::ledger::{PartitionState, release_txns};
 use tidegate_table::log::CommitKind;
-use tidegate_types::{Epoch, PartitionId, Position, Reason};
+use tidegate_types::{Epoch, PartitionId, Reason};
 
 use super::attempt::Attempt;
 use super::{Committer, Event, FloorMove, held};

@@ -14,4 +14,4 @@ pub use commit::{
     CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, MAX_BASE_AGE, classify_foreign,
     decide_commit,
 };
-pub use progress::{StuckFacts, batch_limit, next_stuck};
+pub use progress::{StuckFacts, batch_limit, eased, next_stuck};

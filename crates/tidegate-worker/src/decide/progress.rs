@@ -2,6 +2,8 @@
 
 /// Claims without progress after which batches begin to shrink.
 const PATIENT_CLAIMS: u32 = 3;
+/// The largest count: here every batch is a single message, and not many commits lead back.
+const MOST: u32 = 16;
 
 /// What a claim knows of the claims before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +16,17 @@ pub struct StuckFacts {
     pub claimed_before: bool,
 }
 
-/// The count that the new claim writes: one more when the last holder went without a release. A commit
-/// that moves the floor sets it back to zero.
+/// The count that a new claim writes: one more when the last holder went without a release.
 #[must_use]
 pub fn next_stuck(facts: StuckFacts) -> u32 {
-    if facts.claimed_before && !facts.released { facts.stuck.saturating_add(1) } else { 0 }
+    if facts.claimed_before && !facts.released { facts.stuck.saturating_add(1).min(MOST) } else { 0 }
+}
+
+/// The count after a commit that moved the floor. Batches grow as they shrank, in steps: what killed
+/// the workers may be the next message, and then it takes a few deaths to be back and not all of them.
+#[must_use]
+pub fn eased(stuck: u32) -> u32 {
+    if stuck < PATIENT_CLAIMS { 0 } else { stuck - 1 }
 }
 
 /// How many messages a batch may hold after `stuck` claims without progress: all up to the third,
@@ -49,5 +57,40 @@ mod tests {
         assert_eq!(next_stuck(facts), 5);
         assert_eq!(next_stuck(StuckFacts { released: true, ..facts }), 0);
         assert_eq!(next_stuck(StuckFacts { claimed_before: false, ..facts }), 0);
+    }
+
+    #[test]
+    fn s8_a_deadly_message_stands_alone_after_a_logarithm_of_claims_wherever_it_is() {
+        const USUAL: usize = 1_000;
+        for distance in 0..2_000 {
+            let (mut stuck, mut floor, mut claims) = (0, 0, 1);
+            loop {
+                let limit = batch_limit(stuck, USUAL);
+                if limit == 1 && floor == distance {
+                    break;
+                }
+                if floor + limit > distance {
+                    let facts = StuckFacts { stuck, released: false, claimed_before: true };
+                    stuck = next_stuck(facts);
+                    claims += 1;
+                } else {
+                    floor += limit;
+                    stuck = eased(stuck);
+                }
+            }
+            assert!(claims <= 30, "{distance}: {claims} claims");
+        }
+    }
+
+    #[test]
+    fn s8_batches_are_as_large_as_ever_a_few_commits_after_the_worst() {
+        let mut stuck = (0..99).fold(0, |stuck, _| {
+            next_stuck(StuckFacts { stuck, released: false, claimed_before: true })
+        });
+        assert_eq!(batch_limit(stuck, 16_384), 1);
+        for _ in 0..MOST {
+            stuck = eased(stuck);
+        }
+        assert_eq!((stuck, batch_limit(stuck, 16_384)), (0, 16_384));
     }
 }

@@ -64,7 +64,7 @@ impl Engine {
         {
             let (from, to) = (*from, *to);
             warn!(partition = partition.0, from, to, reason = %Reason::SourceGap, "messages are gone, going on behind them");
-            return self.read_on_behind(partition, Position(to)).await;
+            return self.read_on_behind(partition, (from, Position(to))).await;
         }
         let reason = error.reason();
         let failure =
@@ -79,16 +79,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Starts a new reading behind a gap without giving up what the window and the batch hold.
+    /// Starts a new reading that knows of a gap, without giving up what the window and the batch hold. A
+    /// hole further ahead may have messages before it.
     pub(super) async fn read_on_behind(
         &mut self,
         partition: PartitionId,
-        cursor: Position,
+        (from, to): (u64, Position),
     ) -> Result<(), WorkerError> {
         let Some(active) = self.active.get_mut(&partition) else { return Ok(()) };
         self.readings += 1;
         active.number = self.readings;
-        active.cursor = cursor;
+        if active.cursor.next() >= from {
+            active.cursor = active.cursor.max(to);
+        }
+        let cursor = active.cursor;
         let (orders, orders_taken) = mpsc::channel(ORDERS);
         active.orders = orders;
         let options = ReadingOptions {
@@ -98,6 +102,7 @@ impl Engine {
                 filter: self.parts.filters.get(&partition).cloned().flatten(),
                 epoch: active.epoch,
                 batch_messages: active.batch_limit,
+                known_holes_to: to,
                 ..self.parts.reader.clone()
             },
             cursor,
@@ -118,7 +123,22 @@ impl Engine {
         messages: &[Message],
         last: (KnownMessage, Receipt),
     ) -> Result<(), WorkerError> {
-        let Some(active) = self.active.get_mut(&partition) else { return Ok(()) };
+        let mut rest = messages;
+        while !rest.is_empty() && self.leaving.is_none() {
+            let taken = self.take_in_some(partition, rest, last).await?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Judges as many messages as one decode takes, and answers how many.
+    async fn take_in_some(
+        &mut self,
+        partition: PartitionId,
+        messages: &[Message],
+        last: (KnownMessage, Receipt),
+    ) -> Result<usize, WorkerError> {
+        let Some(active) = self.active.get_mut(&partition) else { return Ok(messages.len()) };
         let judged =
             self.parts.judge.judge(messages, active.window.as_mut()).map_err(|source| {
                 WorkerError::transient(Reason::ResourceExhausted, "messages could not be judged")
@@ -137,7 +157,7 @@ impl Engine {
         } else {
             self.ask_the_breaker(&judged.counters);
         }
-        Ok(())
+        Ok(judged_messages.len())
     }
 
     /// Moves the cursor and counts.

@@ -18,7 +18,8 @@ impl Bench {
     /// Starts `tidegate run` and waits until its endpoint answers.
     pub(crate) async fn serve(&self, pipeline: &Pipeline, name: &str) -> Serving {
         let port = free_port().unwrap();
-        let run = self.run_command(pipeline).argument("--listen").argument(format!("127.0.0.1:{port}"));
+        let run =
+            self.run_command(pipeline).argument("--listen").argument(format!("127.0.0.1:{port}"));
         let process = run.spawn(name, self.scratch.path()).unwrap();
         let serving = Serving { process, port };
         let answers = async || serving.get("/livez").await.is_some();

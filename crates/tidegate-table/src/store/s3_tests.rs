@@ -1,0 +1,131 @@
+//! The two clients over a real S3 server, and over a proxy that loses answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use futures::StreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use tidegate_testing::fault::{Fault, Matcher, Rule};
+use tidegate_testing::{FaultProxy, S3Server};
+use tidegate_types::{Compression, Epoch, Ledger, Nonce};
+use url::Url;
+
+use super::{StoreOptions, TableStore, open, probe};
+use crate::files::layout::{DataPath, FileName, object_of_log_path};
+use crate::files::reader::read_columns;
+use crate::files::{DataFile, FileError, FileWriter, WriteOptions};
+
+/// Rows of eight bytes: three parts of the least size that S3 takes.
+const ROWS: u64 = 1_500_000;
+
+async fn server(folder: &std::path::Path) -> S3Server {
+    S3Server::start(folder, "lake").await.expect("the server starts")
+}
+
+fn table(server: &S3Server, endpoint: &str) -> TableStore {
+    let url = Url::parse(&server.url("some/table")).expect("valid");
+    let options = StoreOptions {
+        access_key_id: Some("test".to_owned()),
+        secret_access_key: Some("test".to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        path_style: true,
+        ..StoreOptions::new(url)
+    };
+    open(&options).expect("the store opens")
+}
+
+/// Writes a file of several parts below a folder whose name needs encoding.
+async fn write(store: &Arc<dyn ObjectStore>, number: u32) -> Result<DataFile, FileError> {
+    let noise = |n: u64| xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes()).cast_signed();
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(noise)));
+    let batch = RecordBatch::try_from_iter_with_nullable([("v", column, true)]).expect("a batch");
+    let values = vec![("site".to_owned(), Some("Nord/Süd 1".to_owned()))];
+    let name = FileName {
+        ledger: Ledger::new("a.b").expect("valid"),
+        epoch: Epoch(1),
+        nonce: Nonce::from_random(2),
+        number,
+    };
+    let options = WriteOptions {
+        compression: Compression::None,
+        row_group_rows: 400_000,
+        part_size: 5 << 20,
+        ..WriteOptions::default()
+    };
+    let path = DataPath::new(&values, &name);
+    let values = BTreeMap::from_iter(values);
+    let mut writer = FileWriter::create(Arc::clone(store), path, batch.schema(), values, &options);
+    writer.write(&batch).await?;
+    writer.finish().await
+}
+
+async fn rows(store: &Arc<dyn ObjectStore>, file: &DataFile) -> u64 {
+    let path = object_of_log_path(&file.path).expect("ours");
+    let mut batches = read_columns(store, &path, &["v"]).await.expect("opened");
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        rows += batch.expect("read").num_rows() as u64;
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server; run by make test"]
+async fn s3_passes_the_probe_and_nothing_of_it_stays() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let server = server(folder.path()).await;
+    let store = table(&server, &server.endpoint());
+    probe(&store, Nonce::from_random(2)).await.expect("fit");
+    assert_eq!(store.data.list(None).count().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server; run by make test"]
+async fn a_file_of_several_parts_is_whole_whatever_request_is_lost() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let server = server(folder.path()).await;
+    let proxy = FaultProxy::start(server.address(), 7).await.expect("the proxy starts");
+    let store = table(&server, &proxy.endpoint());
+    let part = || Matcher::method("PUT").containing("partNumber=2");
+    let complete = || Matcher::method("POST").containing("uploadId=");
+    let faults = [
+        (part(), Fault::Status(503)),
+        (part(), Fault::StoreThenCut),
+        (complete(), Fault::Status(503)),
+        (complete(), Fault::StoreThenStatus(500)),
+        (complete(), Fault::StoreThenCut),
+    ];
+    for (number, (matcher, fault)) in (0..).zip(faults) {
+        let rule = proxy.add(Rule::new(matcher, fault).times(1));
+        let file = write(&store.data, number).await.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        assert_eq!(proxy.hits(rule), 1, "{fault:?} was met");
+        assert!(file.size > 10 << 20, "several parts");
+        assert_eq!(rows(&store.data, &file).await, ROWS, "{fault:?}");
+    }
+    assert_eq!(store.data.list(None).count().await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server; run by make test"]
+async fn p5_the_commit_client_never_repeats_a_put() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let server = server(folder.path()).await;
+    let proxy = FaultProxy::start(server.address(), 7).await.expect("the proxy starts");
+    let store = table(&server, &proxy.endpoint());
+    for (number, fault) in [Fault::StoreThenStatus(500), Fault::Status(503), Fault::StoreThenCut]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("{number}.json");
+        let rule = proxy.add(Rule::new(Matcher::method("PUT").containing(&name), fault));
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let answer = store.commit.put_opts(&Path::from(name), "{}".into(), options).await;
+        let error = answer.expect_err("the answer was lost");
+        assert!(!matches!(error, object_store::Error::AlreadyExists { .. }), "{error}");
+        assert_eq!(proxy.hits(rule), 1, "{fault:?}: one attempt");
+    }
+    let stored = Path::from("0.json");
+    assert!(store.commit.head(&stored).await.is_ok(), "it was stored, and we were not told");
+}

@@ -1,0 +1,105 @@
+//! A local table on a disk that fills up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use tidegate_testing::readers::Question;
+
+use crate::support::Bench;
+
+/// A small file system of its own; unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None where this process may not mount anything.
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at);
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(at.to_path_buf()))
+    }
+
+    /// Takes all the space but about so many bytes.
+    fn fill(&self, left: usize) {
+        use std::io::Write;
+        let mut filler = fs::File::create(self.0.join("filler")).unwrap();
+        while filler.write_all(&[7; 4096]).is_ok() {}
+        let full = filler.metadata().unwrap().len();
+        filler.set_len(full - left as u64).unwrap();
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn a_full_disk_is_said_plainly_and_nothing_is_lost_once_it_is_freed() {
+    let mut bench = Bench::start("disk").await;
+    let Some(disk) = SmallDisk::mount(&bench.scratch.join("small")) else {
+        eprintln!("not tested: mounting a small file system needs root");
+        return;
+    };
+    let pipeline = bench.pipeline("full").await.into_table("small/table");
+    let ids: Vec<String> = (0..4_000).map(|n| format!("id-{n}-{:x}", n * 7_919)).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    bench.publish_ids("full.x", &ids[..500]).await;
+    bench.catch_up(&pipeline).await.expect(0);
+
+    // Too little for the files, and for the probe even less.
+    bench.publish_ids("full.x", &ids[500..]).await;
+    for left in [40_960, 4_096, 0] {
+        disk.fill(left);
+        let ended = bench.catch_up(&pipeline).await.expect(75);
+        ended.says("ResourceExhausted").says("free disk space").says("No space left on device");
+        disk.free();
+        let seen = Question::about(&pipeline.url()).agreed().await.unwrap();
+        assert_eq!(seen.rows, 500, "what stood there stands, and nothing half-done is seen");
+    }
+    bench.catch_up(&pipeline).await.expect(0);
+    bench.verify(&pipeline).await.expect(0);
+    let seen = Question::about(&pipeline.url()).agreed().await.unwrap();
+    assert_eq!((seen.rows, seen.distinct_ids, seen.distinct_identities), (4_000, 4_000, 4_000));
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn p5_a_commit_that_finds_the_disk_full_is_put_until_there_is_room() {
+    let mut bench = Bench::start("disk").await;
+    let Some(disk) = SmallDisk::mount(&bench.scratch.join("small")) else {
+        eprintln!("not tested: mounting a small file system needs root");
+        return;
+    };
+    let pipeline = bench.pipeline("room").await.into_table("small/table");
+    let pipeline = pipeline.set("sink.flush.maxInterval", json!("1s"));
+    bench.publish_ids("room.x", &["a", "b"]).await;
+    bench.catch_up(&pipeline).await.expect(0);
+    bench.publish_ids("room.x", &["c", "d", "e"]).await;
+    // Frozen between its files and its commit, so that exactly the commit meets the full disk.
+    let run = bench.run_command(&pipeline).argument("--until-caught-up");
+    let mut worker =
+        run.freeze_at("files.after_finish", 1).spawn("worker", bench.scratch.path()).unwrap();
+    let stopped = async || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", worker.process_id()));
+        state.is_ok_and(|text| text.contains(") T "))
+    };
+    tidegate_testing::eventually("the worker is frozen", crate::support::LONG, stopped)
+        .await
+        .unwrap();
+    disk.fill(0);
+    worker.signal("CONT").await.unwrap();
+    worker.wait_for_output("No space left on device", crate::support::LONG).await.unwrap();
+    disk.free();
+    let code = worker.wait(crate::support::LONG).await.unwrap().code();
+    assert_eq!(code, Some(0), "{}", worker.output());
+    bench.verify(&pipeline).await.expect(0).says("5 records = 5 rows");
+}

@@ -1,0 +1,14 @@
+//! The object store and what can happen to it: lost answers, late writes, faults, refusals, a full disk,
+//! strangers in the table.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod disk;
+mod lake;
+mod late;
+mod lost_answers;
+mod refusals;
+mod secrets;
+mod strangers;
+mod unwell;
