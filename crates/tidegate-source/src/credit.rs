@@ -41,6 +41,11 @@ impl Credit {
         Self { batch, outstanding: 0, expires_at: None, oversized: false }
     }
 
+    /// Pulls of another size from now on. Beside those that are alive one more may be, once.
+    pub(crate) fn resize(&mut self, batch: usize) {
+        self.batch = batch.clamp(1, MOST_MESSAGES);
+    }
+
     /// The pull that should be sent now, if any.
     pub(crate) fn wanted(&self) -> Option<Pull> {
         if self.oversized {

@@ -100,6 +100,12 @@ impl PullSession {
         }
     }
 
+    /// The most messages of a pull from now on.
+    pub(crate) fn limit_batches(&mut self, messages: usize) {
+        self.limits.batch_messages = messages;
+        self.credit.resize(messages);
+    }
+
     async fn wait(&mut self, deadline: Instant) -> Waited {
         if self.credit.expire(Instant::now()) {
             return Waited::CreditExpired;

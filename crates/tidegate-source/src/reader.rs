@@ -158,6 +158,14 @@ impl PartitionReader {
         self.cursor = self.cursor.max(position);
     }
 
+    /// Sets [`ReaderOptions::batch_messages`] for what is fetched from now on.
+    pub fn limit_batches(&mut self, messages: usize) {
+        self.options.batch_messages = messages;
+        if let Some(session) = &mut self.session {
+            session.limit_batches(messages);
+        }
+    }
+
     /// Everything up to here was handed on.
     #[must_use]
     pub fn cursor(&self) -> Position {

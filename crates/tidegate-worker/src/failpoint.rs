@@ -4,8 +4,11 @@
 //! time, or with `freeze` stops by SIGSTOP: a zombie that goes on at SIGCONT as if nothing had been.
 //! Only builds with debug assertions look; the shipped binary has none of it.
 
+use std::hint::black_box;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_types::Message;
 
 /// Every step, in the order in which a batch meets them.
 pub const STEPS: &[&str] = &[
@@ -50,6 +53,41 @@ pub fn hit(step: &'static str) {
         }
         None => {}
     }
+}
+
+/// Dies of a message as a decoder with a defect would. `TIDEGATE_CRASH_ON=<text>`: of one whose payload
+/// holds `<text>` followed by ` abort`, ` panic`, ` memory` (asks for more than the process of its own
+/// has, and where it gets that, as in a worker, the kernel kills for it) or ` loop`.
+pub fn crash_on(messages: &[Message]) {
+    static MARK: OnceLock<Option<String>> = OnceLock::new();
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let Some(mark) = MARK.get_or_init(|| std::env::var("TIDEGATE_CRASH_ON").ok()) else { return };
+    for message in messages {
+        let payload = String::from_utf8_lossy(&message.payload);
+        let Some((_, rest)) = payload.split_once(mark.as_str()) else { continue };
+        match rest.split(|c: char| c != ' ' && !c.is_ascii_alphabetic()).next() {
+            Some(" panic") => panic!("{mark}"),
+            Some(" memory") => ask_for_memory(),
+            Some(" loop") => loop {
+                black_box(mark);
+            },
+            _ => std::process::abort(),
+        }
+    }
+}
+
+/// Untouched, so that a machine without limits does not notice.
+fn ask_for_memory() {
+    let mut much = Vec::<u8>::new();
+    let granted = much.try_reserve_exact(4 << 30).is_ok();
+    black_box(&much);
+    if granted && std::env::args().nth(1).as_deref() == Some("decode-probe") {
+        return;
+    }
+    send_self("KILL");
+    std::process::abort();
 }
 
 impl Armed {

@@ -22,6 +22,8 @@ use tidegate_types::{
     Reason, Span, StreamTime,
 };
 
+use crate::failpoint;
+
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
 
@@ -150,7 +152,33 @@ impl Judge {
         self.judge_time(&decoded.batch, &decoded.source, messages, &mut fates);
         self.judge_filter(&decoded.batch, &decoded.source, &mut fates);
         let keys = self.keys(&decoded.batch, &decoded.source, messages, &mut fates)?;
+        let judged =
+            self.conclude(messages, (&decoded.batch, &decoded.source), &keys, fates, window)?;
+        Ok(Judged { unknown_fields: decoded.unknown_fields, ..judged })
+    }
 
+    /// Sets a message aside that kills the decoder, without decoding it (S8).
+    pub(crate) fn condemn(
+        &self,
+        message: &Message,
+        how: String,
+        window: Option<&mut Window>,
+    ) -> Result<Judged, JudgeError> {
+        let mut fates = Fates::new(1);
+        fates.kill(0, Reason::CrashedDecoder, how);
+        let nothing = RecordBatch::new_empty(self.decoder.schema());
+        self.conclude(std::slice::from_ref(message), (&nothing, &[]), &[None], fates, window)
+    }
+
+    /// Ends at the first bad record where that is the policy, and asks the window about the others.
+    fn conclude(
+        &self,
+        messages: &[Message],
+        (batch, source): (&RecordBatch, &[u32]),
+        keys: &[Option<Fingerprint>],
+        mut fates: Fates,
+        window: Option<&mut Window>,
+    ) -> Result<Judged, JudgeError> {
         let halted_at = match self.on_error {
             BadRowPolicy::Halt => fates.first_dead(),
             BadRowPolicy::DeadLetter => None,
@@ -158,15 +186,11 @@ impl Judge {
         let end = halted_at.as_ref().map_or(messages.len(), |dead| dead.index as usize);
         fates.truncate(end);
         let unkeyed = match window {
-            Some(window) => judge_window(window, &messages[..end], &keys, &mut fates)?,
+            Some(window) => judge_window(window, &messages[..end], keys, &mut fates)?,
             None => 0,
         };
-        Ok(Judged {
-            unkeyed,
-            unknown_fields: decoded.unknown_fields,
-            halted_at,
-            ..fates.assemble(&decoded.batch, &decoded.source, &keys).map_err(JudgeError::Arrow)?
-        })
+        let judged = fates.assemble(batch, source, keys).map_err(JudgeError::Arrow)?;
+        Ok(Judged { unkeyed, halted_at, ..judged })
     }
 
     fn judge_time(

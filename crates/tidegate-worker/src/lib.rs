@@ -31,6 +31,7 @@ mod batch;
 mod committer;
 mod dead_letters;
 pub mod decide;
+pub mod doctor;
 mod engine;
 mod error;
 pub mod failpoint;

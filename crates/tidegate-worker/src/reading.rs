@@ -77,6 +77,8 @@ pub(crate) enum Order {
     Acknowledge(Receipt),
     /// The floor moved over sequences that are not the partition's (S5).
     Advance(Position),
+    /// The most messages of a chunk from now on (S8).
+    Limit(usize),
 }
 
 /// What one reading needs.
@@ -160,6 +162,7 @@ async fn read_on(
                     reader.advance(to);
                     options.cursor = reader.cursor();
                 }
+                Order::Limit(messages) => reader.limit_batches(messages),
             }
         }
         let what = match fetched {

@@ -28,6 +28,7 @@ use crate::committer::{Committer, CommitterParts, REQUESTS};
 use crate::dead_letters::DeadLetters;
 use crate::engine::{Engine, EngineParts};
 use crate::error::WorkerError;
+use crate::isolation::Isolation;
 use crate::keeper::{Keeper, StreamNews};
 use crate::ledger_settings;
 use crate::options::{Summary, WorkerOptions};
@@ -264,6 +265,8 @@ impl Opened {
     ) -> Result<EngineParts, WorkerError> {
         let (decoder, filter, router, layout) = setup::compile(&self.config)?;
         let judge = setup::judge(&self.config, (decoder, filter, router), self.seed)?;
+        let probe = options.decoder_probe.clone();
+        let isolation = probe.map(|program| Isolation::new(program, &self.config)).transpose()?;
         let until = if options.until_caught_up {
             Some(tidegate_source::leader_last_sequence(&self.connection, &self.stream.name).await?)
         } else {
@@ -275,6 +278,7 @@ impl Opened {
         }
         Ok(EngineParts {
             reader: self.reader(),
+            isolation,
             filters: source_setup::filters(&self.config.source),
             judge,
             files: FileSettings {

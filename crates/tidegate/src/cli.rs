@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_telemetry::LogFormat;
 
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::publish::PublishArgs;
@@ -40,9 +41,13 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     Validate(ValidateArgs),
     Verify(VerifyArgs),
+    Doctor(DoctorArgs),
     Generate(GenerateArgs),
     /// Print the custom resource definition, for kubectl apply
     Crd,
+    /// Decode one message from standard input, for a worker that wants to know whether that is deadly
+    #[command(hide = true)]
+    DecodeProbe,
 }
 
 impl Cli {

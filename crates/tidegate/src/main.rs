@@ -22,7 +22,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-use crate::commands::{crd, generate, plan, publish, run, validate, verify};
+use crate::commands::{crd, doctor, generate, plan, publish, run, validate, verify};
 use crate::failure::{Failure, code};
 use crate::progress::Progress;
 
@@ -47,6 +47,11 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<u8, Failure> {
+    // Alone and without threads: its address space is limited.
+    if let Command::DecodeProbe = cli.command {
+        tidegate_worker::decode_probe(std::io::stdin().lock()).map_err(run::worker_failed)?;
+        return Ok(0);
+    }
     let progress = Progress::detect();
     tidegate_telemetry::init_logs(cli.log_format(), progress.log_printer())?;
     // An error means that a provider is installed already, which is just as well.
@@ -63,8 +68,10 @@ async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
         Command::Publish(args) => publish::publish(args).await.map(|()| 0),
         Command::Plan(args) => plan::plan(args).await.map(|()| 0),
         Command::Verify(args) => verify::verify(args).await,
+        Command::Doctor(args) => doctor::doctor(args).await,
         Command::Validate(args) => validate::validate(&args),
         Command::Generate(args) => generate::generate(&args).map(|()| 0),
         Command::Crd => crd::crd().map(|()| 0),
+        Command::DecodeProbe => unreachable!("it was answered before the runtime was there"),
     }
 }

@@ -426,14 +426,10 @@ async fn p4_a_file_that_lies_there_is_described_as_it_was_when_written() {
         ("payload", Arc::new(BinaryArray::from(vec![Some(b"{".as_ref()), None]))),
     ]);
     let schema = letters.schema();
-    let written = write_file(
-        Arc::clone(&store),
-        object.clone(),
-        Arc::clone(&schema),
-        &[letters],
-        &WriteOptions::default(),
-    );
-    let written = written.await.expect("written");
+    let (letters, options) = ([letters], WriteOptions::default());
+    let (path, of) = (object.clone(), Arc::clone(&schema));
+    let written = write_file(Arc::clone(&store), path, of, &letters, &options).await;
+    let written = written.expect("written");
     let (described, _) = describe_file(&store, &object, &schema).await.expect("described");
     assert_eq!(described, written);
 }

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::attempt::Attempt;
 use super::{Committed, Committer, Event, held};
 use crate::batch::SealedBatch;
-use crate::decide::{CommitDecision, LostPartition};
+use crate::decide::{CommitDecision, LostPartition, eased};
 use crate::error::WorkerError;
 use crate::failpoint;
 

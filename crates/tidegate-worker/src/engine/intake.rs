@@ -138,12 +138,17 @@ impl Engine {
         messages: &[Message],
         last: (KnownMessage, Receipt),
     ) -> Result<usize, WorkerError> {
+        let deadly = self.try_out(partition, messages).await?;
         let Some(active) = self.active.get_mut(&partition) else { return Ok(messages.len()) };
-        let judged =
-            self.parts.judge.judge(messages, active.window.as_mut()).map_err(|source| {
-                WorkerError::transient(Reason::ResourceExhausted, "messages could not be judged")
-                    .because(source)
-            })?;
+        let (judge, window) = (&mut self.parts.judge, active.window.as_mut());
+        let judged = match deadly {
+            Some((message, how)) => judge.condemn(message, how, window),
+            None => judge.judge(messages, window),
+        };
+        let judged = judged.map_err(|source| {
+            WorkerError::transient(Reason::ResourceExhausted, "messages could not be judged")
+                .because(source)
+        })?;
         failpoint::hit("batch.judged");
         if let Some(jump) = active.window.as_mut().and_then(Window::clock_jump) {
             warn!(partition = partition.0, ?jump, reason = %Reason::StreamClockJump, "the broker's clock jumped");
@@ -158,6 +163,22 @@ impl Engine {
             self.ask_the_breaker(&judged.counters);
         }
         Ok(judged_messages.len())
+    }
+
+    /// A message that stands alone because its partition kills workers is tried in another process
+    /// (S8). The message if it is deadly, and how the decoder died of it.
+    async fn try_out<'m>(
+        &mut self,
+        partition: PartitionId,
+        messages: &'m [Message],
+    ) -> Result<Option<(&'m Message, String)>, WorkerError> {
+        let alone = self.active.get(&partition).is_some_and(|active| active.batch_limit == 1);
+        match (&self.parts.isolation, messages) {
+            (Some(isolation), [message]) if alone => {
+                Ok(isolation.try_out(message).await?.map(|how| (message, how)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Moves the cursor and counts.

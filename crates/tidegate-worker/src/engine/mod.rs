@@ -30,8 +30,9 @@ use tracing::{debug, info, warn};
 
 use crate::batch::{FileSettings, OpenBatch};
 use crate::committer::{ClaimedPartition, Committed, Event, FloorMove, Request};
-use crate::decide::{Breaker, batch_limit};
+use crate::decide::{Breaker, batch_limit, eased};
 use crate::error::WorkerError;
+use crate::isolation::Isolation;
 use crate::judge::Judge;
 use crate::keeper::StreamNews;
 use crate::options::Summary;
@@ -56,6 +57,7 @@ pub(crate) struct EngineParts {
     pub(crate) reader: ReaderOptions,
     pub(crate) filters: BTreeMap<PartitionId, Option<String>>,
     pub(crate) judge: Judge,
+    pub(crate) isolation: Option<Isolation>,
     pub(crate) files: FileSettings,
     pub(crate) system: SystemColumns,
     /// `_tg_src` of every row.
@@ -91,10 +93,26 @@ struct Active {
     caught_up: bool,
     /// The broker's time up to which nothing is missing.
     complete: StreamTime,
-    /// No commit since the claim: the first one is made at once (P7).
+    /// No commit since the claim: the first one is made at once (P7). Likewise while batches are small.
     fresh: bool,
     snapshot_at: Instant,
+    /// As in the log: what lets batches shrink (S8).
+    stuck: u32,
     batch_limit: usize,
+}
+
+impl Active {
+    /// After a commit: larger batches again, where they were small (S8). Until they are as `usual`,
+    /// each is committed at once, so that a death costs little.
+    fn ease(&mut self, usual: usize) {
+        let stuck = eased(self.stuck);
+        let limit = batch_limit(stuck, usual);
+        // A full channel means that older orders wait; the next commit tries again.
+        if limit == self.batch_limit || self.orders.try_send(Order::Limit(limit)).is_ok() {
+            (self.stuck, self.batch_limit) = (stuck, limit);
+        }
+        self.fresh = self.batch_limit < usual;
+    }
 }
 
 /// Why the engine is on its way out.
@@ -279,6 +297,7 @@ impl Engine {
             complete: state.time,
             fresh: true,
             snapshot_at: Instant::now(),
+            stuck: state.stuck,
             batch_limit: limit,
         };
         if let Some(old) = self.active.insert(partition, active) {
@@ -302,7 +321,7 @@ impl Engine {
         summary.last_version = Some(committed.version);
         for (partition, receipt) in &committed.receipts {
             if let Some(active) = self.active.get_mut(partition) {
-                active.fresh = false;
+                active.ease(self.parts.reader.batch_messages);
                 // A full channel means that older orders wait; the next commit brings a newer receipt,
                 // which covers this one.
                 let _ = active.orders.try_send(Order::Acknowledge(*receipt));

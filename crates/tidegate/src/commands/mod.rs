@@ -1,6 +1,7 @@
 //! The subcommands: a file each, from arguments to an exit code.
 
 pub(crate) mod crd;
+pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod plan;
 pub(crate) mod publish;

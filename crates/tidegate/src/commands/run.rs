@@ -168,6 +168,7 @@ fn assign(
                 memory_budget: memory,
                 // One of them is enough.
                 maintain_stream: index == 0,
+                decoder_probe: Some(this_program()),
             };
             (options, Arc::new(families.worker(&config.name, index)))
         });
@@ -192,6 +193,11 @@ fn spill_dir(data_dir: &Path, config: &PipelineConfig, worker: u32) -> PathBuf {
 }
 
 /// Tests put two hosts on one machine with `TIDEGATE_HOST`; the shipped binary does not look.
+/// The file that this process runs, even when another release has taken its place meanwhile.
+fn this_program() -> PathBuf {
+    format!("/proc/{}/exe", std::process::id()).into()
+}
+
 fn host_name() -> String {
     if let Some(name) = std::env::var("TIDEGATE_HOST").ok().filter(|_| cfg!(debug_assertions)) {
         return name;

@@ -57,7 +57,7 @@ async fn verify_all(args: &VerifyArgs, pipelines: Vec<LoadedPipeline>) -> Result
 }
 
 fn as_json(name: &str, report: &VerifyReport) -> String {
-    json!({"pipeline": name, "state": word(report.state), "report": report.to_string()}).to_string()
+    json!({"pipeline": name, "state": word(report.state), "report": report}).to_string()
 }
 
 fn word(state: VerifyState) -> &'static str {

@@ -60,7 +60,17 @@ impl Life {
     /// Waits for a milestone, or for the end of the life.
     pub(crate) async fn reach(&mut self, milestone: &str, limit: Duration) -> Result<()> {
         let wanted = if matches!(milestone, "claimed" | "window loaded") { PARTITIONS } else { 1 };
-        self.until(limit, milestone, |life| Ok(life.count(milestone) >= wanted)).await
+        self.reach_often(milestone, wanted, limit).await
+    }
+
+    /// Waits until a line was written so often, or for the end of the life.
+    pub(crate) async fn reach_often(
+        &mut self,
+        message: &str,
+        times: usize,
+        limit: Duration,
+    ) -> Result<()> {
+        self.until(limit, message, |life| Ok(life.count(message) >= times)).await
     }
 
     /// Waits until every partition was claimed, whatever the number of workers.

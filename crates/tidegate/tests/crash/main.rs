@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::cuts::{Cut, Cuts};
+use crate::judge::Promise;
 use crate::life::{Ended, Life, MILESTONES};
 use crate::tally::{Random, Tally};
 use crate::world::{Store, World};
@@ -38,14 +39,16 @@ fn cycles() -> u32 {
 }
 
 /// Runs a test in its own world, which is still there when the test panics: so its folder stays.
-async fn in_a_world<F>(store: Store, trim: bool, test: F)
+async fn in_a_world<F>(store: Store, test: F)
 where
     F: AsyncFnOnce(&mut World, &mut Random) -> Result<()>,
 {
     let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let mut random = Random::seeded(seed.unwrap_or_else(|| u64::from(std::process::id())));
-    let mut world = World::start(store, trim, &mut random).await.unwrap();
-    test(&mut world, &mut random).await.unwrap();
+    let mut world = World::start(store, &mut random).await.unwrap();
+    if let Err(error) = test(&mut world, &mut random).await {
+        panic!("{error:#}");
+    }
     world.end().await.unwrap();
 }
 
@@ -54,16 +57,14 @@ where
 async fn crash_a_worker_killed_at_every_step_and_moment_loses_and_doubles_nothing_on_a_local_table()
 {
     let kills = cycles() * 3 / 5;
-    in_a_world(Store::Local, true, async |world, random| kill_workers(world, kills, random).await)
-        .await;
+    in_a_world(Store::Local, async |world, random| kill_workers(world, kills, random).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server and an S3 server; run by make test"]
 async fn crash_a_worker_killed_at_every_step_and_moment_loses_and_doubles_nothing_on_s3() {
     let kills = cycles() - cycles() * 3 / 5;
-    in_a_world(Store::S3, true, async |world, random| kill_workers(world, kills, random).await)
-        .await;
+    in_a_world(Store::S3, async |world, random| kill_workers(world, kills, random).await).await;
 }
 
 /// Kills workers of one table until there were `kills`, each step at least once, and looks at the
@@ -78,9 +79,15 @@ async fn kill_workers(world: &mut World, kills: u32, random: &mut Random) -> Res
         in_round += 1;
         if in_round == ROUND || cuts.is_empty() {
             in_round = 0;
-            judge::judge(world, judge::Promise::Exact).await?;
+            judge::judge(world, Promise::Exact).await?;
         }
     }
+    // Last, because what was trimmed cannot be counted at the source again.
+    world.trim();
+    for step in ["trim.before", "trim.after"] {
+        kill_one(world, Cut::Step(step), &gaps, random, &mut tally).await?;
+    }
+    judge::judge(world, Promise::Trimmed).await?;
     tally.print(&format!("workers killed, table at {}, stretches {gaps:.0?}", world.url()));
     ensure!(tally.kills() >= kills, "{} kills are fewer than {kills}", tally.kills());
     tally.covers_a_whole_life()
@@ -165,18 +172,15 @@ async fn at_a_moment(
 #[ignore = "needs nats-server; run by make test"]
 async fn crash_i1_zombies_that_wake_after_a_successor_took_over_change_nothing_in_a_local_table() {
     let zombies = (cycles() / 6).max(16);
-    in_a_world(Store::Local, true, async |world, random| {
-        wake_zombies(world, zombies, random).await
-    })
-    .await;
+    in_a_world(Store::Local, async |world, random| wake_zombies(world, zombies, random).await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server and an S3 server; run by make test"]
 async fn crash_i1_zombies_that_wake_after_a_successor_took_over_change_nothing_on_s3() {
     let zombies = (cycles() / 12).max(8);
-    in_a_world(Store::S3, true, async |world, random| wake_zombies(world, zombies, random).await)
-        .await;
+    in_a_world(Store::S3, async |world, random| wake_zombies(world, zombies, random).await).await;
 }
 
 async fn wake_zombies(world: &mut World, zombies: u32, random: &mut Random) -> Result<()> {
@@ -190,7 +194,7 @@ async fn wake_zombies(world: &mut World, zombies: u32, random: &mut Random) -> R
             .await
             .with_context(|| format!("zombie {number}, frozen at {step}"))?;
         if (number + 1) % ROUND == 0 || number + 1 == zombies {
-            judge::judge(world, judge::Promise::Exact).await?;
+            judge::judge(world, Promise::Exact).await?;
         }
     }
     tally.print(&format!("zombies woken, table at {}", world.url()));
@@ -245,8 +249,7 @@ async fn wake_one(
 #[ignore = "needs nats-server; run by make test"]
 async fn crash_a_broker_killed_and_restarted_during_ingestion_loses_and_doubles_nothing() {
     let kills = (cycles() / 10).max(10);
-    in_a_world(Store::Local, false, async |world, random| kill_brokers(world, kills, random).await)
-        .await;
+    in_a_world(Store::Local, async |world, random| kill_brokers(world, kills, random).await).await;
 }
 
 /// Kills the broker under a live worker, every third time together with the worker.
@@ -280,7 +283,7 @@ async fn kill_brokers(world: &mut World, kills: u32, random: &mut Random) -> Res
     }
     life.signal("TERM").await?;
     ensure!(life.wait(LONG).await?.success(), "the drain failed\n{}", life.output());
-    judge::judge(world, judge::Promise::PoisonMayBeStoredTwice).await?;
+    judge::judge(world, Promise::PoisonMayBeStoredTwice).await?;
     tally.print(&format!("brokers killed, longest way from a restart to a commit {longest:.1?}"));
     Ok(())
 }

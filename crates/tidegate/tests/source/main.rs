@@ -1,0 +1,16 @@
+//! What happens at the source, seen from the table: real brokers that lose, forget, fill up, refuse and
+//! come back, and workers that live through it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod broker;
+mod ground;
+mod idle;
+mod identity;
+mod loss;
+mod partitions;
+mod plan;
+mod recovery;
+mod retention;
