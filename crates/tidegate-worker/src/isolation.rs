@@ -8,7 +8,7 @@
 //! reaches the worker, which drains, and not the message.
 
 use std::ffi::OsString;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};

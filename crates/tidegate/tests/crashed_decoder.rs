@@ -90,7 +90,7 @@ async fn s8_workers_that_others_kill_condemn_no_message() {
     for claim in 0..8 {
         let name = format!("hunted-{claim}");
         let mut worker = finite(&bench, &pipeline).spawn(&name, bench.scratch.path()).unwrap();
-        worker.wait_for_line("\"claimed\"", LONG).await.unwrap();
+        worker.wait_for_output("\"claimed\"", LONG).await.unwrap();
         tokio::time::sleep(Duration::from_millis(7 * claim)).await;
         worker.kill().await.unwrap();
     }
