@@ -11,6 +11,7 @@ import datetime
 import decimal
 import json
 import math
+import os
 import sys
 
 from read_table import Deltalake, DuckDB, is_table
@@ -54,6 +55,9 @@ def main():
     if seen != other:
         sys.exit(f"deltalake sees {seen}\nDuckDB sees {other}")
     json.dump(seen, sys.stdout)
+    sys.stdout.flush()
+    # The engines' threads now and then abort the interpreter while it goes down.
+    os._exit(0)
 
 
 if __name__ == "__main__":

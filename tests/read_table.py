@@ -204,7 +204,9 @@ def main():
         for name in given.engine or sorted(ENGINES)
     ]
     json.dump(seen, sys.stdout)
-    print()
+    print(flush=True)
+    # The engines' threads now and then abort the interpreter while it goes down.
+    os._exit(0)
 
 
 if __name__ == "__main__":

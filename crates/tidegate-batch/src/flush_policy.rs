@@ -90,23 +90,6 @@ pub fn flush_due(policy: &FlushPolicy, facts: &FlushFacts) -> Option<FlushReason
     .find_map(|(due, reason)| due.then_some(reason))
 }
 
-/// How long a worker may sleep before a commit is due if the source stays silent; zero when one is due
-/// now, none when nothing waits.
-#[must_use]
-pub fn time_until_flush(policy: &FlushPolicy, facts: &FlushFacts) -> Option<Span> {
-    let age = facts.oldest_record_age?;
-    if flush_due(policy, facts).is_some() {
-        return Some(Span::default());
-    }
-    let interval = remaining(policy.max_interval, age);
-    let idle = (facts.rows > 0).then(|| remaining(policy.idle_after, facts.source_idle_for));
-    Some(idle.map_or(interval, |idle| idle.min(interval)))
-}
-
-fn remaining(limit: Span, passed: Span) -> Span {
-    Span::millis(limit.as_millis().saturating_sub(passed.as_millis()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -197,27 +180,6 @@ mod tests {
             };
             if flush_due(&POLICY, &less).is_some() {
                 prop_assert!(flush_due(&POLICY, &both).is_some());
-            }
-        }
-
-        #[test]
-        fn a_commit_is_due_after_the_sleep_and_not_before(facts in facts()) {
-            let after = |slept: u64| {
-                let later = |span: Span| Span::millis(span.as_millis() + slept);
-                flush_due(&POLICY, &FlushFacts {
-                    oldest_record_age: facts.oldest_record_age.map(later),
-                    source_idle_for: later(facts.source_idle_for),
-                    ..facts
-                })
-            };
-            match time_until_flush(&POLICY, &facts) {
-                None => prop_assert_eq!(facts.oldest_record_age, None),
-                Some(sleep) => {
-                    prop_assert!(after(sleep.as_millis()).is_some());
-                    if sleep > Span::default() {
-                        prop_assert_eq!(after(sleep.as_millis() - 1), None);
-                    }
-                }
             }
         }
     }

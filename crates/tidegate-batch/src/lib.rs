@@ -11,12 +11,10 @@ mod memory_budget;
 mod open_files;
 mod partition_router;
 mod partition_value;
-mod size_estimate;
 
-pub use flush_policy::{FlushFacts, FlushPolicy, FlushReason, flush_due, time_until_flush};
+pub use flush_policy::{FlushFacts, FlushPolicy, FlushReason, flush_due};
 pub use lateness::{Timeliness, lateness};
 pub use memory_budget::{MemoryBudget, total_memory};
 pub use open_files::OpenFiles;
 pub use partition_router::{PartitionRouter, Routed, RouterError};
 pub use partition_value::PartitionValues;
-pub use size_estimate::SizeEstimate;

@@ -61,15 +61,6 @@ impl<K: Clone + Eq + Hash> OpenFiles<K> {
         reached
     }
 
-    /// Closes the largest file, to give its memory back; none when no file is open.
-    #[must_use = "the file of the returned key must be closed"]
-    pub fn close_largest(&mut self) -> Option<K> {
-        let by_size = |(_, file): &(&K, &OpenFile)| (file.size, u64::MAX - file.last_use);
-        let largest = self.files.iter().max_by_key(by_size).map(|(key, _)| key.clone())?;
-        self.files.remove(&largest);
-        Some(largest)
-    }
-
     /// Closes everything, the file unused for longest first: a commit names only whole files.
     #[must_use = "the files of the returned keys must be closed"]
     pub fn close_all(&mut self) -> Vec<K> {
@@ -127,16 +118,6 @@ mod tests {
         assert!(files.wrote(&"a", ByteSize(100)));
         assert!(!files.wrote(&"a", ByteSize(500)), "it is closed already");
         assert_eq!(files.len(), 2);
-    }
-
-    #[test]
-    fn under_pressure_the_largest_file_is_closed() {
-        let mut files = three_of(3);
-        assert!(!files.wrote(&"b", ByteSize(7)));
-        assert_eq!(files.close_largest(), Some("b"));
-        assert_eq!(files.close_largest(), Some("a"), "of equal ones that unused for longest");
-        assert_eq!(files.close_largest(), Some("c"));
-        assert_eq!(files.close_largest(), None);
     }
 
     proptest! {

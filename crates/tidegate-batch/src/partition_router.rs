@@ -1,7 +1,5 @@
 //! Splits a batch by the table's partition columns.
 
-use std::sync::Arc;
-
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -103,14 +101,6 @@ impl PartitionRouter {
     #[must_use]
     pub fn partition_fields(&self) -> &[Field] {
         &self.fields
-    }
-
-    /// What of `schema` stands in data files: everything but the Identity columns.
-    #[must_use]
-    pub fn file_schema(&self, schema: &Schema) -> Schema {
-        let kept = schema.fields().iter().filter(|field| !self.leaves_the_file(field.name()));
-        let kept: Vec<Arc<Field>> = kept.cloned().collect();
-        Schema::new_with_metadata(kept, schema.metadata().clone())
     }
 
     /// Rows whose values cannot be partition values: a year outside of 1 to 9999, or text too long for

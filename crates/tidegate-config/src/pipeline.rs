@@ -6,16 +6,6 @@ use tidegate_types::{
     LatePolicy, Ledger, PartitionColumn, PayloadCompression, Span, UnknownFields,
 };
 
-/// The document as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredConfig {
-    /// The version of the shape.
-    pub version: u32,
-    /// The configuration.
-    pub pipeline: PipelineConfig,
-}
-
 /// Everything that a worker needs to know about one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field as ArrowField, Fields, Schema, SchemaRef, TimeUnit};
 use thiserror::Error;
-use tidegate_types::{Field, FieldType};
+use tidegate_types::{Field, FieldType, SYSTEM_PREFIX};
 
 /// The column with the undeclared fields, when they are captured.
-pub const EXTRA_COLUMN: &str = "_tg_extra";
-/// What the names of columns of our own begin with.
-const SYSTEM_PREFIX: &str = "_tg_";
+pub(crate) const EXTRA_COLUMN: &str = "_tg_extra";
 
 /// Fields that cannot stand beside each other.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -22,7 +20,7 @@ pub enum SchemaError {
         name: String,
     },
     /// The name belongs to a system column.
-    #[error("field {name:?} begins with _tg_, which names columns of tidegate's own")]
+    #[error("field {name:?} begins with {SYSTEM_PREFIX}, which names columns of tidegate's own")]
     Reserved {
         /// The field's name.
         name: String,

@@ -43,7 +43,7 @@ mod scalar;
 mod time;
 mod value;
 
-pub use arrow_types::{EXTRA_COLUMN, SchemaError, arrow_schema, arrow_type};
+pub use arrow_types::{SchemaError, arrow_schema, arrow_type};
 pub use decoder::{BadRecord, DecodeOptions, DecodeSetupError, Decoded, Decoder, MAX_CALL_BYTES};
 pub use filter::{Filter, FilterError, Verdict};
 pub use paths::PathError;

@@ -97,7 +97,7 @@ impl<const N: usize> Run<N> {
         for slot in slots {
             let slot = slot?;
             if ids % PAGE_IDS == 0 {
-                fences.push(prefix(&slot.key));
+                fences.push(slot.hash());
             }
             ids += 1;
             bloom.add(slot.hash());
@@ -117,9 +117,8 @@ impl<const N: usize> Run<N> {
             return Ok(None);
         }
         // Several pages only when eight bytes do not tell their first ids apart.
-        let wanted = prefix(key);
-        let first = self.fences.partition_point(|fence| *fence < wanted).saturating_sub(1);
-        let end = self.fences.partition_point(|fence| *fence <= wanted);
+        let first = self.fences.partition_point(|fence| *fence < hash).saturating_sub(1);
+        let end = self.fences.partition_point(|fence| *fence <= hash);
         for page in first..end {
             if let Some(slot) = self.find_on(page, key)? {
                 return Ok(Some(slot.offset()));
@@ -202,11 +201,6 @@ pub(crate) fn merge<'a, const N: usize>(
         }
         latest.map(Ok)
     })
-}
-
-/// The first eight bytes, which order ids as far as they go.
-fn prefix<const N: usize>(key: &[u8; N]) -> u64 {
-    key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -7,13 +7,10 @@ use tidegate_api::FieldSpec;
 use tidegate_config::EventTime;
 use tidegate_types::{
     DedupKey, DuplicateWindow, Field, FieldType, MAX_FIELDS, PartitionColumn, PartitionTransform,
-    did_you_mean,
+    SYSTEM_PREFIX, did_you_mean,
 };
 
 use crate::faults::Faults;
-
-/// The prefix of the columns that Tidegate writes itself.
-const RESERVED: &str = "_tg_";
 
 /// The declared columns; none when one cannot be read.
 pub(crate) fn resolve(specs: &[FieldSpec], faults: &mut Faults) -> Option<Vec<Field>> {
@@ -48,8 +45,8 @@ fn check_names(specs: &[FieldSpec], faults: &mut Faults) {
     for (index, spec) in specs.iter().enumerate() {
         let place = format!("spec.schema.fields[{index}].name");
         let folded = spec.name.to_lowercase();
-        if folded.starts_with(RESERVED) {
-            faults.add(&place, format!("{:?} begins with {RESERVED}", spec.name));
+        if folded.starts_with(SYSTEM_PREFIX) {
+            faults.add(&place, format!("{:?} begins with {SYSTEM_PREFIX}", spec.name));
             faults.instead("choose another name and read the value by `from`");
         }
         if let Some(first) = seen.insert(folded, &spec.name) {

@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use crate::stream_facts::nanos;
+
 /// A random number from the seed that the standard library takes for each map.
 pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
@@ -12,8 +14,7 @@ pub(crate) fn random() -> u64 {
 /// is taken off, so that many workers do not come back at once.
 pub(crate) fn pause(attempt: u32, first: Duration, most: Duration, random: u64) -> Duration {
     let full = first.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(most);
-    let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
-    let half = nanos / 2;
+    let half = nanos(full) / 2;
     Duration::from_nanos(half + random % (half + 1))
 }
 

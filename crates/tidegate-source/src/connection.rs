@@ -127,12 +127,6 @@ impl Connection {
         self.client.server_info().version
     }
 
-    /// The largest message that the broker takes, in bytes.
-    #[must_use]
-    pub fn max_payload(&self) -> usize {
-        self.client.max_payload()
-    }
-
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

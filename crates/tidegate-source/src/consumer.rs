@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::backoff;
 use crate::connection::Connection;
 use crate::error::{SourceError, code};
+use crate::stream_facts::nanos;
 
 /// Metadata keys (S10).
 pub(crate) const LEDGER_KEY: &str = "tidegate.ledger";
@@ -199,7 +200,7 @@ fn configuration(spec: &ConsumerSpec) -> Value {
         set("durable_name", json!(spec.name));
     }
     if let Some(lifetime) = spec.lifetime {
-        set("inactive_threshold", nanos(lifetime));
+        set("inactive_threshold", json!(nanos(lifetime)));
     }
     if let Some(filter) = &spec.filter {
         set("filter_subject", json!(filter));
@@ -219,7 +220,7 @@ fn configuration(spec: &ConsumerSpec) -> Value {
         AckPolicy::None => set("ack_policy", json!("none")),
         AckPolicy::Explicit { wait, most_pending } => {
             set("ack_policy", json!("explicit"));
-            set("ack_wait", nanos(*wait));
+            set("ack_wait", json!(nanos(*wait)));
             set("max_ack_pending", json!(most_pending));
         }
         AckPolicy::AllOnce { most_pending } => {
@@ -229,8 +230,4 @@ fn configuration(spec: &ConsumerSpec) -> Value {
         }
     }
     config
-}
-
-fn nanos(duration: Duration) -> Value {
-    json!(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -25,12 +25,11 @@ pub enum Coverage {
 
 /// Judges the sum of what is pending under each filter against a look before and a look after. What
 /// stood in the stream the whole time must have been counted; what never stood in it cannot have been.
-#[must_use]
-pub fn judge_coverage(before: &StreamFacts, after: &StreamFacts, counted: u64) -> Coverage {
+fn judge_coverage(before: &StreamFacts, after: &StreamFacts, counted: u64) -> Coverage {
     let still = before.first_sequence == after.first_sequence
         && before.last_sequence == after.last_sequence
         && before.messages == after.messages;
-    let holes = before.num_deleted.max(after.num_deleted);
+    let holes = before.holes.max(after.holes);
     let (least, most) = if still {
         (before.messages, before.messages)
     } else {

@@ -226,7 +226,8 @@ impl SourceError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::NoProgress { .. } => true,
-            Self::Refused { status, .. } => *status == 503,
+            // A consumer that is just being removed can neither be made nor changed.
+            Self::Refused { status, code, .. } => *status == 503 || *code == code::CONSUMER_GOING,
             _ => false,
         }
     }
@@ -240,6 +241,7 @@ impl SourceError {
 /// Error numbers of the broker that decide what is done next.
 pub(crate) mod code {
     pub(crate) const CONSUMER_NOT_FOUND: u64 = 10_014;
+    pub(crate) const CONSUMER_GOING: u64 = 10_149;
     pub(crate) const NO_MESSAGE_FOUND: u64 = 10_037;
     pub(crate) const STREAM_NOT_FOUND: u64 = 10_059;
 }

@@ -39,7 +39,7 @@ mod stream_facts;
 mod trim;
 
 pub use connection::{ConnectOptions, Connection, Credentials, TlsFiles};
-pub use coverage::{Coverage, check_coverage, judge_coverage, pending_after};
+pub use coverage::{Coverage, check_coverage, pending_after};
 pub use error::{IdentityFinding, SourceError};
 pub use identity::{KnownMessage, check_same_stream, fingerprint, known_message};
 pub use leader_samples::{LeaderSamples, idle_advance, next_message};

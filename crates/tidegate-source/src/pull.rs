@@ -11,6 +11,7 @@ use crate::ack_subject::{self, Coordinates};
 use crate::connection::Connection;
 use crate::credit::{Credit, PULLS_ALIVE, Pull};
 use crate::error::SourceError;
+use crate::stream_facts::nanos;
 
 /// How long a pull's closing status may be late.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
@@ -165,7 +166,7 @@ impl PullSession {
     }
 
     async fn send(&mut self, pull: Pull) -> Result<(), SourceError> {
-        let expires = u64::try_from(self.limits.expiry.as_nanos()).unwrap_or(u64::MAX);
+        let expires = nanos(self.limits.expiry);
         let mut request = json!({"batch": pull.messages, "expires": expires});
         if pull.limited {
             request["max_bytes"] = json!(self.bytes_per_pull());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::connection::Connection;
 use crate::error::SourceError;
 use crate::stream_facts::{
-    InfoAnswer, OWNED_KEY, StreamFacts, facts, raw_configuration, stream_facts,
+    InfoAnswer, OWNED_KEY, StreamFacts, facts, nanos, raw_configuration, stream_facts,
 };
 
 /// How a stream is split into ordered partitions.
@@ -170,10 +170,6 @@ fn transform(spec: &StreamSpec) -> Option<String> {
         Partitioning::Subject { partitions } => Some(format!("{{{{partition({partitions})}}}}.>")),
         Partitioning::None | Partitioning::Declared { .. } => None,
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn object(value: Value) -> Map<String, Value> {

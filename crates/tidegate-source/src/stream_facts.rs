@@ -53,7 +53,7 @@ pub struct StreamFacts {
     /// Messages.
     pub messages: u64,
     /// Holes between first and last sequence.
-    pub num_deleted: u64,
+    pub holes: u64,
     /// Bytes.
     pub bytes: u64,
     /// When messages leave.
@@ -151,6 +151,11 @@ pub(crate) async fn raw_configuration(
     Ok(answer.config)
 }
 
+/// A duration as the broker takes and prints it: in whole nanoseconds.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The time that the broker prints, in nanoseconds since 1970.
 pub(crate) fn parse_nanos(text: &str) -> Option<i64> {
     let time: jiff::Timestamp = text.parse().ok()?;
@@ -235,7 +240,7 @@ pub(crate) fn facts(answer: InfoAnswer, server_version: String) -> StreamFacts {
         first_sequence: state.first_seq,
         last_sequence: state.last_seq,
         messages: state.messages,
-        num_deleted: state.num_deleted,
+        holes: state.num_deleted,
         bytes: state.bytes,
         allow_message_ttl: config.allow_msg_ttl,
         allow_rollup: config.allow_rollup_hdrs,

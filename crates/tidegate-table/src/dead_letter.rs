@@ -1,9 +1,10 @@
 //! The dead-letter table beside the table, and how it is rolled forward (P4).
 //!
 //! A commit's dead letters stand in one Parquet file, written before the commit, whose name carries
-//! the commit's `dl` nonce ([`crate::files::layout::DataPath::dead_letters`]) and whose footer lists the partitions. The file is invisible until the
-//! main commit that names the nonce has won; then, and only then, the dead-letter table gets it.
-//! Whoever finds a nonce in the main table that the dead-letter table lacks commits that file.
+//! the commit's `dl` nonce ([`DataPath::dead_letters`](crate::files::layout::DataPath::dead_letters))
+//! and whose footer lists the partitions. The file is invisible until the main commit that names the
+//! nonce has won; then, and only then, the dead-letter table gets it. Whoever finds a nonce in the
+//! main table that the dead-letter table lacks commits that file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thiserror::Error;
 use tidegate_types::{IdError, Incarnation, Ledger, Nonce, PartitionId};
 
+use crate::files::system;
 use crate::ledger::{LedgerState, PositionField, TxnName};
 use crate::log::TableSpec;
 
-/// The folder of the dead-letter table below the main table's root.
-pub const FOLDER: &str = "_dead_letters";
+pub use crate::files::layout::DEAD_LETTER_TABLE as FOLDER;
 
 /// The table of dead letters. It is not partitioned: a commit's dead letters are one file, and
 /// retention goes by the statistics of `publish_time`.
@@ -31,10 +32,10 @@ pub fn table_spec() -> TableSpec {
 pub fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let columns = [
-        ("_tg_src", DataType::Utf8),
-        ("_tg_part", DataType::Int32),
-        ("_tg_seq", DataType::Int64),
-        ("_tg_idx", DataType::Int32),
+        (system::SOURCE, DataType::Utf8),
+        (system::PARTITION, DataType::Int32),
+        (system::SEQUENCE, DataType::Int64),
+        (system::ORDINAL, DataType::Int32),
         ("subject", DataType::Utf8),
         ("publish_time", time),
         ("reason", DataType::Utf8),
@@ -149,8 +150,10 @@ pub enum RollForward {
     Commit(BTreeMap<String, i64>),
 }
 
-/// Decides about the file with this footer, from both tables at fresh snapshots. It is decided again
-/// after every lost race, because somebody else may have rolled it forward in between.
+/// Decides about the file with this footer, from both tables at fresh snapshots, the main table's no
+/// older than the other's: a zombie with an older one would take a file that others brought in, and
+/// followed with later ones, for missing. It is decided again after every lost race, because somebody
+/// else may have rolled it forward in between.
 ///
 /// The `dl` of all listed partitions is set at once, so one of them shows for all whether the file is
 /// in. Only the next main commit that carries dead letters of a partition waits for this one, so a
@@ -224,6 +227,7 @@ mod tests {
         assert_eq!(decide(&[(0, 5), (1, 5)], &[(0, 5), (1, 5)]), RollForward::Done);
         // Partition 1 has moved on, which it could only after this file was in.
         assert_eq!(decide(&[(0, 5), (1, 6)], &[(0, 5), (1, 6)]), RollForward::Done);
+        assert_eq!(decide(&[(0, 6), (1, 6)], &[(0, 6), (1, 6)]), RollForward::NotCommitted);
     }
 
     #[test]

@@ -7,11 +7,7 @@ use std::fmt;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use thiserror::Error;
-use tidegate_types::{Evolution, Reason};
-
-/// System columns are ours, not the user's: they may be added whatever the evolution setting says
-/// (deduplication that is turned on later needs some).
-const SYSTEM_PREFIX: &str = "_tg_";
+use tidegate_types::{Evolution, Reason, SYSTEM_PREFIX};
 
 /// A column, or a member of a struct, that a table must get.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! attempt, and we would not know whose commit it was (P5). What is lost on the way must reach us as
 //! not known.
 
+mod error;
 mod probe;
 
 use std::fmt;
@@ -17,12 +18,9 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
-use thiserror::Error;
-use tidegate_types::Reason;
 use url::Url;
 
-use crate::files::is_out_of_space;
-
+pub use error::StoreError;
 pub use probe::probe;
 
 /// How long one request of the data client may take. A part of 8 MiB needs 130 KB/s.
@@ -104,109 +102,6 @@ impl TableStore {
         root.set_path(&format!("{}{path}/", self.root.path()));
         Self { root, data: at(&self.data), commit: at(&self.commit) }
     }
-}
-
-/// A store could not be opened, or is not fit for commits.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// The address has a scheme that there is no store for.
-    #[error("{url} has the scheme {scheme:?}; file, s3 and memory are known")]
-    UnknownScheme {
-        /// The address.
-        url: String,
-        /// Its scheme.
-        scheme: String,
-    },
-    /// The address lacks something or cannot be a table's root.
-    #[error("{url} is not a table's address: {problem}")]
-    Address {
-        /// The address.
-        url: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Only one of the two halves of a key is there.
-    #[error("the key of {url} has only one of its two halves, id and secret")]
-    HalfKey {
-        /// The address.
-        url: String,
-    },
-    /// The local directory could not be made.
-    #[error("failed to create {directory}")]
-    Directory {
-        /// The directory.
-        directory: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The store's client refused its settings.
-    #[error("failed to open {url}")]
-    Open {
-        /// The address.
-        url: String,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-    /// The probe could not be carried out.
-    #[error("failed to probe {url}: {step}")]
-    Probe {
-        /// The table's address.
-        url: String,
-        /// What was tried.
-        step: &'static str,
-        /// What the store said.
-        #[source]
-        source: object_store::Error,
-    },
-    /// The store does not do what commits stand on.
-    #[error("{url} cannot hold a commit log: {finding}")]
-    Unsafe {
-        /// The table's address.
-        url: String,
-        /// What the probe found.
-        finding: String,
-    },
-}
-
-impl StoreError {
-    /// The reason to report.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::UnknownScheme { .. } | Self::Address { .. } | Self::HalfKey { .. } => {
-                Reason::InvalidConfiguration
-            }
-            Self::Directory { .. } | Self::Probe { .. } if is_out_of_space(self) => {
-                Reason::ResourceExhausted
-            }
-            Self::Directory { .. } | Self::Open { .. } | Self::Probe { .. } => {
-                Reason::SinkUnreachable
-            }
-            Self::Unsafe { .. } => Reason::CommitStoreUnsafe,
-        }
-    }
-
-    /// Whether trying again later, without anybody changing anything, may help.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Probe { source, .. } => !is_refusal(source),
-            Self::Directory { .. } | Self::Open { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-/// What a store means that says no: a missing bucket is "not found", a wrong key "no permission".
-fn is_refusal(error: &object_store::Error) -> bool {
-    matches!(
-        error,
-        object_store::Error::NotFound { .. }
-            | object_store::Error::PermissionDenied { .. }
-            | object_store::Error::Unauthenticated { .. }
-    )
 }
 
 /// Opens the store of a table. A local directory is made when it is not there.
@@ -333,10 +228,13 @@ fn address(options: &StoreOptions, problem: &str) -> StoreError {
 
 #[cfg(test)]
 mod s3_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests {
     use object_store::ObjectStoreExt;
+    use tidegate_types::Reason;
 
     use super::*;
 

@@ -162,7 +162,7 @@ pub struct Epoch(pub i64);
 impl Epoch {
     const ATTEMPT_BITS: u32 = 20;
     /// The highest assignment generation that fits.
-    pub const MAX_GENERATION: i64 = (1 << (62 - Self::ATTEMPT_BITS)) - 1;
+    const MAX_GENERATION: i64 = (1 << (62 - Self::ATTEMPT_BITS)) - 1;
 
     /// The assignment generation in the upper bits.
     #[must_use]
@@ -178,13 +178,15 @@ impl Epoch {
 
     /// The next epoch for a claim under `generation`: the first attempt of a higher generation, the
     /// next attempt of the same one. When the attempts of a generation are used up the generation
-    /// itself rises. `None` when this epoch's generation is already higher (never claim over it).
+    /// itself rises. `None` when this epoch's generation is already higher (never claim over it), or
+    /// when there is no higher epoch.
     #[must_use]
     pub fn next(self, generation: i64) -> Option<Self> {
         match generation.cmp(&self.generation()) {
             std::cmp::Ordering::Less => None,
-            std::cmp::Ordering::Equal => Some(Self(self.0 + 1)),
-            std::cmp::Ordering::Greater => Some(Self((generation << Self::ATTEMPT_BITS) | 1)),
+            std::cmp::Ordering::Equal => self.0.checked_add(1).map(Self),
+            std::cmp::Ordering::Greater => (generation <= Self::MAX_GENERATION)
+                .then_some(Self((generation << Self::ATTEMPT_BITS) | 1)),
         }
     }
 }
@@ -268,6 +270,18 @@ mod tests {
         assert_eq!((second.generation(), second.attempt()), (1, 2));
         assert_eq!(second.next(2).map(Epoch::generation), Some(2));
         assert_eq!(second.next(0), None, "a claim never goes over a higher generation");
+    }
+
+    #[test]
+    fn an_epoch_never_wraps() {
+        let last = Epoch::default().next(Epoch::MAX_GENERATION).expect("it fits");
+        assert!(last > first_of(Epoch::MAX_GENERATION - 1));
+        assert_eq!(Epoch::default().next(Epoch::MAX_GENERATION + 1), None);
+        assert_eq!(Epoch(i64::MAX).next(Epoch(i64::MAX).generation()), None);
+    }
+
+    fn first_of(generation: i64) -> Epoch {
+        Epoch::default().next(generation).expect("it fits")
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use ids::{
 };
 pub use message::Message;
 pub use reason::Reason;
-pub use schema::{Field, FieldType, MAX_FIELDS, SchemaError, StructField};
+pub use schema::{Field, FieldType, MAX_FIELDS, SYSTEM_PREFIX, SchemaError, StructField};
 pub use secret::Secret;
 pub use settings::{
     BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution, Guarantee,

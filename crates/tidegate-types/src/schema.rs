@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// What the names of the columns begin with that Tidegate writes itself. None may be declared so.
+pub const SYSTEM_PREFIX: &str = "_tg_";
 /// Most fields that a schema may declare at its top.
 pub const MAX_FIELDS: usize = 512;
 /// Deepest nesting of a declared type.

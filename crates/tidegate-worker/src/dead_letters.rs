@@ -97,17 +97,19 @@ impl DeadLetters {
         })
     }
 
-    /// Commits every file that the main table names and the dead-letter table lacks.
+    /// Commits every file that the main table, at `main_log`, names and the dead-letter table lacks.
     pub(crate) async fn roll_forward(
         &mut self,
-        main: &LedgerState,
+        main_log: &CommitLog,
+        main: &TableSnapshot,
         random: &mut Random,
     ) -> Result<(), WorkerError> {
-        if main.partitions.values().all(|partition| partition.dead_letter.is_none()) {
+        let state = self.state_of(main)?;
+        if state.partitions.values().all(|partition| partition.dead_letter.is_none()) {
             return Ok(());
         }
-        for nonce in pending(main, &self.known_state()?).into_keys() {
-            self.roll_one_forward(nonce, main, random).await?;
+        for nonce in pending(&state, &self.known_state()?).into_keys() {
+            self.roll_one_forward(nonce, main_log, main, random).await?;
         }
         Ok(())
     }
@@ -115,7 +117,8 @@ impl DeadLetters {
     async fn roll_one_forward(
         &mut self,
         nonce: Nonce,
-        main: &LedgerState,
+        main_log: &CommitLog,
+        main: &TableSnapshot,
         random: &mut Random,
     ) -> Result<(), WorkerError> {
         let path = DataPath::dead_letters(&self.ledger, nonce);
@@ -125,9 +128,17 @@ impl DeadLetters {
             let what = format!("dead-letter file {} is damaged", path.in_log());
             WorkerError::permanent(Reason::DeadLetterCommitPending, what).because(source)
         })?;
+        let mut main = main.clone();
         loop {
+            let known = self.snapshot.as_ref().map(TableSnapshot::version);
             let snapshot = self.fresh_snapshot(random).await?;
-            let txns = match decide_roll_forward(&footer, main, &self.known_state()?) {
+            if known != Some(snapshot.version()) {
+                // Somebody else rolls forward, so the main table has moved on, perhaps to later dead
+                // letters that are in already. Read after this table, it shows whether ours still lack.
+                main = main_log.refresh(&main).await?.0;
+            }
+            let state = self.state_of(&main)?;
+            let txns = match decide_roll_forward(&footer, &state, &self.known_state()?) {
                 RollForward::Commit(txns) => txns,
                 RollForward::Done | RollForward::NotCommitted => return Ok(()),
             };
@@ -140,9 +151,11 @@ impl DeadLetters {
             let outcome = self.log.settle(&prepared, &RetryPolicy::default(), forever).await?;
             failpoint::hit("dead_letters.after_commit");
             debug!(%nonce, ?outcome, "dead letters rolled forward");
-            if !matches!(outcome, Outcome::Won) {
-                tokio::time::sleep(Duration::from_millis(u64::from(5 + random.up_to(45)))).await;
+            if matches!(outcome, Outcome::Won) {
+                self.fresh_snapshot(random).await?;
+                return Ok(());
             }
+            tokio::time::sleep(Duration::from_millis(u64::from(5 + random.up_to(45)))).await;
         }
     }
 
@@ -152,12 +165,13 @@ impl DeadLetters {
     }
 
     fn known_state(&self) -> Result<LedgerState, WorkerError> {
-        match &self.snapshot {
-            Some(snapshot) => {
-                Ok(LedgerState::read(snapshot.txns(), &self.ledger, self.incarnation)?)
-            }
-            None => Ok(LedgerState::default()),
-        }
+        self.snapshot
+            .as_ref()
+            .map_or_else(|| Ok(LedgerState::default()), |known| self.state_of(known))
+    }
+
+    fn state_of(&self, snapshot: &TableSnapshot) -> Result<LedgerState, WorkerError> {
+        Ok(LedgerState::read(snapshot.txns(), &self.ledger, self.incarnation)?)
     }
 
     /// The newest snapshot; the table is made when it is not there yet.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 
 use thiserror::Error;
+use tidegate_table::files::is_out_of_space;
 use tidegate_types::Reason;
 
 type Source = Box<dyn StdError + Send + Sync + 'static>;
@@ -30,10 +31,14 @@ impl WorkerError {
         Self { reason, retry: true, what: what.into(), source: None }
     }
 
-    /// Adds the cause.
+    /// Adds the cause. A full disk is the reason wherever it is met.
     #[must_use]
     pub fn because(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+        let source = source.into();
+        if self.retry && is_out_of_space(source.as_ref()) {
+            self.reason = Reason::ResourceExhausted;
+        }
+        self.source = Some(source);
         self
     }
 
@@ -68,7 +73,7 @@ macro_rules! from_error {
                 let reason: fn(&$error) -> Reason = $reason;
                 let retry: fn(&$error) -> bool = $retry;
                 let (reason, retry) = (reason(&source), retry(&source));
-                Self { reason, retry, what: $what.to_owned(), source: Some(Box::new(source)) }
+                Self { reason, retry, what: $what.to_owned(), source: None }.because(source)
             }
         }
     )+};

@@ -256,7 +256,8 @@ mod tests {
         }
         assert_eq!(outcome("cat > /dev/null").await.expect("tried"), None);
         assert_eq!(outcome("exit 0").await.expect("tried"), None);
-        for script in ["exit 1", "exit 65", "exec /nowhere/tidegate", "echo complaint >&2; exit 75"] {
+        for script in ["exit 1", "exit 65", "exec /nowhere/tidegate", "echo complaint >&2; exit 75"]
+        {
             let error = outcome(script).await.expect_err(script);
             assert!(error.is_transient(), "{script}: a restart may help");
         }

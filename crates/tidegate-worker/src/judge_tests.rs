@@ -160,6 +160,25 @@ fn under_halt_the_verdicts_end_before_the_first_bad_record() {
     assert_eq!(window.len(), 1, "and what follows it, too");
 }
 
+#[test]
+fn s8_a_deadly_message_is_dead_undecoded_and_moves_stream_time_alone() {
+    let deadly = message(2, 70, Some("a"), "never looked at");
+    let later = [message(3, 71, Some("a"), r#"{"n": 1}"#)];
+    let mut judge = Rules::default().judge();
+    let mut window = window();
+    judge.judge(&[message(1, 0, Some("a"), r#"{"n": 1}"#)], Some(&mut window)).expect("judged");
+    let judged = judge.condemn(&deadly, "signal 6".into(), Some(&mut window)).expect("judged");
+    assert_eq!(reasons(&judged), [(0, Reason::CrashedDecoder)]);
+    assert_eq!(judged.counters, Counters { read: 1, dead: 1, ..Counters::default() });
+    let corrected = judge.judge(&later, Some(&mut window)).expect("judged");
+    assert_eq!(corrected.counters.rows, 1, "its id did not enter the window");
+
+    let judge = Rules { on_error: BadRowPolicy::Halt, ..Rules::default() }.judge();
+    let judged = judge.condemn(&deadly, "signal 6".into(), None).expect("judged");
+    assert_eq!(judged.halted_at.map(|dead| dead.reason), Some(Reason::CrashedDecoder));
+    assert_eq!(judged.counters, Counters::default());
+}
+
 fn arbitrary_message() -> impl Strategy<Value = (i64, Option<u8>, &'static str)> {
     let payload = prop::sample::select(vec![
         r#"{"n": 1}"#,

@@ -57,6 +57,6 @@ pub use isolation::decode_probe;
 pub use options::{Summary, WorkerOptions};
 pub use plan::{Plan, plan};
 pub use run::run;
-pub use setup::open_store;
+pub use setup::{check_rules, open_store};
 pub use source_setup::{connect_as_admin, stream_spec};
 pub use verify::{VerifyReport, VerifyState, verify};

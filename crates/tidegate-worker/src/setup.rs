@@ -57,6 +57,15 @@ pub(crate) struct Layout {
     pub(crate) system: SystemColumns,
 }
 
+/// Whether schema, filter and partitioning can be compiled; needs neither broker nor store.
+///
+/// # Errors
+///
+/// What is wrong, with the column or the place in the expression.
+pub fn check_rules(config: &PipelineConfig) -> Result<(), WorkerError> {
+    compile(config).map(drop)
+}
+
 /// Compiles decoder, filter, router and the table's layout.
 pub(crate) fn compile(
     config: &PipelineConfig,

@@ -178,22 +178,32 @@ pub(crate) async fn incarnation(
     txns: &Txns,
 ) -> Result<Incarnation, WorkerError> {
     let state = LedgerState::read(txns, &config.ledger, facts.incarnation(0))?;
-    let known = |resets: u32| state.incarnations.contains_key(&facts.incarnation(resets));
-    let newest = (0..MAX_RESETS).take_while(|resets| *resets == 0 || known(*resets)).last();
-    let resets = newest.unwrap_or(0);
-    if !known(resets) {
+    let Some(resets) = newest_reset(facts, |k| state.incarnations.contains_key(k)) else {
         return if state.incarnations.is_empty() {
             Ok(facts.incarnation(0))
         } else {
             let found = format!("it was created at {}, which the log does not know", facts.created);
             reset(config, &found).map(|()| facts.incarnation(0))
         };
-    }
+    };
     let known = LedgerState::read(txns, &config.ledger, facts.incarnation(resets))?;
     match contradiction(connection, facts, &known).await? {
         None => Ok(facts.incarnation(resets)),
         Some(found) => reset(config, &found).map(|()| facts.incarnation(resets + 1)),
     }
+}
+
+/// How many resets of this stream the log knows; none: not even the stream.
+fn newest_reset(facts: &StreamFacts, known: impl Fn(&Incarnation) -> bool) -> Option<u32> {
+    (0..MAX_RESETS).take_while(|resets| known(&facts.incarnation(*resets))).last()
+}
+
+/// The incarnation under which the log knows this stream last.
+pub(crate) fn newest_known(
+    facts: &StreamFacts,
+    known: impl Fn(&Incarnation) -> bool,
+) -> Option<Incarnation> {
+    newest_reset(facts, known).map(|resets| facts.incarnation(resets))
 }
 
 /// What of the stream contradicts the floors in the log.

@@ -34,12 +34,9 @@ pub(crate) struct BrokerArgs {
     pub(crate) secrets_dir: Option<PathBuf>,
 }
 
-/// A broker for this command; ours or that of another process.
+/// The embedded server of this command, if it has one of its own.
 #[derive(Debug)]
-pub(crate) struct Broker {
-    url: String,
-    own: Option<Own>,
-}
+pub(crate) struct Broker(Option<Own>);
 
 #[derive(Debug)]
 struct Own {
@@ -50,28 +47,28 @@ struct Own {
 }
 
 impl Broker {
-    /// Gives every pipeline without servers the embedded one; none when all name theirs.
+    /// Gives every pipeline without servers the embedded one; nothing is started when all name theirs.
     pub(crate) async fn provide<'a>(
         args: &BrokerArgs,
         data_dir: &Path,
         configs: impl Iterator<Item = &'a mut PipelineConfig>,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Self, Failure> {
         let wanting: Vec<_> = configs.filter(|config| config.source.servers.is_empty()).collect();
         if wanting.is_empty() {
-            return Ok(None);
+            return Ok(Self(None));
         }
-        let broker = Self::start_or_join(args, data_dir).await?;
+        let (url, own) = Self::start_or_join(args, data_dir).await?;
         for config in wanting {
-            config.source.servers = vec![broker.url.clone()];
+            config.source.servers = vec![url.clone()];
             // A single server keeps a single copy.
             config.source.retention.replicas = 1;
         }
-        Ok(Some(broker))
+        Ok(Self(own))
     }
 
     /// Ends the server if it is ours.
     pub(crate) async fn stop(self) {
-        let Some(own) = self.own else { return };
+        let Some(own) = self.0 else { return };
         // A stale address is noticed by whoever reads it.
         let _ = std::fs::remove_file(&own.address_file);
         if let Err(error) = own.server.stop().await {
@@ -79,7 +76,11 @@ impl Broker {
         }
     }
 
-    async fn start_or_join(args: &BrokerArgs, data_dir: &Path) -> Result<Self, Failure> {
+    /// The address, and the server when it is ours.
+    async fn start_or_join(
+        args: &BrokerArgs,
+        data_dir: &Path,
+    ) -> Result<(String, Option<Own>), Failure> {
         let doing = format!("preparing the embedded server's folder {}", data_dir.display());
         let prepare = || {
             std::fs::create_dir_all(data_dir)?;
@@ -89,7 +90,7 @@ impl Broker {
         let address_file = data_dir.join("nats.address");
         match lock.try_lock() {
             Ok(()) => Self::start(args, data_dir, address_file, lock).await,
-            Err(TryLockError::WouldBlock) => Self::join(&address_file).await,
+            Err(TryLockError::WouldBlock) => Self::join(&address_file).await.map(|url| (url, None)),
             Err(TryLockError::Error(error)) => {
                 Err(Failure::of(error).during("locking the embedded server's folder"))
             }
@@ -101,10 +102,10 @@ impl Broker {
         data_dir: &Path,
         address_file: PathBuf,
         lock: File,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(String, Option<Own>), Failure> {
         if let Some(url) = living_server(&address_file).await {
             tracing::warn!(url, "using the nats-server that a killed process left behind");
-            return Ok(Self { url, own: None });
+            return Ok((url, None));
         }
         let options = EmbeddedOptions {
             binary: args.nats_server.clone(),
@@ -113,14 +114,14 @@ impl Broker {
             extra_config: String::new(),
         };
         let server = EmbeddedServer::start(options).await?;
-        let url = server.url().to_owned();
+        let url = server.url();
         std::fs::write(&address_file, &url)
             .map_err(|error| Failure::of(error).during("writing the embedded server's address"))?;
         tracing::info!(url, store = %data_dir.join("nats").display(), "embedded nats-server started");
-        Ok(Self { url, own: Some(Own { server, address_file, _lock: lock }) })
+        Ok((url, Some(Own { server, address_file, _lock: lock })))
     }
 
-    async fn join(address_file: &Path) -> Result<Self, Failure> {
+    async fn join(address_file: &Path) -> Result<String, Failure> {
         let look = async {
             loop {
                 if let Some(url) = living_server(address_file).await {
@@ -138,7 +139,7 @@ impl Broker {
         };
         let url = tokio::time::timeout(JOIN_WITHIN, look).await.map_err(missing)?;
         tracing::info!(url, "sharing the embedded nats-server of another process");
-        Ok(Self { url, own: None })
+        Ok(url)
     }
 }
 
@@ -197,9 +198,9 @@ mod tests {
         let url = greeter(b"INFO {}\r\n").await;
         std::fs::write(folder.path().join("nats.address"), &url).expect("writable");
         let args = BrokerArgs { nats_server: Some("/nowhere".into()), secrets_dir: None };
-        let broker = Broker::start_or_join(&args, folder.path()).await.expect("joined");
-        assert_eq!((broker.url.as_str(), broker.own.is_none()), (url.as_str(), true));
-        broker.stop().await;
+        let (joined, own) = Broker::start_or_join(&args, folder.path()).await.expect("joined");
+        assert_eq!((joined, own.is_none()), (url, true));
+        Broker(own).stop().await;
         assert!(folder.path().join("nats.address").exists(), "it is not ours to remove");
     }
 }

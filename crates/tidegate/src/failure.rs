@@ -3,7 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use tidegate_source::SourceError;
 use tidegate_types::Reason;
+use tidegate_worker::WorkerError;
 
 /// The exit codes that scripts and supervisors act on.
 pub(crate) mod code {
@@ -69,15 +71,9 @@ impl Failure {
         self
     }
 
-    /// What happened and why, from the outside in. A cause that its effect quotes already is left out.
+    /// What happened and why, see [`causes`].
     pub(crate) fn causes(&self) -> Vec<String> {
-        let mut told: Vec<String> = Vec::new();
-        for cause in self.error.chain().map(ToString::to_string) {
-            if !told.last().is_some_and(|effect| effect.ends_with(&cause)) {
-                told.push(cause);
-            }
-        }
-        told
+        causes(self.error.as_ref())
     }
 
     /// The process' exit code.
@@ -100,6 +96,30 @@ impl fmt::Display for Failure {
             None => Ok(()),
         }
     }
+}
+
+/// A worker's error with its exit code and advice.
+pub(crate) fn worker_failed(error: WorkerError) -> Failure {
+    let (retry, reason) = (error.is_transient(), error.reason());
+    Failure::of(error).worth_retrying(retry).because_of(reason)
+}
+
+/// A broker's error with its exit code and advice.
+pub(crate) fn source_failed(error: SourceError) -> Failure {
+    let (retry, reason) = (error.is_transient(), error.reason());
+    Failure::of(error).worth_retrying(retry).because_of(reason)
+}
+
+/// What happened and why, from the outside in. A cause that its effect quotes already is left out.
+pub(crate) fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| (*error).source()) {
+        let cause = cause.to_string();
+        if !told.last().is_some_and(|effect| effect.ends_with(&cause)) {
+            told.push(cause);
+        }
+    }
+    told
 }
 
 /// Of two exit codes the one that needs a person: damage before everything, permanent before retry.
@@ -195,6 +215,15 @@ mod tests {
             assert_eq!(codes.iter().copied().fold(0, worse), worst, "{codes:?}");
             assert_eq!(codes.iter().rev().copied().fold(0, worse), worst, "{codes:?} reversed");
         }
+    }
+
+    #[test]
+    fn a_worker_error_keeps_its_exit_code_and_gets_advice() {
+        let retry = worker_failed(WorkerError::transient(Reason::SourceUnreachable, "no answer"));
+        assert_eq!(retry.code(), 75);
+        assert!(retry.to_string().contains("to do: see that the broker runs"), "{retry}");
+        let halt = worker_failed(WorkerError::permanent(Reason::SourceGap, "4..9 are gone"));
+        assert_eq!(halt.code(), 65);
     }
 
     #[test]

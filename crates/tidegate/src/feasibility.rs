@@ -1,5 +1,8 @@
 //! Whether a pipeline can keep what it promises, as far as its own document tells.
 
+use std::error::Error;
+use std::iter::successors;
+
 use tidegate_config::{PathFacts, PipelineConfig, Severity, assess, lint};
 
 use crate::failure::Failure;
@@ -23,6 +26,11 @@ impl Feasibility {
             let (asked, given) = (assessment.requested, assessment.effective);
             let text = format!("spec.guarantee: {asked:?} is asked for, {given:?} is given: {hop}");
             found.mistakes.push(text);
+        }
+        if let Err(error) = tidegate_worker::check_rules(config) {
+            let causes = successors(error.source(), |cause| cause.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            found.mistakes.push(format!("spec: {error}{causes}"));
         }
         for finding in lint(config) {
             match finding.severity {

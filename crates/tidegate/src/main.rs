@@ -11,9 +11,9 @@ mod memory;
 mod output;
 mod progress;
 mod signals;
-mod source;
 mod subject;
 mod summary;
+mod workers;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::commands::{crd, doctor, generate, plan, publish, run, validate, verify};
-use crate::failure::{Failure, code};
+use crate::failure::{Failure, code, worker_failed};
 use crate::progress::Progress;
 
 /// How long blocking calls may hold up the end of the process.
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<u8, Failure> {
     // Alone and without threads: its address space is limited.
     if let Command::DecodeProbe = cli.command {
-        tidegate_worker::decode_probe(std::io::stdin().lock()).map_err(run::worker_failed)?;
+        tidegate_worker::decode_probe(std::io::stdin().lock()).map_err(worker_failed)?;
         return Ok(0);
     }
     let progress = Progress::detect();

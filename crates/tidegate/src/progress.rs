@@ -99,7 +99,7 @@ impl Shown {
 impl Line {
     fn tick(&mut self, at: f64) {
         let seen = self.shown.snapshot();
-        let rate = self.rate.observe(at, seen.counters.read);
+        let rate = self.rate.observe(at, seen.counters.rows);
         if let Some(bar) = &self.bar {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             bar.set_message(describe(&self.shown.name, &seen, rate, now.as_secs_f64()));
@@ -122,16 +122,16 @@ impl Line {
 }
 
 impl Rate {
-    /// Takes the count at a time in seconds and returns the whole records a second since the oldest
-    /// sample that is kept.
-    fn observe(&mut self, at: f64, records: u64) -> u64 {
-        self.samples.push_back((at, records));
+    /// Takes the count at a time in seconds and returns the whole rows a second since the oldest sample
+    /// that is kept.
+    fn observe(&mut self, at: f64, rows: u64) -> u64 {
+        self.samples.push_back((at, rows));
         while self.samples.front().is_some_and(|(then, _)| at - then > RATE_OVER_SECONDS) {
             self.samples.pop_front();
         }
         let Some((then, before)) = self.samples.front() else { return 0 };
         let seconds = at - then;
-        if seconds <= 0.0 { 0 } else { (records.saturating_sub(*before) as f64 / seconds) as u64 }
+        if seconds <= 0.0 { 0 } else { (rows.saturating_sub(*before) as f64 / seconds) as u64 }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{FilterError, RECORD};
 const MAX_DEPTH: usize = 64;
 
 /// Functions that expressions may call; operators have names that begin with no letter.
-const FUNCTIONS: [&str; 23] = [
+const FUNCTIONS: [&str; 24] = [
     "contains",
     "size",
     "max",
@@ -39,6 +39,7 @@ const FUNCTIONS: [&str; 23] = [
     "getHours",
     "getMinutes",
     "getSeconds",
+    "getMilliseconds",
 ];
 
 /// The columns that an expression reads.
@@ -120,7 +121,7 @@ impl<'a> Walk<'a> {
     fn call(&mut self, call: &'a CallExpr, depth: usize) -> Result<(), FilterError> {
         let name = call.func_name.as_str();
         let is_operator = !name.starts_with(|first: char| first.is_ascii_alphabetic());
-        if !is_operator && !FUNCTIONS.contains(&name) && name != "getMilliseconds" {
+        if !is_operator && !FUNCTIONS.contains(&name) {
             return Err(self.unknown("function", name, did_you_mean(name, FUNCTIONS)));
         }
         if let (INDEX | OPT_INDEX, [of, index]) = (name, call.args.as_slice())

@@ -12,20 +12,13 @@ use crate::options::ReadMode;
 use crate::stream_facts::{StreamFacts, deleted_sequences, stream_facts};
 
 impl PartitionReader {
-    /// Whether the connection was made anew since the last check: a commit must check first (S6).
-    #[must_use]
-    pub fn needs_check(&self) -> bool {
+    /// Whether the connection was made anew since the last check (S6).
+    pub(super) fn needs_check(&self) -> bool {
         self.connection.reconnects() != self.reconnects_seen
     }
 
-    /// Checks identity, settings and loss now (S1, S2, S6): at the start, after every reconnect and
-    /// before a commit that follows one.
-    ///
-    /// # Errors
-    ///
-    /// [`SourceError::Identity`], [`SourceError::Unsafe`], [`SourceError::Gap`], or what hindered the
-    /// requests.
-    pub async fn check_source(&mut self) -> Result<(), SourceError> {
+    /// Checks identity, settings and loss (S1, S2, S6): at the start and after every reconnect.
+    pub(super) async fn check_source(&mut self) -> Result<(), SourceError> {
         let reconnects = self.connection.reconnects();
         let facts = stream_facts(&self.connection, &self.options.stream).await?;
         judge(&facts, self.expected(self.cursor))?;
@@ -47,7 +40,7 @@ impl PartitionReader {
             ReadMode::FromFloor => {
                 let facts = stream_facts(&self.connection, &self.options.stream).await?;
                 judge(&facts, self.expected(self.cursor))?;
-                if facts.num_deleted > 0 {
+                if facts.holes > 0 {
                     let read: Vec<_> = batch.messages.iter().map(|m| m.sequence).collect();
                     self.check_holes(&facts, &read).await?;
                 }
@@ -71,8 +64,8 @@ impl PartitionReader {
     }
 
     async fn check_holes(&mut self, facts: &StreamFacts, read: &[u64]) -> Result<(), SourceError> {
-        let changed = facts.num_deleted != self.holes_seen;
-        let matters = self.options.mode == ReadMode::FromFloor && facts.num_deleted > 0;
+        let changed = facts.holes != self.holes_seen;
+        let matters = self.options.mode == ReadMode::FromFloor && facts.holes > 0;
         // Without ExactlyOnce a stream may be full of holes by its own settings: only a change is
         // looked into.
         if matters && (changed || self.options.exactly_once) {
@@ -82,7 +75,7 @@ impl PartitionReader {
                 return Err(SourceError::Gap { stream: self.options.stream.clone(), from, to });
             }
         }
-        self.holes_seen = facts.num_deleted;
+        self.holes_seen = facts.holes;
         Ok(())
     }
 

@@ -89,7 +89,8 @@ impl FileError {
 }
 
 /// Whether a full disk or quota is at the bottom of the chain.
-pub(crate) fn is_out_of_space(error: &(dyn StdError + 'static)) -> bool {
+#[must_use]
+pub fn is_out_of_space(error: &(dyn StdError + 'static)) -> bool {
     let full = |kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     std::iter::successors(Some(error), |e| (*e).source())
         .filter_map(|e| e.downcast_ref::<std::io::Error>())

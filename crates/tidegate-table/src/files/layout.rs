@@ -11,8 +11,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::FileError;
 
-/// The folder of the dead-letter table below the main table.
+/// The folder of the dead-letter table below the main table's root.
 pub const DEAD_LETTER_TABLE: &str = "_dead_letters";
+/// The folder of the log below a table's root, as Delta wants it.
+const LOG_FOLDER: &str = "_delta_log";
 /// The folder of our own side files. Names with an underscore in front are left alone by Delta's
 /// vacuum and by readers of folders.
 const SIDE_FOLDER: &str = "_tidegate";
@@ -90,19 +92,6 @@ pub fn ledger_settings(ledger: &Ledger, nonce: Nonce) -> Path {
     join([SIDE_FOLDER.to_owned(), ledger.to_string(), format!("keys-{nonce}.json")])
 }
 
-/// A repair or removal record of the ledger (P2).
-#[must_use]
-pub fn ledger_record(ledger: &Ledger, nonce: Nonce) -> Path {
-    join([SIDE_FOLDER.to_owned(), ledger.to_string(), format!("record-{nonce}.json")])
-}
-
-/// The folder of a partition's window snapshots.
-#[must_use]
-pub fn window_folder(ledger: &Ledger, incarnation: Incarnation, partition: PartitionId) -> Path {
-    let windows = format!("window-{incarnation}-{partition}");
-    join([SIDE_FOLDER.to_owned(), ledger.to_string(), windows])
-}
-
 /// A snapshot of a partition's deduplication window (D2).
 #[must_use]
 pub fn window_snapshot(
@@ -111,7 +100,23 @@ pub fn window_snapshot(
     partition: PartitionId,
     nonce: Nonce,
 ) -> Path {
-    window_folder(ledger, incarnation, partition).join(format!("{nonce}.snapshot"))
+    let windows = format!("window-{incarnation}-{partition}");
+    join([SIDE_FOLDER.to_owned(), ledger.to_string(), windows, format!("{nonce}.snapshot")])
+}
+
+/// The folder of a table's log.
+pub(crate) fn log_folder() -> Path {
+    join([LOG_FOLDER.to_owned()])
+}
+
+/// Where the commit of `version` stands.
+pub(crate) fn log_entry(version: u64) -> Path {
+    join([LOG_FOLDER.to_owned(), format!("{version:020}.json")])
+}
+
+/// Sorts before every object of the log that is of `version` or later, and behind all of those before.
+pub(crate) fn log_offset(version: u64) -> Path {
+    join([LOG_FOLDER.to_owned(), format!("{version:020}")])
 }
 
 /// Objects of a store probe. They lie in no folder of their own, so that nothing stays behind on a
@@ -285,6 +290,14 @@ mod tests {
             ledger_settings(&ledger, nonce).as_ref(),
             "_tidegate/analytics.clicks/keys-0000000000000001.json"
         );
+    }
+
+    #[test]
+    fn the_log_lies_where_delta_wants_it() {
+        let entry = log_entry(7);
+        assert_eq!(entry.as_ref(), "_delta_log/00000000000000000007.json");
+        assert!(log_entry(6) < log_offset(7) && log_offset(7) < entry);
+        assert!(entry.as_ref().starts_with(log_folder().as_ref()));
     }
 
     proptest! {

@@ -22,8 +22,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 
-pub(crate) use error::is_out_of_space;
-pub use error::FileError;
+pub use error::{FileError, is_out_of_space};
 pub use writer::{FileWriter, WriteOptions, describe_file, write_file};
 
 /// A finished data file, as a commit names it.

@@ -1,4 +1,5 @@
-//! The settings of a ledger that must outlive it (P2): an immutable file, named by the first claim.
+//! The settings of a ledger that outlive every worker (P2): an immutable file, named in the log before
+//! the first claim. Changed settings are another file, named by another commit.
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -11,11 +12,11 @@ use crate::files::layout::ledger_settings;
 /// The version of the file's shape.
 const VERSION: u32 = 1;
 
-/// What must never change while a ledger's rows are in a table.
+/// What a worker must know to go on with a ledger's ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerSettings {
-    /// The seed of the id fingerprints in `_tg_id`.
+    /// The seed of the id fingerprints in `_tg_id`; it never changes.
     pub fingerprint_seed: u64,
     /// Where the deduplication key stands; none without deduplication.
     pub dedup_key: Option<DedupKey>,
@@ -55,7 +56,7 @@ struct Document {
 }
 
 impl LedgerSettings {
-    /// Writes the file. It must be there before the claim that names it is committed. Writing the
+    /// Writes the file. It must be there before the commit that names it. Writing the
     /// same again is no error: the first attempt may have landed.
     ///
     /// # Errors

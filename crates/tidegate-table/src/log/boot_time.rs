@@ -19,8 +19,8 @@ impl BootTime {
     }
 
     /// A reading that lies `since_boot` after boot.
-    #[must_use]
-    pub const fn from_duration(since_boot: Duration) -> Self {
+    #[cfg(test)]
+    pub(super) const fn from_duration(since_boot: Duration) -> Self {
         Self(since_boot)
     }
 

@@ -21,7 +21,7 @@ pub const MAX_BASE_AGE: Duration = Duration::from_secs(600);
 /// # Errors
 ///
 /// [`LogError::BaseTooOld`].
-pub fn check_base_age(loaded_at: BootTime, now: BootTime) -> Result<(), LogError> {
+pub(super) fn check_base_age(loaded_at: BootTime, now: BootTime) -> Result<(), LogError> {
     let age = loaded_at.age(now);
     if age > MAX_BASE_AGE {
         return Err(LogError::BaseTooOld { age, limit: MAX_BASE_AGE });
@@ -31,18 +31,17 @@ pub fn check_base_age(loaded_at: BootTime, now: BootTime) -> Result<(), LogError
 
 /// A commit or a checkpoint, as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFile {
+pub(super) struct LogFile {
     /// The version.
-    pub version: u64,
+    pub(super) version: u64,
     /// Whether it is the commit itself; otherwise (a part of) a checkpoint.
-    pub is_commit: bool,
+    pub(super) is_commit: bool,
     /// When it was stored, by the store's clock, in microseconds since 1970.
-    pub stored_at: i64,
+    pub(super) stored_at: i64,
 }
 
 impl LogFile {
     /// Reads a listing's line; `None` for anything but commits and checkpoints.
-    #[must_use]
     pub(super) fn from_listing(meta: &ObjectMeta) -> Option<Self> {
         let parts: Vec<_> = meta.location.parts().collect();
         // Only direct children of the log's folder count.
@@ -82,8 +81,7 @@ impl fmt::Display for HoleEvidence {
 
 /// Looks for evidence in a listing from `won - 1` on, taken after the win. What is as old as the won
 /// entry (stores count whole seconds) is taken for later.
-#[must_use]
-pub fn find_hole(won: u64, listing: &[LogFile]) -> Option<HoleEvidence> {
+pub(super) fn find_hole(won: u64, listing: &[LogFile]) -> Option<HoleEvidence> {
     let ours = listing.iter().find(|file| file.is_commit && file.version == won)?;
     let before = |file: &&LogFile| file.stored_at < ours.stored_at;
     let commit = listing.iter().filter(|file| file.is_commit && file.version > won).find(before);

@@ -32,8 +32,6 @@ mod txns;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::store::TableStore;
@@ -41,16 +39,13 @@ use crate::store::TableStore;
 pub use boot_time::BootTime;
 pub use entry::{AddedFile, LogEntry, RemovedFile};
 pub use error::LogError;
-pub use hole::{HoleEvidence, LogFile, MAX_BASE_AGE, check_base_age, find_hole};
+pub use hole::{HoleEvidence, MAX_BASE_AGE};
 pub use live_files::LiveFile;
 pub use prepare::PreparedCommit;
 pub use request::{CommitKind, CommitRequest, CommitTag, TableSpec};
-pub use settle::{NextStep, Outcome, PutAnswer, PutOutcome, ReadBack, RetryPolicy, decide_put};
+pub use settle::{Outcome, PutOutcome, RetryPolicy};
 pub use snapshot::TableSnapshot;
 pub use txns::Txns;
-
-/// The folder of the log below a table's root.
-pub(crate) const LOG_FOLDER: &str = "_delta_log";
 
 /// One table's log. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -89,17 +84,6 @@ impl CommitLog {
         }
     }
 
-    /// The log of another table in a folder below this one.
-    #[must_use]
-    pub fn below(&self, folder: &str) -> Self {
-        let prefixed = |store: &Arc<dyn ObjectStore>| -> Arc<dyn ObjectStore> {
-            Arc::new(PrefixStore::new(store.clone(), folder))
-        };
-        let mut root = self.root.clone();
-        root.set_path(&format!("{}/{folder}/", self.root.path().trim_end_matches('/')));
-        Self { store: prefixed(&self.store), commit_store: prefixed(&self.commit_store), root }
-    }
-
     /// The name of the table in messages.
     #[must_use]
     pub fn root(&self) -> &Url {
@@ -111,11 +95,6 @@ impl CommitLog {
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
-}
-
-/// Where the commit of `version` stands.
-pub(crate) fn commit_path(version: u64) -> Path {
-    Path::from_iter([LOG_FOLDER, &format!("{version:020}.json")])
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::snapshot::{IncrementalReplay, SnapshotRef};
 use delta_kernel::{Engine, KernelError, KernelResult, Snapshot};
 use futures::{StreamExt, TryStreamExt};
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::boot_time::BootTime;
@@ -22,7 +21,8 @@ use super::hole::LogFile;
 use super::kernel::KERNEL_ROOT;
 use super::snapshot::TableSnapshot;
 use super::txns::Txns;
-use super::{CommitLog, LOG_FOLDER, commit_path};
+use super::CommitLog;
+use crate::files::layout::{log_entry, log_folder, log_offset};
 
 /// Entries read at once: enough to hide a store's latency, few enough that entries of some
 /// megabytes each (a commit with thousands of files) stay below 100 MB.
@@ -105,7 +105,7 @@ impl CommitLog {
         store: &dyn ObjectStore,
         version: u64,
     ) -> Result<Option<Bytes>, LogError> {
-        let path = commit_path(version);
+        let path = log_entry(version);
         let answer = match store.get(&path).await {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
@@ -119,11 +119,9 @@ impl CommitLog {
 
     /// Commits and checkpoints at `from_version` and above, unordered.
     pub(super) async fn log_files(&self, from_version: u64) -> Result<Vec<LogFile>, LogError> {
-        let folder = Path::from(LOG_FOLDER);
-        // Sorts before every name of that version, and behind those of the versions before.
-        let offset = Path::from_iter([LOG_FOLDER, &format!("{from_version:020}")]);
+        let folder = log_folder();
         self.store
-            .list_with_offset(Some(&folder), &offset)
+            .list_with_offset(Some(&folder), &log_offset(from_version))
             .map_err(|error| self.store_error("list", &folder, error))
             .try_filter_map(|meta| async move { Ok(LogFile::from_listing(&meta)) })
             .try_collect()
@@ -131,7 +129,7 @@ impl CommitLog {
     }
 
     async fn exists(&self) -> Result<bool, LogError> {
-        let folder = Path::from(LOG_FOLDER);
+        let folder = log_folder();
         let mut listing = self.store.list(Some(&folder));
         while let Some(meta) = listing.next().await {
             let meta = meta.map_err(|error| self.store_error("list", &folder, error))?;

@@ -12,7 +12,8 @@ use super::entry::LogEntry;
 use super::error::LogError;
 use super::hole::check_base_age;
 use super::prepare::PreparedCommit;
-use super::{CommitLog, commit_path};
+use super::CommitLog;
+use crate::files::layout::log_entry;
 
 /// How long to wait between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub enum PutOutcome {
 
 /// [`PutOutcome`] without its cause: what the decision depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutAnswer {
+pub(super) enum PutAnswer {
     /// See [`PutOutcome::Stored`].
     Stored,
     /// See [`PutOutcome::Exists`].
@@ -67,7 +68,7 @@ pub enum PutAnswer {
 
 /// What stands at the version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadBack {
+pub(super) enum ReadBack {
     /// This very commit.
     Ours,
     /// Another one.
@@ -80,7 +81,7 @@ pub enum ReadBack {
 
 /// What to do about a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextStep {
+pub(super) enum NextStep {
     /// It is in the log.
     Won,
     /// Another one is in its place.
@@ -93,8 +94,7 @@ pub enum NextStep {
 
 /// Decides about a commit from the answer to the last PUT and what was read back after it, if
 /// anything was (P5). Absent is never "not landed": the only way out is that the version exists.
-#[must_use]
-pub fn decide_put(put: PutAnswer, read: Option<ReadBack>) -> NextStep {
+pub(super) fn decide_put(put: PutAnswer, read: Option<ReadBack>) -> NextStep {
     match (put, read) {
         (PutAnswer::Stored, _) | (_, Some(ReadBack::Ours)) => NextStep::Won,
         (_, Some(ReadBack::Other)) => NextStep::Lost,
@@ -121,7 +121,7 @@ impl CommitLog {
         prepared.attempts.fetch_add(1, Ordering::Relaxed);
         let payload = PutPayload::from_bytes(prepared.bytes.clone());
         let options = PutOptions::from(PutMode::Create);
-        match self.commit_store.put_opts(&commit_path(prepared.version), payload, options).await {
+        match self.commit_store.put_opts(&log_entry(prepared.version), payload, options).await {
             Ok(_) => PutOutcome::Stored,
             Err(
                 object_store::Error::AlreadyExists { .. }

@@ -8,33 +8,19 @@ use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tidegate_testing::fault::{Fault, Matcher, Rule};
-use tidegate_testing::{FaultProxy, S3Server};
+use tidegate_testing::FaultProxy;
 use tidegate_types::{Compression, Epoch, Ledger, Nonce};
-use url::Url;
 
-use super::{StoreOptions, TableStore, open, probe};
+use super::probe;
+use super::testing::{server, table};
 use crate::files::layout::{DataPath, FileName, object_of_log_path};
 use crate::files::reader::read_columns;
 use crate::files::{DataFile, FileError, FileWriter, WriteOptions};
 
+/// The table of every test here.
+const TABLE: &str = "some/table";
 /// Rows of eight bytes: three parts of the least size that S3 takes.
 const ROWS: u64 = 1_500_000;
-
-async fn server(folder: &std::path::Path) -> S3Server {
-    S3Server::start(folder, "lake").await.expect("the server starts")
-}
-
-fn table(server: &S3Server, endpoint: &str) -> TableStore {
-    let url = Url::parse(&server.url("some/table")).expect("valid");
-    let options = StoreOptions {
-        access_key_id: Some("test".to_owned()),
-        secret_access_key: Some("test".to_owned()),
-        endpoint: Some(endpoint.to_owned()),
-        path_style: true,
-        ..StoreOptions::new(url)
-    };
-    open(&options).expect("the store opens")
-}
 
 /// Writes a file of several parts below a folder whose name needs encoding.
 async fn write(store: &Arc<dyn ObjectStore>, number: u32) -> Result<DataFile, FileError> {
@@ -76,7 +62,7 @@ async fn rows(store: &Arc<dyn ObjectStore>, file: &DataFile) -> u64 {
 async fn s3_passes_the_probe_and_nothing_of_it_stays() {
     let folder = tempfile::tempdir().expect("a directory");
     let server = server(folder.path()).await;
-    let store = table(&server, &server.endpoint());
+    let store = table(&server, &server.endpoint(), TABLE);
     probe(&store, Nonce::from_random(2)).await.expect("fit");
     assert_eq!(store.data.list(None).count().await, 0);
 }
@@ -87,7 +73,7 @@ async fn a_file_of_several_parts_is_whole_whatever_request_is_lost() {
     let folder = tempfile::tempdir().expect("a directory");
     let server = server(folder.path()).await;
     let proxy = FaultProxy::start(server.address(), 7).await.expect("the proxy starts");
-    let store = table(&server, &proxy.endpoint());
+    let store = table(&server, &proxy.endpoint(), TABLE);
     let part = || Matcher::method("PUT").containing("partNumber=2");
     let complete = || Matcher::method("POST").containing("uploadId=");
     let faults = [
@@ -113,7 +99,7 @@ async fn p5_the_commit_client_never_repeats_a_put() {
     let folder = tempfile::tempdir().expect("a directory");
     let server = server(folder.path()).await;
     let proxy = FaultProxy::start(server.address(), 7).await.expect("the proxy starts");
-    let store = table(&server, &proxy.endpoint());
+    let store = table(&server, &proxy.endpoint(), TABLE);
     for (number, fault) in [Fault::StoreThenStatus(500), Fault::Status(503), Fault::StoreThenCut]
         .into_iter()
         .enumerate()

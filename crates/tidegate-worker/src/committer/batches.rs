@@ -151,8 +151,8 @@ impl Committer {
     }
 
     pub(super) async fn roll_dead_letters_forward(&mut self) -> Result<(), WorkerError> {
-        let state = self.state()?;
-        self.parts.dead_letters.roll_forward(&state, &mut self.parts.random).await
+        let parts = &mut self.parts;
+        parts.dead_letters.roll_forward(&parts.log, &parts.snapshot, &mut parts.random).await
     }
 
     /// Best effort: the log is readable without.

@@ -39,6 +39,8 @@ impl Committer {
             failpoint::hit("claim.after_put");
             if matches!(put, Put::Won) {
                 self.refresh().await?;
+                // Now nobody else brings in what the predecessor's last commit named (P4).
+                self.roll_dead_letters_forward().await?;
                 self.claimed(&claims).await?;
             } else {
                 self.back_off().await;

@@ -167,7 +167,6 @@ impl Committer {
         &mut self,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), WorkerError> {
-        self.roll_dead_letters_forward().await?;
         loop {
             let wait = self.claim_what_can_be().await?;
             let request = tokio::select! {

@@ -185,7 +185,7 @@ impl Engine {
     pub(crate) async fn run(mut self, drain: CancellationToken) -> Result<Summary, WorkerError> {
         loop {
             self.parts.metrics.beat();
-            let accepting = self.leaving.is_none() && self.has_room();
+            let accepting = self.leaving.is_none() && self.has_room() && !self.waits_for_proof();
             tokio::select! {
                 biased;
                 () = drain.cancelled(), if self.leaving.is_none() => {
@@ -217,6 +217,14 @@ impl Engine {
 
     pub(super) fn has_room(&self) -> bool {
         self.in_flight < IN_FLIGHT || self.batch.buffered_bytes() < self.parts.max_batch_bytes
+    }
+
+    /// Where a partition kills workers, the next messages wait until the last ones are committed, so
+    /// that their death cannot take those along (S8).
+    fn waits_for_proof(&self) -> bool {
+        let usual = self.parts.reader.batch_messages;
+        let mut small = self.active.iter().filter(|(_, active)| active.batch_limit < usual);
+        small.any(|(k, _)| self.in_flight > 0 || self.batch.progress.contains_key(k))
     }
 
     // --- what the committer says

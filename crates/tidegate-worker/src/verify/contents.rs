@@ -25,6 +25,9 @@ const MAX_IDS: usize = 50_000_000;
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) sequences: BTreeMap<(String, PartitionId), SequenceSet>,
+    /// Rows whose identity stands in the table already, where redelivery may make them (P3).
+    again: BTreeMap<(String, PartitionId), u64>,
+    redelivery: bool,
     /// For each id and partition its times; only with deduplication by header.
     ids: HashMap<(u128, u32), Vec<i64>>,
     ids_seen: usize,
@@ -38,9 +41,10 @@ impl Contents {
         store: &Arc<dyn ObjectStore>,
         files: &[LiveFile],
         with_ids: bool,
+        redelivery: bool,
         report: &mut VerifyReport,
     ) -> Result<Self, WorkerError> {
-        let mut contents = Self { ids_complete: with_ids, ..Self::default() };
+        let mut contents = Self { ids_complete: with_ids, redelivery, ..Self::default() };
         for file in files {
             contents.read_file(store, file, with_ids, report).await?;
         }
@@ -131,7 +135,10 @@ impl Contents {
             let sequence = u64::try_from(sequences.value(row)).unwrap_or(u64::MAX);
             let source = sources.value(row);
             let key = (source.to_owned(), partition);
-            if !self.sequences.entry(key).or_default().insert(sequence) {
+            let fresh = self.sequences.entry(key.clone()).or_default().insert(sequence);
+            if !fresh && self.redelivery {
+                *self.again.entry(key).or_default() += 1;
+            } else if !fresh {
                 let detail = format!(
                     "({source}, partition {partition}, sequence {sequence}) stands twice, again in {file}"
                 );
@@ -198,6 +205,11 @@ impl Contents {
     /// The rows of one source and partition.
     pub(super) fn of(&self, source: &str, partition: PartitionId) -> SequenceSet {
         self.sequences.get(&(source.to_owned(), partition)).cloned().unwrap_or_default()
+    }
+
+    /// Rows that redelivery doubled.
+    pub(super) fn again(&self, source: &str, partition: PartitionId) -> u64 {
+        self.again.get(&(source.to_owned(), partition)).copied().unwrap_or(0)
     }
 
     /// Rows of every source of `ledger`.

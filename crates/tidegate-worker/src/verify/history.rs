@@ -25,6 +25,7 @@ pub(super) fn walk(
     entries: &[LogEntry],
     ledger: &Ledger,
     incarnation: Incarnation,
+    redelivery: bool,
     report: &mut VerifyReport,
 ) -> Result<History, LedgerError> {
     let mut history = History {
@@ -50,7 +51,7 @@ pub(super) fn walk(
             let known = before.get(partition).filter(|known| known.floor.is_some());
             match known {
                 Some(known) => {
-                    links += u64::from(check_link(entry, *partition, known, now, report))
+                    links += u64::from(check_link((entry, redelivery), *partition, known, now, report))
                 }
                 None => {
                     if let (Some(floor), true) = (now.floor, history.complete) {
@@ -96,7 +97,7 @@ fn foreign(
 
 /// Whether the partition moved, and never backwards.
 fn check_link(
-    entry: &LogEntry,
+    (entry, redelivery): (&LogEntry, bool),
     partition: PartitionId,
     before: &PartitionState,
     now: &PartitionState,
@@ -137,7 +138,7 @@ fn check_link(
     }
     let advanced =
         now.floor.unwrap_or_default().0.saturating_sub(before.floor.unwrap_or_default().0);
-    if b.read.saturating_sub(a.read) > advanced {
+    if !redelivery && b.read.saturating_sub(a.read) > advanced {
         let detail = format!(
             "partition {partition} counts {} records over {advanced} sequences at version {version}",
             b.read - a.read
@@ -164,6 +165,12 @@ fn check_rows(
     let sum = |states: &BTreeMap<PartitionId, PartitionState>| -> u64 {
         states.values().map(|state| state.counters.rows).sum()
     };
+    let place = |states: &BTreeMap<PartitionId, PartitionState>| -> Vec<_> {
+        states.iter().map(|(k, state)| (*k, state.floor, state.counters)).collect()
+    };
+    if place(before) == place(&now.partitions) {
+        return; // it moves another incarnation
+    }
     let counted = sum(&now.partitions).saturating_sub(sum(before));
     let added: u64 = entry.adds.iter().filter_map(|file| file.rows).sum();
     if counted != added {

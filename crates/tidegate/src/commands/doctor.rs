@@ -4,9 +4,8 @@ use clap::Args;
 use tidegate_worker::doctor::Health;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::commands::run::worker_failed;
 use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, code};
+use crate::failure::{Failure, code, worker_failed};
 use crate::output::say;
 
 /// Look at schema, broker, stream, its other readers, store and table of every pipeline.
@@ -29,9 +28,7 @@ pub(crate) async fn doctor(args: DoctorArgs) -> Result<u8, Failure> {
     let configs = pipelines.iter_mut().map(|pipeline| &mut pipeline.config);
     let broker = Broker::provide(&args.broker, &data_dir, configs).await?;
     let outcome = look_at_all(&args, pipelines).await;
-    if let Some(broker) = broker {
-        broker.stop().await;
-    }
+    broker.stop().await;
     outcome
 }
 

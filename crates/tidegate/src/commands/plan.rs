@@ -3,9 +3,8 @@
 use clap::Args;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::commands::run::worker_failed;
 use crate::documents::PipelineArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, worker_failed};
 use crate::output::say;
 
 /// Say what a run would create, and from which position it would read on. Changes nothing.
@@ -37,8 +36,6 @@ pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
             }
         }
     }
-    if let Some(broker) = broker {
-        broker.stop().await;
-    }
+    broker.stop().await;
     outcome
 }

@@ -14,10 +14,9 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::documents::PipelineArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, source_failed, worker_failed};
 use crate::output::{count, grouped, say};
 use crate::signals::Signals;
-use crate::source;
 use crate::subject::{Fields, SubjectTemplate};
 
 /// What `-` stands for; as a file it needs no other way of reading.
@@ -60,9 +59,7 @@ pub(crate) async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let broker = Broker::provide(&args.broker, &data_dir, std::iter::once(&mut config)).await?;
     let work = publish_to(&args, &config, input, &signals);
     let outcome = signals.leave.run_until_cancelled(work).await;
-    if let Some(broker) = broker {
-        broker.stop().await;
-    }
+    broker.stop().await;
     let (published, report) =
         outcome.ok_or_else(|| Failure::says("interrupted").interrupted())??;
     say(in_words(published, &report)).map_err(Failure::of)
@@ -94,10 +91,10 @@ async fn publish_to(
         };
         pace.wait().await;
         let (subject, id) = address(args, &line);
-        publisher.publish(&subject, line, id.as_deref()).await.map_err(source::failed)?;
+        publisher.publish(&subject, line, id.as_deref()).await.map_err(source_failed)?;
         published += 1;
     }
-    let report = publisher.finish().await.map_err(source::failed)?;
+    let report = publisher.finish().await.map_err(source_failed)?;
     if report.stored + report.duplicates != published {
         let missing = published.saturating_sub(report.stored + report.duplicates);
         let missing = count(missing, "message was", "messages were");
@@ -122,13 +119,16 @@ async fn prepared_stream(
     args: &PublishArgs,
     config: &PipelineConfig,
 ) -> Result<Connection, Failure> {
-    let connection = source::connect(config, args.broker.secrets_dir.as_deref()).await?;
+    // As the stream's administrator where the pipeline has one, because the stream may have to be made.
+    let secrets_dir = args.broker.secrets_dir.as_deref();
+    let connection =
+        tidegate_worker::connect_as_admin(config, secrets_dir).await.map_err(worker_failed)?;
     let facts = if config.source.subjects.is_empty() {
         stream_facts(&connection, &config.source.stream).await
     } else {
-        ensure_stream(&connection, &source::stream_spec(config)).await
+        ensure_stream(&connection, &tidegate_worker::stream_spec(config)).await
     };
-    facts.map_err(source::failed)?;
+    facts.map_err(source_failed)?;
     Ok(connection)
 }
 

@@ -1,14 +1,14 @@
 //! `tidegate run`: pipelines on this machine, with everything that they need.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tidegate_config::PipelineConfig;
 use tidegate_telemetry::{Health, MetricFamilies, PipelineMetrics, Registry, Server, serve};
-use tidegate_types::{ByteSize, PartitionId};
+use tidegate_types::ByteSize;
 use tidegate_worker::{Summary, WorkerError, WorkerOptions};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, code, worse};
+use crate::failure::{Failure, causes, code, worker_failed, worse};
 use crate::feasibility::Feasibility;
-use crate::memory;
 use crate::output::{complain, say};
 use crate::progress::{Progress, Shown};
 use crate::signals::Signals;
 use crate::summary::Totals;
+use crate::workers::{Job, Staffing};
 
 /// A worker goes round its loop every second or so; a store that hangs is given up sooner than this.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -57,10 +57,16 @@ pub(crate) struct RunArgs {
     memory: Option<ByteSize>,
 }
 
-/// One pipeline and its workers.
-struct Job {
-    config: PipelineConfig,
-    workers: Vec<(WorkerOptions, Arc<PipelineMetrics>)>,
+impl RunArgs {
+    fn staffing(self, data_dir: PathBuf) -> Staffing {
+        Staffing {
+            workers: self.workers,
+            memory: self.memory,
+            until_caught_up: self.until_caught_up,
+            secrets_dir: self.broker.secrets_dir,
+            data_dir,
+        }
+    }
 }
 
 /// How a pipeline ended.
@@ -81,12 +87,10 @@ pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
     let broker = Broker::provide(&args.broker, &data_dir, configs.iter_mut()).await?;
     let leave = signals.leave.clone();
-    let work = run_jobs(&args, &data_dir, configs, progress, signals);
+    let work = run_all(args, data_dir, configs, progress, signals);
     let ended = leave.run_until_cancelled(work).await;
     let Some(ended) = ended else { return Ok(code::INTERRUPTED) };
-    if let Some(broker) = broker {
-        broker.stop().await;
-    }
+    broker.stop().await;
     ended
 }
 
@@ -104,18 +108,19 @@ fn active(pipelines: Vec<LoadedPipeline>) -> Result<Vec<PipelineConfig>, Failure
     Ok(configs)
 }
 
-async fn run_jobs(
-    args: &RunArgs,
-    data_dir: &Path,
+async fn run_all(
+    args: RunArgs,
+    data_dir: PathBuf,
     configs: Vec<PipelineConfig>,
     progress: Progress,
     signals: Signals,
 ) -> Result<u8, Failure> {
     let mut registry = Registry::default();
     let families = MetricFamilies::new(&mut registry);
-    let jobs = assign(args, data_dir, configs, &families);
-    let (server, stop) = open_endpoint(args.listen, registry, &jobs).await?;
-    let shown = jobs.iter().map(Job::shown).collect();
+    let listen = args.listen;
+    let jobs = args.staffing(data_dir).assign(configs, &families);
+    let (server, stop) = open_endpoint(listen, registry, &jobs).await?;
+    let shown = jobs.iter().map(shown).collect();
     let display = tokio::spawn(progress.show(shown, stop.clone()));
 
     let mut running = JoinSet::new();
@@ -132,79 +137,6 @@ async fn run_jobs(
     server.stopped().await;
     endings.sort_by(|a: &Ending, b| a.name.cmp(&b.name));
     report(endings)
-}
-
-/// Turns pipelines into workers.
-fn assign(
-    args: &RunArgs,
-    data_dir: &Path,
-    configs: Vec<PipelineConfig>,
-    families: &MetricFamilies,
-) -> Vec<Job> {
-    let shares: Vec<_> = configs
-        .iter()
-        .map(|config| share_partitions(config.source.partitioning.count(), args.workers))
-        .collect();
-    let workers = shares.iter().map(Vec::len).sum();
-    let memory = memory::share(args.memory.unwrap_or_else(memory::process_budget), workers);
-    let host = host_name();
-    let job = |(config, shares): (PipelineConfig, Vec<_>)| {
-        if shares.len() < args.workers as usize {
-            tracing::info!(
-                pipeline = config.name,
-                partitions = shares.len(),
-                "there are fewer partitions than workers, the others are not started"
-            );
-        }
-        let workers = shares.into_iter().zip(0_u32..).map(|(partitions, index)| {
-            let options = WorkerOptions {
-                config: config.clone(),
-                worker_name: format!("{host}/{}/{index}", config.ledger),
-                assignment_generation: None,
-                partitions,
-                until_caught_up: args.until_caught_up,
-                secrets_dir: args.broker.secrets_dir.clone(),
-                spill_dir: spill_dir(data_dir, &config, index),
-                memory_budget: memory,
-                // One of them is enough.
-                maintain_stream: index == 0,
-                decoder_probe: Some(this_program()),
-            };
-            (options, Arc::new(families.worker(&config.name, index)))
-        });
-        Job { workers: workers.collect(), config }
-    };
-    configs.into_iter().zip(shares).map(job).collect()
-}
-
-/// Deals the partitions out in turn, to no more workers than there are partitions. A worker alone
-/// takes all, whatever their number.
-fn share_partitions(partitions: u32, workers: u32) -> Vec<Option<Vec<PartitionId>>> {
-    let workers = workers.min(partitions).max(1);
-    if workers == 1 {
-        return vec![None];
-    }
-    let of = |worker| (worker..partitions).step_by(workers as usize).map(PartitionId).collect();
-    (0..workers).map(|worker| Some(of(worker))).collect()
-}
-
-fn spill_dir(data_dir: &Path, config: &PipelineConfig, worker: u32) -> PathBuf {
-    data_dir.join("spill").join(config.ledger.as_str()).join(worker.to_string())
-}
-
-/// Tests put two hosts on one machine with `TIDEGATE_HOST`; the shipped binary does not look.
-/// The file that this process runs, even when another release has taken its place meanwhile.
-fn this_program() -> PathBuf {
-    format!("/proc/{}/exe", std::process::id()).into()
-}
-
-fn host_name() -> String {
-    if let Some(name) = std::env::var("TIDEGATE_HOST").ok().filter(|_| cfg!(debug_assertions)) {
-        return name;
-    }
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
 async fn open_endpoint(
@@ -224,11 +156,9 @@ async fn open_endpoint(
     Ok((server, stop))
 }
 
-impl Job {
-    fn shown(&self) -> Shown {
-        let workers = self.workers.iter().map(|(_, metrics)| Arc::clone(metrics)).collect();
-        Shown { name: self.config.name.clone(), workers }
-    }
+fn shown(job: &Job) -> Shown {
+    let workers = job.workers.iter().map(|(_, metrics)| Arc::clone(metrics)).collect();
+    Shown { name: job.config.name.clone(), workers }
 }
 
 /// Runs one pipeline's workers. When one fails its siblings drain, because a pipeline with part of its
@@ -296,7 +226,7 @@ async fn work(
         metrics.set_state(error.reason());
         metrics.set_ready(false);
         let (reason, seconds) = (error.reason().as_str(), pause.as_secs());
-        let why = with_causes(&error);
+        let why = causes(&error).join(": ");
         tracing::warn!(
             pipeline = options.config.name,
             reason,
@@ -313,17 +243,6 @@ async fn work(
 
 fn worked(metrics: &PipelineMetrics) -> bool {
     metrics.snapshot().commits > 0
-}
-
-fn with_causes(error: &WorkerError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// A worker's error with its exit code and advice.
-pub(crate) fn worker_failed(error: WorkerError) -> Failure {
-    let (retry, reason) = (error.is_transient(), error.reason());
-    Failure::of(error).worth_retrying(retry).because_of(reason)
 }
 
 /// A panic is a bug; what was committed stands, and a restart reads on from there.
@@ -352,45 +271,7 @@ fn exit_code(endings: &[Ending]) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use tidegate_types::Reason;
-
     use super::*;
-
-    #[test]
-    fn every_partition_has_exactly_one_worker() {
-        for (partitions, workers) in [(2, 2), (8, 3), (5, 256), (256, 7)] {
-            let shares = share_partitions(partitions, workers);
-            assert_eq!(shares.len(), workers.min(partitions) as usize);
-            let dealt: Vec<_> = shares.into_iter().flatten().flatten().collect();
-            let distinct: BTreeSet<_> = dealt.iter().copied().collect();
-            assert_eq!(dealt.len(), partitions as usize);
-            assert_eq!(distinct, (0..partitions).map(PartitionId).collect());
-        }
-    }
-
-    #[test]
-    fn shares_differ_by_at_most_one() {
-        let sizes: Vec<_> =
-            share_partitions(8, 3).iter().map(|share| share.as_ref().map(Vec::len)).collect();
-        assert_eq!(sizes, [Some(3), Some(3), Some(2)]);
-    }
-
-    #[test]
-    fn a_worker_alone_takes_all() {
-        assert_eq!(share_partitions(1, 4), [None]);
-        assert_eq!(share_partitions(8, 1), [None]);
-    }
-
-    #[test]
-    fn a_worker_error_keeps_its_exit_code_and_gets_advice() {
-        let retry = worker_failed(WorkerError::transient(Reason::SourceUnreachable, "no answer"));
-        assert_eq!(retry.code(), 75);
-        assert!(retry.to_string().contains("to do: see that the broker runs"), "{retry}");
-        let halt = worker_failed(WorkerError::permanent(Reason::SourceGap, "4..9 are gone"));
-        assert_eq!(halt.code(), 65);
-    }
 
     #[test]
     fn the_exit_code_is_that_of_the_worst_pipeline() {

@@ -5,9 +5,8 @@ use serde_json::json;
 use tidegate_worker::{VerifyReport, VerifyState};
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::commands::run::worker_failed;
 use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, code, worse};
+use crate::failure::{Failure, code, worse, worker_failed};
 use crate::output::say;
 
 /// Prove that the tables hold every message once: exit code 0 ok, 1 damaged, 2 not provable.
@@ -29,16 +28,11 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn verify(args: VerifyArgs) -> Result<u8, Failure> {
     let mut pipelines = args.pipelines.load()?;
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
-    let broker = if args.source {
-        let configs = pipelines.iter_mut().map(|pipeline| &mut pipeline.config);
-        Broker::provide(&args.broker, &data_dir, configs).await?
-    } else {
-        None
-    };
+    // Only the recount of the source asks a broker.
+    let configs = pipelines.iter_mut().filter(|_| args.source).map(|pipeline| &mut pipeline.config);
+    let broker = Broker::provide(&args.broker, &data_dir, configs).await?;
     let outcome = verify_all(&args, pipelines).await;
-    if let Some(broker) = broker {
-        broker.stop().await;
-    }
+    broker.stop().await;
     outcome
 }
 

@@ -12,7 +12,7 @@ use tidegate_testing::TidegateProcess;
 pub(crate) const PARTITIONS: usize = 4;
 /// What a life says on its way, in this order. Behind the last comes the drain.
 pub(crate) const MILESTONES: &[&str] =
-    &["opened", "claimed", "window loaded", "batch sealed", "committed", "draining"];
+    &["listening", "opened", "claimed", "window loaded", "batch sealed", "committed", "draining"];
 /// Finer than any stretch of a life that is worth a cut.
 const LOOK: Duration = Duration::from_millis(3);
 

@@ -85,7 +85,7 @@ impl Tally {
         for step in tidegate_worker::failpoint::STEPS {
             ensure!(self.rows.contains_key(*step), "nobody was killed at {step}");
         }
-        let early = ["random: starting", "random: opened"];
+        let early = ["random: starting", "random: listening", "random: opened"];
         let middle = ["random: claimed", "random: window loaded", "random: batch sealed"];
         let late = ["random: committed", "random: draining"];
         for phases in [&early[..], &middle, &late] {

@@ -76,7 +76,7 @@ type Damage = fn(&Path);
 
 /// (name, what is done, what the finding says)
 const DAMAGES: [(&str, Damage, &str); 15] = [
-    ("row-removed", |t| drop_row(&data_file(t)), "files:"),
+    ("row-removed", |t| drop_row(&data_file(t)), "\"check\":\"files\""),
     ("row-removed-and-log", |t| {
         let (version, add) = last_data_commit(t);
         drop_row(&data_file(t));
@@ -87,7 +87,7 @@ const DAMAGES: [(&str, Damage, &str); 15] = [
     ("file-truncated", |t| {
         let bytes = fs::read(data_file(t)).unwrap();
         fs::write(data_file(t), &bytes[..bytes.len() - 1]).unwrap();
-    }, "files:"),
+    }, "\"check\":\"files\""),
     ("add-removed", |t| {
         let (version, add) = last_data_commit(t);
         let path = commit_path(t, version);
@@ -95,10 +95,10 @@ const DAMAGES: [(&str, Damage, &str); 15] = [
         let kept = text.lines().filter(|line| !line.contains(add["path"].as_str().unwrap()));
         fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
     }, "distinct rows"),
-    ("floor-down", |t| move_number(t, "floor", -1), "floors:"),
-    ("floor-up", |t| move_number(t, "floor", 1), "floors:"),
-    ("read-up", |t| move_number(t, "in", 1), "conservation:"),
-    ("rows-up", |t| move_number(t, "rows", 1), "rows:"),
+    ("floor-down", |t| move_number(t, "floor", -1), "\"check\":\"floors\""),
+    ("floor-up", |t| move_number(t, "floor", 1), "\"check\":\"floors\""),
+    ("read-up", |t| move_number(t, "in", 1), "\"check\":\"conservation\""),
+    ("rows-up", |t| move_number(t, "rows", 1), "distinct rows"),
     ("rows-for-duplicates", |t| {
         move_number(t, "rows", 1);
         move_number(t, "dup", -1);
@@ -106,15 +106,15 @@ const DAMAGES: [(&str, Damage, &str); 15] = [
     ("dead-for-filtered", |t| {
         move_number(t, "dead", 1);
         move_number(t, "filtered", -1);
-    }, "dead letters"),
-    ("dead-letter-removed", |t| drop_row(&data_file(&t.join("_dead_letters"))), "files:"),
+    }, "\"check\":\"dead letters\""),
+    ("dead-letter-removed", |t| drop_row(&data_file(&t.join("_dead_letters"))), "\"check\":\"files\""),
     ("dead-letter-removed-and-log", |t| {
         let dead = t.join("_dead_letters");
         let (version, add) = last_data_commit(&dead);
         drop_row(&data_file(&dead));
         correct_the_log(&dead, version, add["path"].as_str().unwrap());
-    }, "dead letters:"),
-    ("dead-letters-removed", |t| fs::remove_dir_all(t.join("_dead_letters")).unwrap(), "dead letters:"),
+    }, "\"check\":\"dead letters\""),
+    ("dead-letters-removed", |t| fs::remove_dir_all(t.join("_dead_letters")).unwrap(), "\"check\":\"dead letters\""),
 ];
 
 fn data_file(table: &Path) -> PathBuf {

@@ -55,12 +55,13 @@ async fn a_signal_drains_and_commits_and_a_second_one_leaves_at_once() {
     let pipeline = pipeline.set("sink.flush.maxInterval", json!("10m"));
     let pipeline = pipeline.set("sink.flush.idleAfter", json!("10m"));
     let subject = pipeline.subject("x");
+    let mut round = 0;
     for (signals, code) in [(vec!["INT"], 0), (vec!["TERM"], 0), (vec!["TERM", "INT"], 130)] {
         let mut worker = bench.serve(&pipeline, signals[0]).await;
         // Written out, and open: the first batch after a claim is committed at once, later ones wait.
-        bench.publish_ids(&subject, &[&format!("{signals:?} committed")]).await;
+        bench.publish_ids(&subject, &[&format!("committed {round}")]).await;
         worker.wait_for_metric("tidegate_read_total", |read| read > 0.0).await;
-        bench.publish_ids(&subject, &[&format!("{signals:?} open")]).await;
+        bench.publish_ids(&subject, &[&format!("open {round}")]).await;
         worker.wait_for_metric("tidegate_buffered_bytes", |bytes| bytes > 0.0).await;
         // Both from one shell: the second comes long before a commit can be made.
         let kills: Vec<_> = signals
@@ -71,6 +72,7 @@ async fn a_signal_drains_and_commits_and_a_second_one_leaves_at_once() {
         assert!(sent.unwrap().success());
         let ended = worker.process.wait(LONG).await.unwrap();
         assert_eq!(ended.code(), Some(code), "{signals:?}: {}", worker.process.output());
+        round += 1;
     }
     let before = Rows::of(&pipeline.table).await.unwrap().rows.len();
     assert!((5..=6).contains(&before), "{before} rows; all but what was left behind at the end");

@@ -35,7 +35,7 @@ async fn a_filter_that_names_no_column_is_refused_before_anything_is_made() {
         let wrong = pipeline.clone().set("filter.cel", json!(cel));
         let validate = tidegate_testing::TidegateCommand::new("validate").unwrap();
         let validate = validate.argument(wrong.write());
-        bench.end(validate, "validate").await.expect(65).says(named).says("spec.filter");
+        bench.end(validate, "validate").await.expect(65).says(named).says("filter.cel");
         bench.catch_up(&wrong).await.expect(65).says(named);
         assert!(!wrong.table.exists(), "{cel}");
     }

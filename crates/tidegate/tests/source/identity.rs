@@ -46,8 +46,11 @@ async fn s6_a_stream_made_anew_under_a_live_worker_stops_it() {
     bench.send("live.a", 51, 150).await;
     let ended = worker.wait(LONG).await.unwrap();
     assert_eq!(ended.code(), Some(65), "{}", worker.output());
-    assert!(worker.output().contains("SourceIdentity"), "{}", worker.output());
+    // It may look just between the two.
+    let said = worker.output();
+    assert!(said.contains("SourceIdentity") || said.contains("StreamMissing"), "{said}");
     holds(&pipeline, &[(1, 50)]).await;
+    bench.catch_up(&pipeline).await.expect(65).says("SourceIdentity");
 }
 
 #[tokio::test]
@@ -90,7 +93,7 @@ async fn s6_an_older_backup_is_noticed_while_it_is_shorter_and_when_it_has_grown
 #[ignore = "needs nats-server; run by make test"]
 async fn s6_an_older_backup_under_a_live_worker_stops_it_before_it_commits() {
     let mut bench = Bench::start("swap").await;
-    let pipeline = bench.pipeline("swap").await.set("sink.flush.maxInterval", json!("4s"));
+    let pipeline = bench.pipeline("swap").await.set("sink.flush.maxInterval", json!("30s"));
     let backup = bench.scratch.join("copy");
     bench.send("swap.a", 1, 50).await;
     bench.nats.stop().await.unwrap();

@@ -40,9 +40,17 @@ async fn wrong_keys_and_missing_buckets_end_with_what_to_do_and_without_the_secr
     lake.write_secret(("test", "test"));
     let elsewhere = storage("s3://nowhere/t", &lake.proxy.endpoint());
     lake.pipeline = lake.pipeline.clone().set("sink.storage", elsewhere);
-    lake.catch_up().await.expect(65).says("s3://nowhere/t").says("NoSuchBucket").says("to do: ");
+    // The server would make the bucket; others say that there is none.
+    lake.add(Rule::new(Matcher::any().containing("/nowhere"), Fault::Status(404)));
+    lake.catch_up()
+        .await
+        .expect(65)
+        .says("s3://nowhere/t")
+        .says("injected by a test")
+        .says("to do: ");
 
     // Nobody listens: that may pass.
+    lake.proxy.clear();
     lake.s3.kill().await.unwrap();
     lake.catch_up().await.expect(75).says("SinkUnreachable").says("can be reached");
 }
@@ -58,7 +66,7 @@ async fn x6_the_table_of_another_ledger_is_taken_only_when_it_is_shared() {
     let second: Pipeline = bench.pipeline("second").await.into_table("first");
     bench.publish_ids("second.x", &["c", "d", "e"]).await;
     let refused = bench.catch_up(&second).await.expect(65);
-    refused.says("LedgerMismatch").says("ledger first").says("shared");
+    refused.says("LedgerMismatch").says("ledger default.first").says("shared");
 
     let second = second.set("sink.delta.shared", json!(true));
     bench.catch_up(&second).await.expect(0);

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
-use super::fixture::{commit, created, file, local, log, request, setting, settle, spec};
+use super::fixture::{commit, file, local, log, request, setting, settle, spec};
 use crate::log::{CommitKind, CommitLog, Outcome};
 
 /// Runs the whole suite on an empty store.
@@ -118,18 +118,6 @@ async fn memory_is_a_log() {
 async fn a_local_directory_is_a_log() {
     let (_folder, store) = local();
     suite(store).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_below_a_table_is_a_log_of_its_own() {
-    let (_folder, store) = local();
-    let main = log(store);
-    created(&main).await;
-    let below = main.below("_dead_letters");
-    assert!(below.load().await.expect("readable").is_none());
-    created(&below).await;
-    assert_eq!(below.root().as_str(), "test:///table/_dead_letters/");
-    assert_eq!(main.load().await.expect("readable").map(|table| table.version()), Some(0));
 }
 
 #[tokio::test]

@@ -6,30 +6,12 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tidegate_testing::fault::Fault::{Status, StoreLate, StoreThenCut, StoreThenStatus};
 use tidegate_testing::fault::{Fault, Late, Matcher, Rule};
-use tidegate_testing::{FaultProxy, S3Server, eventually};
-use url::Url;
+use tidegate_testing::{FaultProxy, eventually};
 
 use super::conformance::suite;
 use super::fixture::{created, file, setting, settle};
 use crate::log::{CommitLog, Outcome};
-use crate::store::{StoreOptions, TableStore, open};
-
-async fn server(folder: &std::path::Path) -> S3Server {
-    S3Server::start(folder, "lake").await.expect("the server starts")
-}
-
-/// The table's store as a worker opens it, through `endpoint`.
-fn table(server: &S3Server, endpoint: &str, path: &str) -> TableStore {
-    let url = Url::parse(&server.url(path)).expect("valid");
-    let options = StoreOptions {
-        access_key_id: Some("test".to_owned()),
-        secret_access_key: Some("test".to_owned()),
-        endpoint: Some(endpoint.to_owned()),
-        path_style: true,
-        ..StoreOptions::new(url)
-    };
-    open(&options).expect("the store opens")
-}
+use crate::store::testing::{server, table};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an S3 server; run by make test"]

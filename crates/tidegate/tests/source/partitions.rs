@@ -1,0 +1,83 @@
+//! Partitions and the workers that share them (P7, S11).
+
+use serde_json::json;
+use tidegate_testing::eventually;
+
+use crate::ground::{committed, holds, numbered};
+use crate::support::{Bench, LONG, Pipeline};
+
+fn partitioned(bench: &Bench, name: &str, partitions: u32) -> Pipeline {
+    Pipeline::new(name, &bench.nats.url(), bench.scratch.path()).set(
+        "source.jetStream.partitioning",
+        json!({"type": "Subject", "partitions": partitions, "idSubjectStable": true}),
+    )
+}
+
+impl Bench {
+    /// Messages over many subjects; an id keeps its subject.
+    async fn spread(&mut self, name: &str, from: u64, to: u64) {
+        let messages: Vec<_> =
+            (from..=to).map(|n| numbered(&format!("{name}.user{}", n % 97), n)).collect();
+        self.broker.publish(&messages).await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s11_subject_partitions_need_the_users_word_for_exactly_once() {
+    let bench = Bench::start("word").await;
+    let pipeline = partitioned(&bench, "word", 4)
+        .set("source.jetStream.partitioning.idSubjectStable", serde_json::Value::Null);
+    let refused = bench.catch_up(&pipeline).await.expect(65);
+    refused.says("partitioning").says("idSubjectStable: true").says("AtLeastOnce");
+    assert!(!pipeline.table.join("_delta_log").exists());
+    bench.catch_up(&pipeline.set("guarantee", json!("AtLeastOnce"))).await.expect(0);
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn eight_partitions_are_shared_by_two_workers_and_each_message_is_one_row() {
+    let mut bench = Bench::start("eight").await;
+    let pipeline = partitioned(&bench, "eight", 8);
+    bench.create_stream(&pipeline).await;
+    bench.spread("eight", 1, 800).await;
+    let run = bench.run_command(&pipeline).argument("--workers").argument("2");
+    bench.end(run.argument("--until-caught-up"), "two").await.expect(0);
+    holds(&pipeline, &[(1, 800)]).await;
+    // Copies, and what is new, by one worker that takes over all eight.
+    bench.spread("eight", 701, 900).await;
+    bench.catch_up(&pipeline).await.expect(0).says("100 duplicates dropped");
+    holds(&pipeline, &[(1, 900)]).await;
+    bench.verify(&pipeline).await.expect(0);
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn p7_of_two_processes_on_one_pipeline_one_is_fenced_and_says_so() {
+    let mut bench = Bench::start("fenced").await;
+    let pipeline = partitioned(&bench, "fenced", 2).set("sink.flush.maxInterval", json!("500ms"));
+    bench.create_stream(&pipeline).await;
+    bench.spread("fenced", 1, 200).await;
+    let mut first = bench.spawn_run(&pipeline, "first");
+    committed(&pipeline, 200, &first).await;
+    // Under the same name: it may be the restarted one, so that it need not wait.
+    let mut second = bench.spawn_run(&pipeline, "second");
+    second.wait_for_output("\"claimed\"", LONG).await.unwrap();
+    // What the first one reads now is not its own any more.
+    let mut sent = 200;
+    let said = async || first.output().contains("\"Fenced\"");
+    for _ in 0..20 {
+        bench.spread("fenced", sent + 1, sent + 50).await;
+        sent += 50;
+        committed(&pipeline, i64::try_from(sent).unwrap(), &second).await;
+        if said().await {
+            break;
+        }
+    }
+    eventually("the first one says that it is fenced", LONG, said).await.unwrap();
+    assert!(first.exit_status().unwrap().is_none(), "it waits for its turn");
+    bench.drain(&mut first).await;
+    bench.drain(&mut second).await;
+    holds(&pipeline, &[(1, sent)]).await;
+    bench.verify(&pipeline).await.expect(0);
+}
