@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-types",
         ],
     ),
-    ("tidegate-testing", &["tidegate-source", "tidegate-types"]),
+    ("tidegate-testing", &[]),
     (
         "tidegate",
         &[
@@ -42,7 +42,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-config",
             "tidegate-resolve",
             "tidegate-source",
-            "tidegate-table",
             "tidegate-telemetry",
             "tidegate-types",
             "tidegate-worker",

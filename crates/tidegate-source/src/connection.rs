@@ -217,9 +217,13 @@ fn client_options(
         });
     client = match &options.credentials {
         None => client,
-        Some(Credentials::CredentialsFile(text)) => client.credentials(text).map_err(|source| {
-            SourceError::Settings { what: "the credentials", source: source.into() }
-        })?,
+        // The client takes no last line without an end; mounted secrets often have one.
+        Some(Credentials::CredentialsFile(text)) => {
+            client.credentials(&format!("{text}\n")).map_err(|source| SourceError::Settings {
+                what: "the credentials",
+                source: source.into(),
+            })?
+        }
         Some(Credentials::Nkey(seed)) => client.nkey(seed.trim().to_owned()),
         Some(Credentials::Token(token)) => client.token(token.trim().to_owned()),
         Some(Credentials::UserPassword { user, password }) => {

@@ -1,5 +1,9 @@
 //! Whether every message of the stream belongs to a partition (S3), and how many wait.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::json;
 use tidegate_types::Position;
 
 use crate::connection::Connection;
@@ -9,6 +13,8 @@ use crate::stream_facts::{RetentionKind, StreamFacts, stream_facts};
 
 /// How often the count is repeated on a stream that moves while it is taken.
 const ATTEMPTS: u32 = 5;
+/// Most subjects that are looked through one by one; the broker sends up to a hundred thousand a page.
+const MOST_SUBJECTS: usize = 2_000_000;
 
 /// What a count over all filters says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +85,61 @@ pub async fn check_coverage(
             Coverage::Exact | Coverage::Twice(_) => return Ok(coverage),
         }
     }
-    Ok(coverage)
+    // What arrives while the filters are counted hides as many messages that are under none of them, and
+    // a busy stream never rests: there the subjects tell.
+    match under_no_filter(connection, stream, filters).await? {
+        0 => Ok(coverage),
+        outside => {
+            let stream = stream.to_owned();
+            Err(SourceError::SubjectsOutsidePartitions { stream, outside })
+        }
+    }
+}
+
+/// Messages whose subject no filter takes.
+async fn under_no_filter(
+    connection: &Connection,
+    stream: &str,
+    filters: &[Option<String>],
+) -> Result<u64, SourceError> {
+    let taken = |subject: &str| filters.iter().flatten().any(|filter| takes(filter, subject));
+    let (mut seen, mut outside) = (0, 0);
+    while seen < MOST_SUBJECTS {
+        let request = json!({"subjects_filter": ">", "offset": seen});
+        let page: SubjectsPage = connection.ask(&format!("STREAM.INFO.{stream}"), &request).await?;
+        let subjects = page.state.subjects.unwrap_or_default();
+        if subjects.is_empty() {
+            break;
+        }
+        seen += subjects.len();
+        outside +=
+            subjects.iter().filter(|(subject, _)| !taken(subject)).map(|(_, n)| n).sum::<u64>();
+    }
+    Ok(outside)
+}
+
+#[derive(Deserialize)]
+struct SubjectsPage {
+    state: Subjects,
+}
+
+#[derive(Deserialize)]
+struct Subjects {
+    subjects: Option<BTreeMap<String, u64>>,
+}
+
+/// Whether a filter with the broker's wildcards takes a subject.
+fn takes(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
 }
 
 /// How many messages of a partition lie behind `floor`: the lag while nobody reads (S4).
@@ -107,6 +167,25 @@ mod tests {
         (facts.first_sequence, facts.last_sequence) = (first, last);
         facts.messages = last + 1 - first;
         facts
+    }
+
+    #[test]
+    fn a_filter_takes_what_the_broker_says() {
+        for (filter, subject, expected) in [
+            ("a.>", "a.b", true),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b", true),
+            ("a.*", "a.b.c", false),
+            ("*.b", "a.b", true),
+            ("a.b", "a.b", true),
+            ("a.b", "a.b.c", false),
+            ("a.b", "a", false),
+            ("1.>", "11.a", false),
+            (">", "a", true),
+        ] {
+            assert_eq!(takes(filter, subject), expected, "{filter} {subject}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use coverage::{Coverage, check_coverage, pending_after};
 pub use error::{IdentityFinding, SourceError};
 pub use identity::{KnownMessage, check_same_stream, fingerprint, known_message};
 pub use leader_samples::{LeaderSamples, idle_advance, next_message};
-pub use options::{CheckPeriods, Fetched, ReadMode, ReaderOptions, Receipt};
+pub use options::{CheckPeriods, EmptyTo, Fetched, ReadMode, ReaderOptions, Receipt};
 pub use publish::{PublishOptions, PublishReport, Publisher};
 pub use reader::PartitionReader;
 pub use registration::{

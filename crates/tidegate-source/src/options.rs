@@ -1,5 +1,7 @@
 //! How a partition is read, and what reading returns.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_types::{Epoch, Ledger, Message, PartitionId, Position, StreamTime};
@@ -45,6 +47,23 @@ impl Default for CheckPeriods {
     }
 }
 
+/// Up to where a partition is known to have no message behind its cursor (S5). Shared with whoever moves
+/// its floor: the stream may be trimmed to a floor as soon as it stands in the log, so the reader has to
+/// know before.
+#[derive(Debug, Clone, Default)]
+pub struct EmptyTo(Arc<AtomicU64>);
+
+impl EmptyTo {
+    /// There is nothing up to `position`.
+    pub fn note(&self, position: Position) {
+        self.0.fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// How to read one partition.
 #[derive(Debug, Clone)]
 pub struct ReaderOptions {
@@ -68,6 +87,8 @@ pub struct ReaderOptions {
     pub exactly_once: bool,
     /// Holes up to this sequence were reported before and are no news.
     pub known_holes_to: Position,
+    /// What is gone from the stream up to here was not the partition's.
+    pub empty_to: EmptyTo,
     /// The header that becomes [`Message::id`].
     pub id_header: Option<String>,
     /// Most messages of one batch; also half of the credit given to the broker. At most 16,384.
@@ -99,6 +120,7 @@ impl ReaderOptions {
             mode: ReadMode::FromFloor,
             exactly_once: true,
             known_holes_to: Position::default(),
+            empty_to: EmptyTo::default(),
             id_header: None,
             batch_messages: 1_000,
             batch_bytes: 8 << 20,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidegate_types::Ledger;
 
 use crate::backoff;
@@ -18,7 +18,9 @@ use crate::consumer::{
 use crate::error::SourceError;
 use crate::stream_facts::{RetentionKind, raw_configuration, stream_facts};
 
-/// Entries in the stream's metadata: this and the ledger's name.
+/// Entries in the stream's metadata: this, the ledger's name, `@` and a hash of the table's address. A
+/// ledger of one name may stand in several tables (a copy of a pipeline with another `url`), each with
+/// floors of its own.
 const PREFIX: &str = "tidegate.ledger.";
 /// The broker has no compare-and-swap for configurations: an entry that another pipeline's update
 /// overwrote at the same moment is written again.
@@ -54,7 +56,12 @@ pub async fn register_ledger(
     ledger: &Ledger,
     table_url: &str,
 ) -> Result<(), SourceError> {
-    match write_entry(connection, stream, ledger, Some(table_url)).await {
+    let key = entry_key(ledger, table_url);
+    let written = change_entries(connection, stream, |entries| {
+        let before = entries.insert(key.clone(), json!(table_url));
+        before.as_ref().and_then(Value::as_str) != Some(table_url)
+    });
+    match written.await {
         Ok(()) => Ok(()),
         Err(error) if may_be_missing_right(&error) => {
             tracing::debug!(stream, %error, "registering by a consumer instead");
@@ -64,7 +71,7 @@ pub async fn register_ledger(
     }
 }
 
-/// Removes the ledger's entry in both forms.
+/// Removes the ledger's entries in both forms, whatever tables they name.
 ///
 /// # Errors
 ///
@@ -74,8 +81,19 @@ pub async fn forget_ledger(
     stream: &str,
     ledger: &Ledger,
 ) -> Result<(), SourceError> {
-    consumer::delete(connection, stream, &registration_name(ledger)).await?;
-    write_entry(connection, stream, ledger, None).await
+    for info in consumer::list(connection, stream).await? {
+        let of_ledger = registration_of(&info.config.metadata)
+            .is_some_and(|registration| registration.ledger == ledger.as_str());
+        if of_ledger && is_registration(&info.config.metadata) {
+            consumer::delete(connection, stream, &info.name).await?;
+        }
+    }
+    change_entries(connection, stream, |entries| {
+        let before = entries.len();
+        entries.retain(|key, _| ledger_of(key) != Some(ledger.as_str()));
+        entries.len() != before
+    })
+    .await
 }
 
 /// Every registered ledger, whatever form its entry has.
@@ -92,12 +110,12 @@ pub async fn registered_ledgers(
         .metadata
         .iter()
         .filter_map(|(key, table_url)| {
-            let ledger = key.strip_prefix(PREFIX)?.to_owned();
+            let ledger = ledger_of(key)?.to_owned();
             Some(Registration { ledger, table_url: table_url.clone() })
         })
         .collect();
     for info in consumer::list(connection, stream).await? {
-        if info.config.metadata.get(ROLE_KEY).is_some_and(|role| role == ROLE_REGISTRATION) {
+        if is_registration(&info.config.metadata) {
             found.extend(registration_of(&info.config.metadata));
         }
     }
@@ -122,6 +140,10 @@ pub async fn readers(connection: &Connection, stream: &str) -> Result<Vec<Reader
     Ok(consumers.into_iter().filter_map(reader).collect())
 }
 
+fn is_registration(metadata: &BTreeMap<String, String>) -> bool {
+    metadata.get(ROLE_KEY).is_some_and(|role| role == ROLE_REGISTRATION)
+}
+
 fn registration_of(metadata: &BTreeMap<String, String>) -> Option<Registration> {
     let ledger = metadata.get(LEDGER_KEY)?.clone();
     Some(Registration { ledger, table_url: metadata.get(TABLE_KEY)?.clone() })
@@ -135,36 +157,27 @@ pub(crate) fn owner_metadata(ledger: &Ledger, table_url: &str) -> BTreeMap<Strin
     ])
 }
 
-async fn write_entry(
+/// `change` says whether it changed something.
+async fn change_entries(
     connection: &Connection,
     stream: &str,
-    ledger: &Ledger,
-    table_url: Option<&str>,
+    change: impl Fn(&mut Map<String, Value>) -> bool,
 ) -> Result<(), SourceError> {
-    let key = format!("{PREFIX}{ledger}");
-    for attempt in 0..ATTEMPTS {
+    for attempt in 0..=ATTEMPTS {
         let mut config = raw_configuration(connection, stream).await?;
-        let metadata = &mut config["metadata"];
-        if metadata.get(&key).and_then(Value::as_str) == table_url {
+        if !config["metadata"].is_object() {
+            config["metadata"] = json!({});
+        }
+        let Some(entries) = config["metadata"].as_object_mut() else { break };
+        if !change(entries) {
             return Ok(());
         }
-        match (table_url, metadata.as_object_mut()) {
-            (Some(url), Some(entries)) => {
-                entries.insert(key.clone(), json!(url));
-            }
-            (Some(url), None) => *metadata = json!({&key: url}),
-            (None, Some(entries)) => {
-                entries.remove(&key);
-            }
-            (None, None) => return Ok(()),
+        if attempt == ATTEMPTS {
+            break;
         }
         connection.ask_once::<Value>(&format!("STREAM.UPDATE.{stream}"), &config).await?;
         let pause = std::time::Duration::from_millis(20);
         tokio::time::sleep(backoff::pause(attempt, pause, pause * 8, backoff::random())).await;
-    }
-    let config = raw_configuration(connection, stream).await?;
-    if config["metadata"].get(&key).and_then(Value::as_str) == table_url {
-        return Ok(());
     }
     Err(SourceError::NoProgress {
         stream: stream.to_owned(),
@@ -173,13 +186,29 @@ async fn write_entry(
     })
 }
 
+fn entry_key(ledger: &Ledger, table_url: &str) -> String {
+    format!("{PREFIX}{ledger}@{:016x}", xxhash_rust::xxh3::xxh3_64(table_url.as_bytes()))
+}
+
+/// The ledger that an entry of the stream's metadata is of.
+fn ledger_of(key: &str) -> Option<&str> {
+    let name = key.strip_prefix(PREFIX)?;
+    Some(name.split_once('@').map_or(name, |(ledger, _)| ledger))
+}
+
 /// A missing right shows as silence or as a refusal, depending on the broker's configuration.
 fn may_be_missing_right(error: &SourceError) -> bool {
     matches!(error, SourceError::TimedOut { .. } | SourceError::Refused { .. })
 }
 
-fn registration_name(ledger: &Ledger) -> String {
-    format!("tg-ledger-{:016x}", xxhash_rust::xxh3::xxh3_64(ledger.as_str().as_bytes()))
+/// One for each ledger and table.
+fn registration_name(ledger: &Ledger, table_url: &str) -> String {
+    format!("tg-ledger-{:016x}", owner_hash(ledger, table_url))
+}
+
+/// Tells the consumers of one ledger and table from all others of the stream.
+pub(crate) fn owner_hash(ledger: &Ledger, table_url: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(format!("{ledger}\n{table_url}").as_bytes())
 }
 
 async fn register_by_consumer(
@@ -197,7 +226,7 @@ async fn register_by_consumer(
     let mut metadata = owner_metadata(ledger, table_url);
     metadata.insert(ROLE_KEY.to_owned(), ROLE_REGISTRATION.to_owned());
     let spec = ConsumerSpec {
-        name: registration_name(ledger),
+        name: registration_name(ledger, table_url),
         from: DeliverFrom::Start,
         acks: AckPolicy::None,
         filter: None,

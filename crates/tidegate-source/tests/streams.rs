@@ -9,10 +9,11 @@ use common::{
 };
 use serde_json::json;
 use tidegate_source::{
-    Coverage, Partitioning, Registration, SourceError, StartAt, StreamFacts, StreamSpec,
-    TrimDecision, TrimFacts, check_coverage, count_headers_only, ensure_stream, forget_ledger,
-    next_message, partition_filter, pending_after, readers, register_ledger, registered_ledgers,
-    resolve_start, stream_facts, trim, trim_decision, unsafe_settings,
+    Coverage, EmptyTo, PartitionReader, Partitioning, ReaderOptions, Registration, SourceError,
+    StartAt, StreamFacts, StreamSpec, TrimDecision, TrimFacts, check_coverage, count_headers_only,
+    ensure_stream, forget_ledger, next_message, partition_filter, pending_after, readers,
+    register_ledger, registered_ledgers, resolve_start, stream_facts, trim, trim_decision,
+    unsafe_settings,
 };
 use tidegate_types::{Ledger, Position, StreamTime};
 
@@ -277,4 +278,34 @@ async fn s10_without_the_right_to_change_the_stream_a_consumer_registers_the_led
     assert_eq!(registered_ledgers(&admin, STREAM).await.expect("a list"), expected);
     forget_ledger(&admin, STREAM, &ledger()).await.expect("forgotten");
     assert!(registered_ledgers(&admin, STREAM).await.expect("a list").is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s5_what_others_read_and_trimmed_is_no_gap_for_a_partition_that_is_known_to_be_empty() {
+    let broker = Broker::with_stream(Partitioning::Subject { partitions: 2 }).await;
+    let connection = &broker.connection;
+    broker.publish("clicks.a", 1, 100).await;
+    let busy = if next_message(connection, STREAM, Some("0.>"), 1).await.expect("asked").is_some() {
+        0
+    } else {
+        1
+    };
+    let idle = 1 - busy;
+    let options = partition_options(idle, Some(format!("{idle}.>")));
+    let empty_to = options.empty_to.clone();
+    let mut reader = open(connection, options.clone(), 0).await;
+    assert!(read_all(&mut reader).await.is_empty());
+    // The floor moves, and the stream is trimmed to it while the reading is still on its way back.
+    empty_to.note(Position(90));
+    trim(connection, STREAM, 90).await.expect("trimmed");
+    broker.publish_subjects(0, 20).await;
+    let read = read_all(&mut reader).await;
+    assert!(!read.is_empty(), "some of twenty subjects are of this partition");
+    // Beyond it nothing is known, and what is gone there may have been the partition's.
+    trim(connection, STREAM, 95).await.expect("trimmed");
+    let known = ReaderOptions { empty_to: EmptyTo::default(), ..options };
+    known.empty_to.note(Position(90));
+    let opened = PartitionReader::open(connection, known, Position(0), None).await;
+    assert!(matches!(opened, Err(SourceError::Gap { from: 91, to: 94, .. })));
 }

@@ -130,13 +130,11 @@ impl DeadLetters {
         })?;
         let mut main = main.clone();
         loop {
-            let known = self.snapshot.as_ref().map(TableSnapshot::version);
             let snapshot = self.fresh_snapshot(random).await?;
-            if known != Some(snapshot.version()) {
-                // Somebody else rolls forward, so the main table has moved on, perhaps to later dead
-                // letters that are in already. Read after this table, it shows whether ours still lack.
-                main = main_log.refresh(&main).await?.0;
-            }
+            // Others roll forward too: the main table may have moved on to later dead letters, which are in
+            // already. Only read after this table it shows whether these still lack, however long ago
+            // this table was read for the first time.
+            main = main_log.refresh(&main).await?.0;
             let state = self.state_of(&main)?;
             let txns = match decide_roll_forward(&footer, &state, &self.known_state()?) {
                 RollForward::Commit(txns) => txns,
@@ -186,5 +184,127 @@ impl DeadLetters {
         };
         self.snapshot = Some(snapshot.clone());
         Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use object_store::memory::InMemory;
+    use tidegate_table::ledger::{PositionField, TxnName};
+    use tidegate_table::log::TableSpec;
+    use url::Url;
+
+    use super::*;
+    use crate::table::open_or_create;
+
+    fn ledger() -> Ledger {
+        Ledger::new("l").expect("valid")
+    }
+
+    /// A main table, and the dead letters of `workers` workers beside it.
+    struct Lake {
+        main: CommitLog,
+        workers: Vec<DeadLetters>,
+        random: Random,
+    }
+
+    impl Lake {
+        async fn new(workers: usize) -> Self {
+            let root = Url::parse("memory:///t/").expect("a url");
+            let table = || CommitLog::new(Arc::new(InMemory::new()), root.clone());
+            let (main, dead) = (table(), table());
+            let incarnation = Incarnation::derive("S", "", 0);
+            let worker = || DeadLetters {
+                log: dead.clone(),
+                ledger: ledger(),
+                incarnation,
+                source: "l/0".into(),
+                snapshot: None,
+            };
+            let workers = (0..workers).map(|_| worker()).collect();
+            let mut lake = Self { main: main.clone(), workers, random: Random::from_system() };
+            let columns = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
+            let spec = TableSpec::new(Arc::new(columns), vec![]);
+            let first = lake.request(BTreeMap::new());
+            open_or_create(&main, &spec, &first).await.expect("a table");
+            lake
+        }
+
+        fn request(&mut self, txns: BTreeMap<String, i64>) -> CommitRequest {
+            let nonce = self.random.nonce();
+            let tag = CommitTag { ledger: ledger(), kind: CommitKind::Data, nonce };
+            CommitRequest { txns, ..CommitRequest::new(tag) }
+        }
+
+        async fn main_now(&self) -> TableSnapshot {
+            self.main.load().await.expect("readable").expect("there")
+        }
+
+        /// A main commit of a partition that carries one dead letter; the table after it.
+        async fn commit(&mut self, partition: u32, number: i64) -> TableSnapshot {
+            let (partition, nonce) =
+                (PartitionId(partition), Nonce::from_txn(number).expect("one"));
+            let letter = DeadLetter {
+                partition,
+                sequence: number.unsigned_abs(),
+                subject: "s".into(),
+                time: StreamTime(0),
+                reason: Reason::MissingKey,
+                detail: String::new(),
+                payload: Bytes::new(),
+                id: None,
+            };
+            let worker = &self.workers[0];
+            worker.write(nonce, &[partition], &[letter]).await.expect("written");
+            let name = TxnName::Position(
+                ledger(),
+                worker.incarnation,
+                partition,
+                PositionField::DeadLetter,
+            );
+            let request = self.request(BTreeMap::from([(name.to_string(), number)]));
+            let now = self.main_now().await;
+            let prepared = self.main.prepare(&now, &request).await.expect("prepared");
+            let never = std::future::pending();
+            let won = self.main.settle(&prepared, &RetryPolicy::default(), never).await;
+            assert!(matches!(won, Ok(Outcome::Won)), "{won:?}");
+            self.main_now().await
+        }
+
+        async fn roll(&mut self, worker: usize, main: &TableSnapshot) {
+            let Self { main: log, workers, random } = self;
+            workers[worker].roll_forward(log, main, random).await.expect("rolled forward");
+        }
+
+        async fn files(&self) -> usize {
+            let log = &self.workers[0].log;
+            let snapshot = log.load().await.expect("readable").expect("there");
+            let added = log.history(0).await.expect("readable");
+            let live = log.live_files(&snapshot).await.expect("readable").len();
+            let adds: usize = added.iter().map(|entry| entry.adds.len()).sum();
+            assert_eq!(adds, live, "a file was added twice");
+            live
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn p4_what_others_rolled_forward_is_not_added_again_by_one_who_looks_at_an_older_main_table()
+     {
+        let mut lake = Lake::new(2).await;
+        // Partition 0 is the first worker's, partition 1 the second's.
+        let main = lake.commit(0, 5).await;
+        lake.roll(0, &main).await;
+        let seen_by_second = lake.commit(1, 6).await;
+        // Before the second has brought in its own, the first goes on.
+        let main = lake.commit(0, 7).await;
+        lake.roll(0, &main).await;
+        lake.roll(1, &seen_by_second).await;
+        // Its next batch comes before it reads the main table again, while nobody else does anything.
+        lake.roll(1, &seen_by_second).await;
+        lake.roll(1, &seen_by_second).await;
+        assert_eq!(lake.files().await, 3);
     }
 }

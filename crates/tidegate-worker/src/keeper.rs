@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
 use tidegate_source::{
-    Connection, Coverage, LeaderSamples, RetentionKind, SourceError, TrimDecision, TrimFacts,
-    check_coverage, readers, register_ledger, registered_ledgers, sequence_at_time, stream_facts,
-    trim, trim_decision,
+    Connection, Coverage, KnownMessage, LeaderSamples, RetentionKind, SourceError, TrimDecision,
+    TrimFacts, check_coverage, check_same_stream, readers, register_ledger, registered_ledgers,
+    sequence_at_time, stream_facts, trim, trim_decision,
 };
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::CommitLog;
@@ -36,6 +36,9 @@ pub(crate) struct StreamNews {
     pub(crate) aged_last_sequence: Option<u64>,
 }
 
+/// The lowest floor of each ledger, and what was read last.
+type Floors = (BTreeMap<String, Position>, Vec<KnownMessage>);
+
 /// Looks after one stream.
 pub(crate) struct Keeper {
     pub(crate) config: Arc<PipelineConfig>,
@@ -43,6 +46,8 @@ pub(crate) struct Keeper {
     pub(crate) filters: BTreeMap<PartitionId, Option<String>>,
     pub(crate) log: CommitLog,
     pub(crate) incarnation: Incarnation,
+    /// When the stream was created that the floors are of.
+    pub(crate) created: String,
     /// Whether this process may remove messages.
     pub(crate) may_trim: bool,
     pub(crate) news: watch::Sender<StreamNews>,
@@ -127,7 +132,7 @@ impl Keeper {
             return Ok(());
         };
         let stream = &self.config.source.stream;
-        let Some(floors) = self.floors().await? else { return Ok(()) };
+        let Some((floors, read)) = self.floors().await? else { return Ok(()) };
         let facts = stream_facts(&self.connection, stream).await?;
         let registrations = registered_ledgers(&self.connection, stream).await?;
         let readers = readers(&self.connection, stream).await?;
@@ -147,6 +152,13 @@ impl Keeper {
                 warn!(stream, other, reason = %Reason::TrimBlocked, "stream is not trimmed");
             }
             TrimDecision::Purge { below } => {
+                // Floors say nothing about another stream of that name (S6), and what no partition reads
+                // would be gone before anybody missed it (S3).
+                check_same_stream(&self.connection, stream, &self.created, &read).await?;
+                if let Err(error) = self.check_coverage().await {
+                    self.report("the coverage check", error).await;
+                    return Ok(());
+                }
                 failpoint::hit("trim.before");
                 let purged = trim(&self.connection, stream, below).await?;
                 failpoint::hit("trim.after");
@@ -156,14 +168,18 @@ impl Keeper {
         Ok(())
     }
 
-    /// The lowest floor of every ledger in the table; none while a partition has no floor yet.
-    async fn floors(&self) -> Result<Option<BTreeMap<String, Position>>, WorkerError> {
+    /// The lowest floor of every ledger in the table, and the messages at our own; none while a partition
+    /// has no floor yet.
+    async fn floors(&self) -> Result<Option<Floors>, WorkerError> {
         let Some(snapshot) = self.log.load().await? else { return Ok(None) };
         let own = &self.config.ledger;
         let state = LedgerState::read(snapshot.txns(), own, self.incarnation)?;
         let ledgers: Vec<Ledger> =
             state.other_ledgers.iter().cloned().chain([own.clone()]).collect();
-        let mut floors = BTreeMap::new();
+        let read = state.partitions.values().filter_map(|p| {
+            Some(KnownMessage { sequence: p.floor?.0, fingerprint: p.fingerprint })
+        });
+        let (mut floors, read) = (BTreeMap::new(), read.collect());
         for ledger in ledgers {
             let state = LedgerState::read(snapshot.txns(), &ledger, self.incarnation)?;
             let held: Vec<_> = state.partitions.values().filter_map(|p| p.floor).collect();
@@ -174,7 +190,7 @@ impl Keeper {
                 _ => None,
             };
         }
-        Ok(Some(floors))
+        Ok(Some((floors, read)))
     }
 }
 

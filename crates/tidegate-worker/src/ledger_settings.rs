@@ -1,4 +1,5 @@
-//! The settings of a ledger that outlive every worker (P2): which seed its fingerprints have.
+//! The settings of a ledger that outlive every worker (P2): which seed its fingerprints have, and which
+//! partitions its positions are of (S9).
 //!
 //! They are named by a commit of their own before the first claim. Were they named by the first claim,
 //! two workers that claim different partitions of a new table at once could each bring a seed, and the
@@ -18,9 +19,15 @@ use tracing::warn;
 
 use crate::error::WorkerError;
 use crate::random::Random;
+use crate::source_setup;
 
 /// Reads the ledger's settings, or makes them. A changed deduplication key is written down with the
 /// old seed.
+///
+/// # Errors
+///
+/// When the partitions are others than those that were read: positions of one set mean nothing for
+/// another, and messages would be read twice or never (S9).
 pub(crate) async fn open(
     log: &CommitLog,
     store: &Arc<dyn ObjectStore>,
@@ -31,16 +38,25 @@ pub(crate) async fn open(
 ) -> Result<(LedgerSettings, TableSnapshot), WorkerError> {
     let ledger = &config.ledger;
     let dedup_key = config.dedup.as_ref().map(|dedup| dedup.key.clone());
+    let partitions: Vec<_> = source_setup::filters(&config.source).into_values().collect();
     loop {
         let state = LedgerState::read(snapshot.txns(), ledger, incarnation)?;
         let known = match state.keys {
             Some(nonce) => Some(LedgerSettings::read(store.as_ref(), ledger, nonce).await?),
             None => None,
         };
-        if let Some(known) = known.as_ref().filter(|known| known.dedup_key == dedup_key) {
+        let read = state.partitions.values().any(|partition| partition.floor.is_some());
+        if let Some(known) = known.as_ref().filter(|_| read) {
+            check_partitions(&known.partitions, &partitions)?;
+        }
+        let same = |known: &&LedgerSettings| {
+            known.dedup_key == dedup_key && known.partitions == partitions
+        };
+        if let Some(known) = known.as_ref().filter(same) {
             return Ok((known.clone(), snapshot));
         }
-        if known.is_some() && config.dedup.is_some() {
+        let rekeyed = known.as_ref().is_some_and(|known| known.dedup_key != dedup_key);
+        if rekeyed && config.dedup.is_some() {
             warn!(
                 pipeline = config.name,
                 reason = %Reason::WindowFilling,
@@ -49,12 +65,31 @@ pub(crate) async fn open(
         }
         // The seed stays: what tells the keys apart is in `key_seed`.
         let fingerprint_seed = known.map_or_else(|| random.bits(), |known| known.fingerprint_seed);
-        let settings = LedgerSettings { fingerprint_seed, dedup_key: dedup_key.clone() };
+        let (dedup_key, partitions) = (dedup_key.clone(), partitions.clone());
+        let settings = LedgerSettings { fingerprint_seed, dedup_key, partitions };
         let nonce = random.nonce();
         settings.write(store.as_ref(), ledger, nonce).await?;
         name_in_log(log, config, &snapshot, nonce, random).await?;
         snapshot = log.refresh(&snapshot).await?.0;
     }
+}
+
+fn check_partitions(known: &[Option<String>], now: &[Option<String>]) -> Result<(), WorkerError> {
+    // Earlier releases did not write them down.
+    if known.is_empty() || known == now {
+        return Ok(());
+    }
+    let names = |filters: &[Option<String>]| {
+        let name = |filter: &Option<String>| filter.clone().unwrap_or_else(|| ">".to_owned());
+        filters.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
+    let what = format!(
+        "the stream was read in the partitions {}, source.jetStream.partitioning now asks for {}; \
+         partitions cannot be changed",
+        names(known),
+        names(now)
+    );
+    Err(WorkerError::permanent(Reason::InvalidConfiguration, what))
 }
 
 async fn name_in_log(
@@ -94,10 +129,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn s9_positions_are_of_the_partitions_that_were_read() {
+        let declared = |of: &[&str]| of.iter().map(|f| Some((*f).to_owned())).collect::<Vec<_>>();
+        let two = declared(&["p.0.>", "p.1.>"]);
+        assert!(check_partitions(&two, &two).is_ok());
+        assert!(check_partitions(&[], &two).is_ok(), "an earlier release");
+        for other in [vec![None], declared(&["p.0.>"]), declared(&["q.0.>", "q.1.>"])] {
+            let error = check_partitions(&two, &other).expect_err("other partitions");
+            assert!(!error.is_transient(), "{error}");
+            assert!(check_partitions(&other, &two).is_err());
+        }
+    }
+
+    #[test]
     fn d2_ids_of_another_key_are_never_compared() {
         let settings = |header: &str| LedgerSettings {
             fingerprint_seed: 7,
             dedup_key: Some(DedupKey::Header(header.to_owned())),
+            partitions: vec![None],
         };
         assert_eq!(key_seed(&settings("A")), key_seed(&settings("A")));
         assert_ne!(key_seed(&settings("A")), key_seed(&settings("B")));

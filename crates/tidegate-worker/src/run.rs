@@ -7,7 +7,7 @@ use tidegate_batch::MemoryBudget;
 use tidegate_config::PipelineConfig;
 use tidegate_dedup::KeyHasher;
 use tidegate_source::{
-    Connection, ReadMode, ReaderOptions, StreamFacts, check_coverage, register_ledger,
+    Connection, ReadMode, ReaderOptions, StartAt, StreamFacts, check_coverage, register_ledger,
     resolve_start,
 };
 use tidegate_table::dead_letter;
@@ -137,7 +137,12 @@ impl Opened {
             let (name, url) = (&config.source.stream, &config.sink.url);
             register_ledger(&connection, name, &config.ledger, url).await?;
         }
-        let start = source_setup::start_at(&config.source.start_from);
+        // A reset begins at the start of what there is now, wherever the ledger began (P6).
+        let reset = state.incarnations.keys().any(|known| *known != incarnation);
+        let start = match reset {
+            true => StartAt::All,
+            false => source_setup::start_at(&config.source.start_from),
+        };
         let initial_floor = resolve_start(&connection, &config.source.stream, start).await?;
         let memory = MemoryBudget::of(options.memory_budget);
         let partitions = setup::wanted(&config, options.partitions.as_ref()).len();
@@ -227,6 +232,7 @@ impl Opened {
             filters: source_setup::filters(&self.config.source),
             log: self.log.clone(),
             incarnation: self.incarnation,
+            created: self.stream.created.clone(),
             may_trim: options.maintain_stream,
             news,
             faults,
@@ -298,7 +304,6 @@ impl Opened {
             events,
             news,
             faults,
-            started: Instant::now(),
             metrics,
             random: self.random,
             connection: self.connection,

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use arrow::datatypes::Schema;
+use tidegate_table::files::system;
 use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::{
-    CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot, TableSpec,
+    CommitKind, CommitLog, CommitRequest, CommitTag, LiveFile, Outcome, RetryPolicy, TableSnapshot,
+    TableSpec,
 };
 use tidegate_table::schema::{check_partitioning, plan_evolution};
 use tidegate_types::{Evolution, Incarnation, Ledger, Reason};
@@ -128,7 +130,7 @@ pub(crate) async fn check_rows(
         return Ok(());
     }
     let files = log.live_files(snapshot).await?;
-    let Some(present) = files.iter().map(|file| file.rows).sum::<Option<u64>>() else {
+    let Some(present) = files.iter().map(ledger_rows).sum::<Option<u64>>() else {
         return Ok(()); // a stranger's file without statistics
     };
     if present >= counted {
@@ -163,6 +165,13 @@ pub(crate) async fn check_rows(
     };
     warn!(missing, counted, explained, "the table holds fewer rows than were committed");
     Ok(())
+}
+
+/// Rows of a file that can be a ledger's: a stranger's have no source, which the statistics tell (R1).
+fn ledger_rows(file: &LiveFile) -> Option<u64> {
+    let nulls = |stats: &serde_json::Value| stats.get("nullCount")?.get(system::SOURCE)?.as_u64();
+    let strange = file.stats.as_ref().and_then(nulls).unwrap_or(0);
+    Some(file.rows?.saturating_sub(strange))
 }
 
 /// Rows that the counters of every ledger and incarnation say are in the table.

@@ -134,7 +134,7 @@ pub(crate) fn worse(a: u8, b: u8) -> u8 {
 fn advice(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::SourceUnreachable => {
-            "see that the broker runs and that spec.source.jetStream.servers names it"
+            "see that the broker runs, that spec.source.jetStream.servers names it, and that it takes the credentials"
         }
         Reason::StreamMissing => {
             "create the stream, or give spec.source.jetStream.subjects so that it is made"

@@ -1,11 +1,8 @@
 //! Whether a pipeline can keep what it promises, as far as its own document tells.
 
-use std::error::Error;
-use std::iter::successors;
-
 use tidegate_config::{PathFacts, PipelineConfig, Severity, assess, lint};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, causes};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,9 +25,7 @@ impl Feasibility {
             found.mistakes.push(text);
         }
         if let Err(error) = tidegate_worker::check_rules(config) {
-            let causes = successors(error.source(), |cause| cause.source());
-            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-            found.mistakes.push(format!("spec: {error}{causes}"));
+            found.mistakes.push(format!("spec: {}", causes(&error).join(": ")));
         }
         for finding in lint(config) {
             match finding.severity {

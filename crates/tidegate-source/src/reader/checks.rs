@@ -82,7 +82,7 @@ impl PartitionReader {
     fn expected(&self, cursor: Position) -> Expected<'_> {
         Expected {
             created: &self.created,
-            cursor,
+            cursor: cursor.max(self.options.empty_to.position()),
             exactly_once: self.options.exactly_once,
             positions_count: self.options.mode == ReadMode::FromFloor,
         }

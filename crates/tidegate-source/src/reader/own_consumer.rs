@@ -8,15 +8,16 @@ use crate::connection::Connection;
 use crate::consumer::{self, AckPolicy, ConsumerSpec, DeliverFrom};
 use crate::error::SourceError;
 use crate::options::{ReadMode, ReaderOptions};
-use crate::registration::owner_metadata;
+use crate::registration::{owner_hash, owner_metadata};
 
 /// How long a consumer of an epoch outlives its last pull: longer than a broker's restart, short enough
 /// that a worker that never comes back leaves nothing behind.
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Everything that the consumers of one ledger and partition have in common.
+/// Everything that the consumers of one ledger, table and partition have in common. Two tables may hold
+/// ledgers of one name, whose epochs say nothing about each other.
 fn name_stem(options: &ReaderOptions) -> String {
-    let hash = xxhash_rust::xxh3::xxh3_64(options.ledger.as_str().as_bytes());
+    let hash = owner_hash(&options.ledger, &options.table_url);
     format!("tg-{hash:016x}-{}", options.partition)
 }
 
@@ -122,7 +123,12 @@ mod tests {
             consumer_name(&other)
         };
         assert!(is_older(&options, &with(1, 19)));
-        for name in [with(1, 20), with(1, 21), with(11, 3), with(0, 3), "other".into()] {
+        let elsewhere = consumer_name(&ReaderOptions {
+            table_url: "file:///u".into(),
+            epoch: Epoch(3),
+            ..options.clone()
+        });
+        for name in [with(1, 20), with(1, 21), with(11, 3), with(0, 3), elsewhere, "other".into()] {
             assert!(!is_older(&options, &name), "{name}");
         }
         let older = with(1, 19);

@@ -20,6 +20,9 @@ pub struct LedgerSettings {
     pub fingerprint_seed: u64,
     /// Where the deduplication key stands; none without deduplication.
     pub dedup_key: Option<DedupKey>,
+    /// The filter of each partition (none: the whole stream), which the positions in the log are of (S9).
+    #[serde(default)]
+    pub partitions: Vec<Option<String>>,
 }
 
 /// The settings file cannot be used.
@@ -143,6 +146,7 @@ mod tests {
         LedgerSettings {
             fingerprint_seed: seed,
             dedup_key: Some(DedupKey::Header("Nats-Msg-Id".into())),
+            partitions: vec![Some("0.>".into()), None],
         }
     }
 

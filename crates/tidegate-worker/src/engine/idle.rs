@@ -38,6 +38,12 @@ impl Engine {
             // The readings see the same trouble and report it.
             Ok(Err(_)) | Err(_) => return Ok(()),
         };
+        for step in &moves {
+            // Once the floor stands in the log anybody may trim to it, before the answer is here.
+            if let Some(active) = self.active.get(&step.partition) {
+                active.empty_to.note(step.to);
+            }
+        }
         if !moves.is_empty() {
             self.advancing += 1;
             self.ask(Request::Advance { lineage: self.lineage, moves }).await?;

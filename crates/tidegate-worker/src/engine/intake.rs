@@ -1,5 +1,7 @@
 //! What the source brings: chunks judged and written, faults sorted.
 
+use std::time::Duration;
+
 use tidegate_config::OnGap;
 use tidegate_dedup::Window;
 use tidegate_source::{KnownMessage, ReaderOptions, Receipt, SourceError};
@@ -103,6 +105,7 @@ impl Engine {
                 epoch: active.epoch,
                 batch_messages: active.batch_limit,
                 known_holes_to: to,
+                empty_to: active.empty_to.clone(),
                 ..self.parts.reader.clone()
             },
             cursor,
@@ -160,7 +163,7 @@ impl Engine {
         if let Some(dead) = judged.halted_at {
             self.halt_on(partition, messages, &dead);
         } else {
-            self.ask_the_breaker(&judged.counters);
+            self.ask_the_breaker(partition, &judged.counters);
         }
         Ok(judged_messages.len())
     }
@@ -210,7 +213,7 @@ impl Engine {
             counters: Counters::default(),
             time: active.time,
             complete: active.complete,
-            receipt,
+            receipt: Receipt::default(),
         });
         progress.cursor = active.cursor;
         progress.fingerprint = fingerprint;
@@ -287,9 +290,11 @@ impl Engine {
         self.leave(Leaving::Failed(WorkerError::permanent(dead.reason, what)));
     }
 
-    pub(super) fn ask_the_breaker(&mut self, counters: &Counters) {
+    /// In stream time: catching up on a day of the stream is no matter of minutes.
+    pub(super) fn ask_the_breaker(&mut self, partition: PartitionId, counters: &Counters) {
         let Some(breaker) = &mut self.breaker else { return };
-        let now = self.parts.started.elapsed();
+        let time = self.active.get(&partition).map_or(0, |active| active.time.0);
+        let now = Duration::from_micros(u64::try_from(time).unwrap_or(0));
         if let Some(percent) = breaker.record(now, counters.read, counters.dead) {
             let what = format!(
                 "{percent} percent of the records were dead letters, more than deadLetter.breaker allows; \

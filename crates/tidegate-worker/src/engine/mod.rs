@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
 use tidegate_dedup::Window;
-use tidegate_source::{Connection, KnownMessage, ReaderOptions};
+use tidegate_source::{Connection, EmptyTo, KnownMessage, ReaderOptions};
 use tidegate_table::files::system::SystemColumns;
 use tidegate_telemetry::{PipelineMetrics, Throttle};
 use tidegate_types::{Epoch, Nonce, PartitionId, Position, Reason, StreamTime};
@@ -73,7 +73,6 @@ pub(crate) struct EngineParts {
     pub(crate) news: watch::Receiver<StreamNews>,
     /// What the keeper found that waiting does not mend.
     pub(crate) faults: mpsc::Receiver<WorkerError>,
-    pub(crate) started: Instant,
     pub(crate) metrics: Arc<PipelineMetrics>,
     pub(crate) random: Random,
 }
@@ -89,6 +88,8 @@ struct Active {
     number: u64,
     stop: CancellationToken,
     orders: mpsc::Sender<Order>,
+    /// What the reading knows at once, whatever it does.
+    empty_to: EmptyTo,
     pending: u64,
     caught_up: bool,
     /// The broker's time up to which nothing is missing.
@@ -272,7 +273,7 @@ impl Engine {
         let limit = batch_limit(state.stuck, self.parts.reader.batch_messages);
         let known = KnownMessage { sequence: base.0, fingerprint: state.fingerprint };
         let (orders, orders_taken) = mpsc::channel(ORDERS);
-        let stop = CancellationToken::new();
+        let (stop, empty_to) = (CancellationToken::new(), EmptyTo::default());
         self.readings += 1;
         let options = ReadingOptions {
             connection: self.parts.connection.clone(),
@@ -281,6 +282,7 @@ impl Engine {
                 filter: self.parts.filters.get(&partition).cloned().flatten(),
                 epoch: claimed.epoch,
                 batch_messages: limit,
+                empty_to: empty_to.clone(),
                 ..self.parts.reader.clone()
             },
             cursor: base,
@@ -300,6 +302,7 @@ impl Engine {
             number: self.readings,
             stop,
             orders,
+            empty_to,
             pending: 0,
             caught_up: false,
             complete: state.time,

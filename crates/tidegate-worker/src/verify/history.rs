@@ -51,7 +51,8 @@ pub(super) fn walk(
             let known = before.get(partition).filter(|known| known.floor.is_some());
             match known {
                 Some(known) => {
-                    links += u64::from(check_link((entry, redelivery), *partition, known, now, report))
+                    links +=
+                        u64::from(check_link((entry, redelivery), *partition, known, now, report))
                 }
                 None => {
                     if let (Some(floor), true) = (now.floor, history.complete) {

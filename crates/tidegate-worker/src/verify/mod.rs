@@ -30,6 +30,7 @@ use crate::secrets::Secrets;
 use crate::setup;
 use contents::Contents;
 use history::History;
+use sequences::SequenceSet;
 
 /// Everything that a verification of one incarnation looks at.
 struct Scope<'a> {
@@ -107,7 +108,8 @@ pub async fn verify(
     }
     for incarnation in state.incarnations.keys().copied() {
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
-        let history = history::walk(&entries, &config.ledger, incarnation, redelivery, &mut report)?;
+        let history =
+            history::walk(&entries, &config.ledger, incarnation, redelivery, &mut report)?;
         let source = source_name(&config.ledger, incarnation);
         let dead_state = match &dead_snapshot {
             Some(snapshot) => LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?,
@@ -164,6 +166,7 @@ fn check_incarnation(scope: &Scope<'_>, report: &mut VerifyReport) {
         scope.state.partitions.len(),
         scope.source
     ));
+    check_apart(scope, report);
     check_density(scope, sum.read, report);
     let waiting = &scope.waiting;
     let shown: u64 = (scope.state.partitions.keys())
@@ -221,6 +224,26 @@ fn check_partition(
     if let Some(beyond) = rows.max().filter(|highest| *highest > floor.0) {
         let detail = format!("partition {partition} holds a row at {beyond}, its floor is {floor}");
         report.damaged("floors", detail);
+    }
+}
+
+/// A message is of one partition, and there either a row or a dead letter.
+fn check_apart(scope: &Scope<'_>, report: &mut VerifyReport) {
+    let (mut all, mut twice) = (SequenceSet::default(), 0);
+    for partition in scope.state.partitions.keys() {
+        for contents in [scope.rows, scope.dead] {
+            twice += all.merge(&contents.of(&scope.source, *partition));
+        }
+    }
+    if twice == 0 {
+        return;
+    }
+    let detail =
+        format!("{twice} messages stand in two partitions, or both as row and as dead letter");
+    // What is delivered again may be judged again, by another release.
+    match scope.config.guarantee {
+        Guarantee::AtLeastOnce => report.not_provable("identity", detail),
+        _ => report.damaged("identity", detail),
     }
 }
 

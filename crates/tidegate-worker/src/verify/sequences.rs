@@ -24,6 +24,20 @@ impl SequenceSet {
         fresh
     }
 
+    /// Takes over all of `other`, and answers how many of them were there.
+    pub(super) fn merge(&mut self, other: &Self) -> u64 {
+        let mut known = 0;
+        for (block, words) in &other.blocks {
+            let own = self.blocks.entry(*block).or_insert_with(|| Box::new([0; WORDS]));
+            for (own, word) in own.iter_mut().zip(words.iter()) {
+                known += u64::from((*own & word).count_ones());
+                *own |= word;
+            }
+        }
+        self.count += other.count - known;
+        known
+    }
+
     pub(super) fn contains(&self, sequence: u64) -> bool {
         let (block, word, bit) = place(sequence);
         self.blocks.get(&block).is_some_and(|words| words[word] & bit != 0)
@@ -71,6 +85,22 @@ mod tests {
             for sequence in oracle {
                 prop_assert!(set.contains(sequence));
             }
+        }
+
+        #[test]
+        fn merging_counts_what_both_hold(
+            one in prop::collection::btree_set(0_u64..200, 0..100),
+            other in prop::collection::btree_set(100_u64..66_000, 0..100),
+        ) {
+            let set = |of: &BTreeSet<u64>| {
+                let mut set = SequenceSet::default();
+                of.iter().for_each(|sequence| assert!(set.insert(*sequence)));
+                set
+            };
+            let mut merged = set(&one);
+            prop_assert_eq!(merged.merge(&set(&other)), one.intersection(&other).count() as u64);
+            prop_assert_eq!(merged.len(), one.union(&other).count() as u64);
+            prop_assert!(one.union(&other).all(|sequence| merged.contains(*sequence)));
         }
     }
 }

@@ -82,7 +82,12 @@ async fn every_kind_of_bad_input_is_a_dead_letter_with_reason_bytes_and_coordina
         .enumerate()
         .filter_map(|(n, ((payload, reason), sequence))| {
             Some(json!([
-                reason?, hex(&payload), sequence, 0, 0, format!("bad.s{n}"),
+                reason?,
+                hex(&payload),
+                sequence,
+                0,
+                0,
+                format!("bad.s{n}"),
                 hex(format!("e{n}").as_bytes())
             ]))
         })
@@ -92,7 +97,12 @@ async fn every_kind_of_bad_input_is_a_dead_letter_with_reason_bytes_and_coordina
         .iter()
         .map(|d| {
             json!([
-                d["reason"], d["payload"], d["_tg_seq"], d["_tg_part"], d["_tg_idx"], d["subject"],
+                d["reason"],
+                d["payload"],
+                d["_tg_seq"],
+                d["_tg_part"],
+                d["_tg_idx"],
+                d["subject"],
                 d["id"]
             ])
         })
@@ -111,8 +121,13 @@ async fn bombs_and_broken_archives_are_dead_letters_and_their_neighbours_rows() 
         let good = compressed(codec, b"{\"id\": \"good\"}").await.unwrap();
         let bomb = compressed(codec, &vec![b' '; 96 << 20]).await.unwrap();
         assert!(bomb.len() < 1 << 20, "the broker would refuse it");
-        let payloads =
-            [good.clone(), bomb, good[..good.len() - 4].to_vec(), b"{\"id\": \"x\"}".to_vec(), good];
+        let payloads = [
+            good.clone(),
+            bomb,
+            good[..good.len() - 4].to_vec(),
+            b"{\"id\": \"x\"}".to_vec(),
+            good,
+        ];
         let subject = pipeline.subject("x");
         let messages: Vec<_> =
             payloads.into_iter().map(|payload| Outgoing::new(&subject, payload)).collect();
@@ -173,7 +188,8 @@ async fn an_open_breaker_stops_without_committing_and_a_mended_schema_goes_on() 
             format!("{{\"id\": \"e{n}\", \"n\": {quote}{n}{quote}}}")
         })
         .collect();
-    let records: Vec<_> = ids.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    let records: Vec<_> =
+        ids.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
     bench.publish(&subject, &records[..50]).await;
     bench.catch_up(&pipeline).await.expect(0);
     bench.publish(&subject, &records[50..]).await;

@@ -25,12 +25,12 @@ fn commit_path(table: &Path, version: usize) -> PathBuf {
 
 /// The version of the last commit that adds files, and the first file that it adds.
 fn last_data_commit(table: &Path) -> (usize, Value) {
-    let found = commits(table).into_iter().enumerate().filter_map(|(version, text)| {
+    let mut found = commits(table).into_iter().enumerate().filter_map(|(version, text)| {
         let actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let mut adds = actions.filter_map(|action| action.get("add").cloned());
         adds.next().map(|add| (version, add))
     });
-    found.last().expect("a commit adds files")
+    found.next_back().expect("a commit adds files")
 }
 
 /// Changes every action of one commit.
@@ -77,44 +77,76 @@ type Damage = fn(&Path);
 /// (name, what is done, what the finding says)
 const DAMAGES: [(&str, Damage, &str); 15] = [
     ("row-removed", |t| drop_row(&data_file(t)), "\"check\":\"files\""),
-    ("row-removed-and-log", |t| {
-        let (version, add) = last_data_commit(t);
-        drop_row(&data_file(t));
-        correct_the_log(t, version, add["path"].as_str().unwrap());
-    }, "distinct rows"),
+    (
+        "row-removed-and-log",
+        |t| {
+            let (version, add) = last_data_commit(t);
+            drop_row(&data_file(t));
+            correct_the_log(t, version, add["path"].as_str().unwrap());
+        },
+        "distinct rows",
+    ),
     ("file-doubled", double_file, "stands twice"),
     ("file-missing", |t| fs::remove_file(data_file(t)).unwrap(), "is missing"),
-    ("file-truncated", |t| {
-        let bytes = fs::read(data_file(t)).unwrap();
-        fs::write(data_file(t), &bytes[..bytes.len() - 1]).unwrap();
-    }, "\"check\":\"files\""),
-    ("add-removed", |t| {
-        let (version, add) = last_data_commit(t);
-        let path = commit_path(t, version);
-        let text = fs::read_to_string(&path).unwrap();
-        let kept = text.lines().filter(|line| !line.contains(add["path"].as_str().unwrap()));
-        fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-    }, "distinct rows"),
+    (
+        "file-truncated",
+        |t| {
+            let bytes = fs::read(data_file(t)).unwrap();
+            fs::write(data_file(t), &bytes[..bytes.len() - 1]).unwrap();
+        },
+        "\"check\":\"files\"",
+    ),
+    (
+        "add-removed",
+        |t| {
+            let (version, add) = last_data_commit(t);
+            let path = commit_path(t, version);
+            let text = fs::read_to_string(&path).unwrap();
+            let kept = text.lines().filter(|line| !line.contains(add["path"].as_str().unwrap()));
+            fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        },
+        "distinct rows",
+    ),
     ("floor-down", |t| move_number(t, "floor", -1), "\"check\":\"floors\""),
     ("floor-up", |t| move_number(t, "floor", 1), "\"check\":\"floors\""),
     ("read-up", |t| move_number(t, "in", 1), "\"check\":\"conservation\""),
     ("rows-up", |t| move_number(t, "rows", 1), "distinct rows"),
-    ("rows-for-duplicates", |t| {
-        move_number(t, "rows", 1);
-        move_number(t, "dup", -1);
-    }, "distinct rows"),
-    ("dead-for-filtered", |t| {
-        move_number(t, "dead", 1);
-        move_number(t, "filtered", -1);
-    }, "\"check\":\"dead letters\""),
-    ("dead-letter-removed", |t| drop_row(&data_file(&t.join("_dead_letters"))), "\"check\":\"files\""),
-    ("dead-letter-removed-and-log", |t| {
-        let dead = t.join("_dead_letters");
-        let (version, add) = last_data_commit(&dead);
-        drop_row(&data_file(&dead));
-        correct_the_log(&dead, version, add["path"].as_str().unwrap());
-    }, "\"check\":\"dead letters\""),
-    ("dead-letters-removed", |t| fs::remove_dir_all(t.join("_dead_letters")).unwrap(), "\"check\":\"dead letters\""),
+    (
+        "rows-for-duplicates",
+        |t| {
+            move_number(t, "rows", 1);
+            move_number(t, "dup", -1);
+        },
+        "distinct rows",
+    ),
+    (
+        "dead-for-filtered",
+        |t| {
+            move_number(t, "dead", 1);
+            move_number(t, "filtered", -1);
+        },
+        "\"check\":\"dead letters\"",
+    ),
+    (
+        "dead-letter-removed",
+        |t| drop_row(&data_file(&t.join("_dead_letters"))),
+        "\"check\":\"files\"",
+    ),
+    (
+        "dead-letter-removed-and-log",
+        |t| {
+            let dead = t.join("_dead_letters");
+            let (version, add) = last_data_commit(&dead);
+            drop_row(&data_file(&dead));
+            correct_the_log(&dead, version, add["path"].as_str().unwrap());
+        },
+        "\"check\":\"dead letters\"",
+    ),
+    (
+        "dead-letters-removed",
+        |t| fs::remove_dir_all(t.join("_dead_letters")).unwrap(),
+        "\"check\":\"dead letters\"",
+    ),
 ];
 
 fn data_file(table: &Path) -> PathBuf {

@@ -30,16 +30,19 @@ async fn d1_a_copy_within_the_window_is_dropped_and_one_beyond_it_is_a_row() {
     let mut bench = Bench::start("d1").await;
     let hour = bench.pipeline("hour").await;
     let second = hour.clone().renamed("second").set("dedup.window", json!("1s"));
-    let field = hour.clone().renamed("field").set("dedup.key", json!({"type": "Field", "field": "id"}));
+    let field =
+        hour.clone().renamed("field").set("dedup.key", json!({"type": "Field", "field": "id"}));
     let keyed = hour.clone().renamed("keyed").set("dedup.onMissingKey", json!("DeadLetter"));
     let all = [&hour, &second, &field, &keyed];
     let subject = hour.subject("x");
-    let row = |id: &str| Outgoing::new(&subject, format!("{{\"id\": \"{id}\"}}")).header("Event-Id", id);
+    let row =
+        |id: &str| Outgoing::new(&subject, format!("{{\"id\": \"{id}\"}}")).header("Event-Id", id);
     let poison = Outgoing::new(&subject, "{\"id\": \"c\", \"n\": {}}").header("Event-Id", "c");
     let unkeyed = Outgoing::new(&subject, "{\"id\": \"u\"}");
 
     // A poisoned id that comes again corrected is a row.
-    let first = [row("a"), row("b"), row("a"), poison, row("c"), unkeyed.clone(), unkeyed, row("c")];
+    let first =
+        [row("a"), row("b"), row("a"), poison, row("c"), unkeyed.clone(), unkeyed, row("c")];
     bench.broker.publish(&first).await.unwrap();
     let_stream_time_pass(Duration::from_secs(1)).await;
     bench.broker.publish(&[row("a"), row("c")]).await.unwrap();
@@ -68,7 +71,12 @@ async fn d5_short_fingerprints_cap_the_guarantee() {
     let mut bench = Bench::start("d5").await;
     let pipeline = bench.pipeline("short").await.set("dedup.keys", json!("Fingerprint"));
     bench.publish_ids(&pipeline.subject("x"), &["a", "b", "a"]).await;
-    bench.catch_up(&pipeline).await.expect(65).says("AtLeastOnce is given: dedup").says("keys: Exact");
+    bench
+        .catch_up(&pipeline)
+        .await
+        .expect(65)
+        .says("AtLeastOnce is given: dedup")
+        .says("keys: Exact");
     assert!(!pipeline.table.exists());
     let weaker = pipeline.set("guarantee", json!("AtLeastOnce"));
     bench.catch_up(&weaker).await.expect(0);

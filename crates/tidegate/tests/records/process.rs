@@ -23,7 +23,11 @@ async fn a_finite_run_ends_on_an_empty_stream_on_copies_and_on_poison_alone() {
     bench.catch_up(&pipeline).await.expect(0).says("nothing new to read");
     let seen = Rows::of(&pipeline.table).await.unwrap();
     assert_eq!((seen.rows.len(), seen.dead.len()), (1, 2));
-    bench.verify(&pipeline).await.expect(0).says("5 records = 1 rows + 2 dead letters + 2 duplicates");
+    bench
+        .verify(&pipeline)
+        .await
+        .expect(0)
+        .says("5 records = 1 rows + 2 dead letters + 2 duplicates");
 }
 
 #[tokio::test]
@@ -68,11 +72,16 @@ async fn a_signal_drains_and_commits_and_a_second_one_leaves_at_once() {
             .iter()
             .map(|signal| format!("kill -{signal} {}", worker.process.process_id()))
             .collect();
-        let sent = tokio::process::Command::new("sh").args(["-c", &kills.join("; ")]).status().await;
+        let sent =
+            tokio::process::Command::new("sh").args(["-c", &kills.join("; ")]).status().await;
         assert!(sent.unwrap().success());
         let ended = worker.process.wait(LONG).await.unwrap();
         assert_eq!(ended.code(), Some(code), "{signals:?}: {}", worker.process.output());
         round += 1;
+        if code == 0 {
+            let seen = Rows::of(&pipeline.table).await.unwrap();
+            assert_eq!(seen.rows.len(), 2 * round, "{signals:?} left something open behind");
+        }
     }
     let before = Rows::of(&pipeline.table).await.unwrap().rows.len();
     assert!((5..=6).contains(&before), "{before} rows; all but what was left behind at the end");

@@ -89,7 +89,8 @@ async fn columns_and_members_are_added_and_nothing_else_changes() {
     let retyped = new.clone().columns(&[("id", "long")]);
     bench.publish("wider.x", &[("c", &record("c"))]).await;
     bench.catch_up(&retyped).await.expect(65).says("TableMismatch").says("column id is ");
-    let moved = new.clone().set("sink.partitionBy", json!([{"field": "city", "transform": "Identity"}]));
+    let moved =
+        new.clone().set("sink.partitionBy", json!([{"field": "city", "transform": "Identity"}]));
     bench.catch_up(&moved).await.expect(65).says("TableMismatch").says("partitioned by");
     // Once frozen the wider schema fits, and with it the old one: its columns are there.
     bench.catch_up(&frozen).await.expect(0);
@@ -128,8 +129,16 @@ async fn rows_lie_in_the_partitions_of_their_values_however_odd() {
     );
     let long = "l".repeat(150);
     let kinds = [
-        "plain", "a/b=c%20?#&+: ;'\"\\", "../..", ".", " ", "grüße 東京 🌊", "__HIVE_DEFAULT_PARTITION__",
-        "line\nbreak\u{7f}", &long, "%2F",
+        "plain",
+        "a/b=c%20?#&+: ;'\"\\",
+        "../..",
+        ".",
+        " ",
+        "grüße 東京 🌊",
+        "__HIVE_DEFAULT_PARTITION__",
+        "line\nbreak\u{7f}",
+        &long,
+        "%2F",
     ];
     let mut records: Vec<Value> = kinds
         .iter()
@@ -172,7 +181,10 @@ async fn rows_lie_in_the_partitions_of_their_values_however_odd() {
     for name in ["at", "at_hour", "at_day", "day", "day_month", "kind", "n"] {
         assert!(nulls[name].is_null(), "{name}");
     }
-    assert_eq!((&empty["at_day"], &empty["at_hour"]), (&json!("1969-12-31"), &json!("1969-12-31-23")));
+    assert_eq!(
+        (&empty["at_day"], &empty["at_hour"]),
+        (&json!("1969-12-31"), &json!("1969-12-31-23"))
+    );
     bench.verify(&pipeline).await.expect(0);
 }
 
@@ -203,7 +215,10 @@ async fn undeclared_fields_are_dropped_kept_or_refused_by_policy() {
     }
     assert_eq!(serde_json::from_str::<Value>(&extra[1]).unwrap()["note"], "ü\"");
     let seen = Rows::of(&refuse.table).await.unwrap();
-    assert_eq!((seen.texts("id"), seen.dead_texts("reason")), (vec!["plain".into()], vec!["UnknownField".into()]));
+    assert_eq!(
+        (seen.texts("id"), seen.dead_texts("reason")),
+        (vec!["plain".into()], vec!["UnknownField".into()])
+    );
     for pipeline in [&ignore, &capture, &refuse] {
         bench.verify(pipeline).await.expect(0);
     }

@@ -31,7 +31,9 @@ async fn the_filter_drops_and_counts_and_a_failure_of_it_is_a_dead_letter() {
 async fn a_filter_that_names_no_column_is_refused_before_anything_is_made() {
     let bench = Bench::start("filter-error").await;
     let pipeline = bench.pipeline("fault").await;
-    for (cel, named) in [("record.m > 10", "\"m\""), ("record.n >", "column 11"), ("record.n", "true or false")] {
+    for (cel, named) in
+        [("record.m > 10", "\"m\""), ("record.n >", "column 11"), ("record.n", "true or false")]
+    {
         let wrong = pipeline.clone().set("filter.cel", json!(cel));
         let validate = tidegate_testing::TidegateCommand::new("validate").unwrap();
         let validate = validate.argument(wrong.write());
@@ -126,11 +128,16 @@ async fn p4_a_dead_letter_table_that_lags_is_caught_up_without_new_messages() {
     assert_eq!(bench.end(dying, "dying").await.code, None, "not killed");
     let mut worker = bench.spawn_run(&pipeline, "next");
     let dead = pipeline.table.join("_dead_letters/_delta_log/00000000000000000001.json");
-    tidegate_testing::eventually("the dead letters' commit", LONG, async || dead.exists()).await.unwrap();
+    tidegate_testing::eventually("the dead letters' commit", LONG, async || dead.exists())
+        .await
+        .unwrap();
     worker.signal("TERM").await.unwrap();
     assert!(worker.wait(LONG).await.unwrap().success());
     let seen = Rows::of(&pipeline.table).await.unwrap();
-    assert_eq!((seen.texts("id"), seen.dead_texts("reason")), (vec!["a".into(), "c".into()], vec!["WrongType".into()]));
+    assert_eq!(
+        (seen.texts("id"), seen.dead_texts("reason")),
+        (vec!["a".into(), "c".into()], vec!["WrongType".into()])
+    );
     let verify = call("verify", &pipeline);
     bench.end(verify, "verify").await.expect(0);
 }

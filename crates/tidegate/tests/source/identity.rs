@@ -114,3 +114,27 @@ async fn s6_an_older_backup_under_a_live_worker_stops_it_before_it_commits() {
     assert_eq!(floors(&pipeline), [50]);
     holds(&pipeline, &[(1, 50)]).await;
 }
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn p6_a_new_life_of_the_stream_begins_at_its_start_wherever_the_ledger_began() {
+    for (name, start) in
+        [("fresh", json!({"type": "New"})), ("late", json!({"type": "Sequence", "sequence": 41}))]
+    {
+        let mut bench = Bench::start(name).await;
+        let pipeline = bench.pipeline(name).await.set("source.jetStream.startFrom", start);
+        let subject = pipeline.subject("a");
+        bench.send(&subject, 1, 40).await;
+        bench.catch_up(&pipeline).await.expect(0);
+        bench.send(&subject, 41, 50).await;
+        bench.catch_up(&pipeline).await.expect(0);
+        holds(&pipeline, &[(41, 50)]).await;
+
+        bench.api(&format!("STREAM.DELETE.{}", name.to_uppercase()), json!({})).await;
+        bench.create_stream(&pipeline).await;
+        bench.send(&subject, 51, 60).await;
+        let told = pipeline.clone().set("source.jetStream.onSourceReset", json!("NewIncarnation"));
+        bench.catch_up(&told).await.expect(0);
+        holds(&pipeline, &[(41, 60)]).await;
+    }
+}

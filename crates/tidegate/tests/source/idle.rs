@@ -6,7 +6,7 @@ use serde_json::json;
 use tidegate_testing::{TidegateProcess, eventually};
 
 use crate::ground::{committed, floors, holds, numbered};
-use crate::support::{Bench, LONG, Pipeline, call};
+use crate::support::{Bench, Broker, LONG, Pipeline, call};
 
 /// Samples come each 50 ms and age 300 ms; trimming is tried each 150 ms.
 const HASTE: &str = "200";
@@ -162,6 +162,126 @@ async fn s10_a_ledger_of_another_table_keeps_the_stream_whole_though_it_does_not
     bench.catch_up(&other).await.expect(0);
     holds(&other, &[(1, 100)]).await;
     holds(&pipeline, &[(1, 100)]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s5_a_trim_right_behind_a_floor_that_moved_is_no_gap() {
+    let mut bench = Bench::start("hurry").await;
+    let pipeline = Pipeline::new("hurry", &bench.nats.url(), bench.scratch.path())
+        .set(
+            "source.jetStream.partitioning",
+            json!({"type": "Subject", "partitions": 8, "idSubjectStable": true}),
+        )
+        .set("sink.flush.maxInterval", json!("300ms"))
+        .set("source.jetStream.duplicateWindow", json!("100ms"))
+        .set("source.jetStream.trim", json!({"keep": "100ms"}));
+    bench.create_stream(&pipeline).await;
+    let mut worker = hasty(&bench, &pipeline, "worker");
+    // Now and then a message of one partition, while the floors of the others move and all is trimmed.
+    for n in 1..=60 {
+        bench.send(&format!("hurry.user{}", n * 7 % 97), n, n).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bench.drain(&mut worker).await;
+    holds(&pipeline, &[(1, 60)]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s10_a_ledger_of_the_same_name_in_another_table_is_another_reader() {
+    let mut bench = Bench::start("twin").await;
+    let pipeline = bench.pipeline("twin").await;
+    let twin = pipeline
+        .clone()
+        .into_table("copy")
+        .set("source.jetStream.duplicateWindow", json!("100ms"))
+        .set("source.jetStream.trim", json!({"keep": "100ms"}));
+    // Both read at once, with epochs that are equal.
+    let mut first_worker = bench.spawn_run(&pipeline, "first");
+    bench.send("twin.a", 1, 50).await;
+    committed(&pipeline, 50, &first_worker).await;
+    let mut second_worker = hasty(&bench, &twin, "second");
+    committed(&twin, 50, &second_worker).await;
+    bench.send("twin.a", 51, 100).await;
+    committed(&pipeline, 100, &first_worker).await;
+    committed(&twin, 100, &second_worker).await;
+    // One of them rests. Its consumer goes when nobody pulls.
+    bench.drain(&mut first_worker).await;
+    let consumers = bench.api("CONSUMER.LIST.TWIN", json!({})).await;
+    for consumer in consumers["consumers"].as_array().unwrap() {
+        if consumer["config"]["metadata"]["tidegate.table"] == pipeline.url() {
+            let name = consumer["name"].as_str().unwrap();
+            bench.api(&format!("CONSUMER.DELETE.TWIN.{name}"), json!({})).await;
+        }
+    }
+    bench.send("twin.a", 101, 150).await;
+    committed(&twin, 150, &second_worker).await;
+    second_worker.wait_for_output("TrimBlocked", LONG).await.unwrap();
+    bench.drain(&mut second_worker).await;
+    assert_eq!(first(&bench.stream_state(&pipeline).await), 1);
+    bench.catch_up(&pipeline).await.expect(0);
+    holds(&pipeline, &[(1, 150)]).await;
+    holds(&twin, &[(1, 150)]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s6_floors_of_a_deleted_stream_trim_nothing_of_its_successor() {
+    let mut bench = Bench::start("heir").await;
+    let pipeline = bench
+        .pipeline("heir")
+        .await
+        .set("source.jetStream.duplicateWindow", json!("100ms"))
+        .set("source.jetStream.trim", json!({"keep": "100ms"}));
+    bench.send("heir.a", 1, 100).await;
+    let held = bench.run_command(&pipeline).environment("TIDEGATE_HOST", "elsewhere");
+    let mut holder = held.spawn("holder", bench.scratch.path()).unwrap();
+    committed(&pipeline, 100, &holder).await;
+    // One holds the partition and sleeps, the other waits for it and looks after the stream.
+    holder.signal("STOP").await.unwrap();
+    let mut waiting = hasty(&bench, &pipeline, "waiting");
+    trimmed_to(&mut bench, &pipeline, 99, &waiting).await;
+    bench.api("STREAM.DELETE.HEIR", json!({})).await;
+    bench.create_stream(&pipeline).await;
+    bench.send("heir.a", 101, 150).await;
+    waiting.wait_for_output("trimming failed", LONG).await.unwrap();
+    waiting.kill().await.unwrap();
+    holder.kill().await.unwrap();
+    assert_eq!(first(&bench.stream_state(&pipeline).await), 1);
+    let told = pipeline.clone().set("source.jetStream.onSourceReset", json!("NewIncarnation"));
+    bench.catch_up(&told).await.expect(0);
+    holds(&pipeline, &[(1, 150)]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s3_a_stray_message_amid_traffic_is_noticed_before_it_is_trimmed() {
+    let mut bench = Bench::start("stray").await;
+    let pipeline = declared(&bench)
+        .set("source.jetStream.duplicateWindow", json!("100ms"))
+        .set("source.jetStream.trim", json!({"keep": "100ms"}));
+    bench.create_stream(&pipeline).await;
+    // Trim comes more often than the look at the subjects.
+    let mut worker = hasty(&bench, &pipeline, "worker");
+    let traffic = tokio::spawn(busy(Broker::connect(&bench.nats.url()).await.unwrap()));
+    trimmed_to(&mut bench, &pipeline, 1_000, &worker).await;
+    let stray = bench.send("stray.astray", 0, 0).await[0];
+    let ended = worker.wait(LONG).await.unwrap();
+    traffic.abort();
+    assert_eq!(ended.code(), Some(65), "{}", worker.output());
+    assert!(worker.output().contains("SubjectsOutsidePartitions"), "{}", worker.output());
+    assert!(first(&bench.stream_state(&pipeline).await) <= stray);
+}
+
+/// Messages on both partitions without a rest.
+async fn busy(mut broker: Broker) {
+    for wave in 0_u64.. {
+        let n = |k: u64| 1 + wave * 40 + k;
+        let messages: Vec<_> =
+            (0..40).map(|k| numbered(&format!("stray.{}.a", k % 2), n(k))).collect();
+        broker.publish(&messages).await.unwrap();
+    }
 }
 
 #[tokio::test]

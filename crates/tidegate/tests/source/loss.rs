@@ -36,9 +36,10 @@ async fn s2_a_purge_of_unread_messages_stops_with_the_exact_range_until_told_to_
 async fn s1_messages_deleted_while_the_worker_lags_stop_it_after_what_it_had_and_cost_no_others() {
     let mut bench = Bench::start("deleted").await;
     let proxy = WireProxy::start(([127, 0, 0, 1], bench.nats.port()).into()).await.unwrap();
-    let pipeline = crate::support::Pipeline::new("deleted", &proxy.nats_url(), bench.scratch.path())
-        .set("guarantee", json!("AtLeastOnce"))
-        .set("sink.flush.maxInterval", json!("1m"));
+    let pipeline =
+        crate::support::Pipeline::new("deleted", &proxy.nats_url(), bench.scratch.path())
+            .set("guarantee", json!("AtLeastOnce"))
+            .set("sink.flush.maxInterval", json!("1m"));
     let pipeline = bench.foreign(pipeline, json!({})).await;
     bench.send("deleted.a", 1, 100).await;
     let mut worker = bench.spawn_run(&pipeline, "worker");

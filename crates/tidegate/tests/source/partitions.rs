@@ -81,3 +81,28 @@ async fn p7_of_two_processes_on_one_pipeline_one_is_fenced_and_says_so() {
     holds(&pipeline, &[(1, sent)]).await;
     bench.verify(&pipeline).await.expect(0);
 }
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s9_other_partitions_than_those_that_were_read_are_refused() {
+    let mut bench = Bench::start("split").await;
+    let declared = |partitions: u32| json!({"type": "Declared", "partitions": partitions, "subjectPattern": "split.{partition}.>"});
+    let whole = bench.pipeline("split").await;
+    let split = |n| whole.clone().set("source.jetStream.partitioning", declared(n));
+    bench.send("split.0.a", 1, 10).await;
+    bench.send("split.1.a", 11, 20).await;
+    bench.catch_up(&whole).await.expect(0);
+    // The second partition would begin at the start, and its messages would be rows twice.
+    let refused = bench.catch_up(&split(2)).await.expect(65);
+    refused.says("partitions cannot be changed").says("split.0.>, split.1.>");
+    bench.send("split.0.a", 21, 30).await;
+    bench.catch_up(&whole).await.expect(0);
+    holds(&whole, &[(1, 30)]).await;
+
+    // Back to one, what only the second had not read yet would be passed over.
+    let apart = split(2).into_table("apart");
+    bench.catch_up(&apart).await.expect(0);
+    bench.catch_up(&whole.clone().into_table("apart")).await.expect(65);
+    bench.catch_up(&apart).await.expect(0);
+    holds(&apart, &[(1, 30)]).await;
+}

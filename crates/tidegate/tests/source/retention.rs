@@ -18,7 +18,8 @@ fn weak(bench: &Bench, name: &str, guarantee: &str) -> Pipeline {
 async fn a_work_queue_is_refused_for_exactly_once_and_the_weakest_hop_is_named() {
     let mut bench = Bench::start("queue").await;
     let pipeline = Pipeline::new("queue", &bench.nats.url(), bench.scratch.path());
-    let pipeline = bench.foreign(pipeline, json!({"retention": "workqueue", "deny_delete": true})).await;
+    let pipeline =
+        bench.foreign(pipeline, json!({"retention": "workqueue", "deny_delete": true})).await;
     bench.send("queue.a", 1, 10).await;
     let refused = bench.catch_up(&pipeline).await.expect(65);
     refused

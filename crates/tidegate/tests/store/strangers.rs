@@ -114,6 +114,20 @@ async fn t1_a_table_restored_between_runs_halts_the_next_one() {
 
 #[tokio::test]
 #[ignore = "needs nats-server; run by make test"]
+async fn t1_a_restore_is_not_hidden_by_the_rows_of_others() {
+    let (mut bench, pipeline) = table("hidden").await;
+    let append = "deltalake.write_deltalake(t, pa.table({'id': [str(n) for n in range(50)], 'n': pa.array(range(50), pa.int64())}), mode='append', schema_mode='merge')";
+    stranger(&pipeline, append).await;
+    let with_strangers = commits(&pipeline.table).len() - 1;
+    publish(&mut bench, "hidden", 3, 10).await;
+    bench.catch_up(&pipeline).await.expect(0);
+    stranger(&pipeline, &format!("t.restore({with_strangers})")).await;
+    publish(&mut bench, "hidden", 4, 10).await;
+    bench.catch_up(&pipeline).await.expect(65).says("TableRewound").says("10 of 40 counted rows");
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
 async fn t1_a_table_restored_under_a_worker_halts_it() {
     let (mut bench, pipeline) = table("pulled").await;
     let mut worker = bench.spawn_run(&pipeline, "worker");

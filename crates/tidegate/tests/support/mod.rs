@@ -1,4 +1,5 @@
 //! Ground for the tests with real processes: a broker, pipelines as documents, and what tables hold.
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of the fixtures")]
 
 mod bench;

@@ -90,8 +90,10 @@ impl Pipeline {
     pub(crate) fn write(&self) -> PathBuf {
         let path = self.folder.join(format!("{}.yaml", self.name));
         // Another process may be reading it at this moment.
-        let fresh = tempfile::NamedTempFile::new_in(&self.folder).expect("a scratch folder is writable");
-        std::fs::write(fresh.path(), self.document.to_string()).expect("a scratch folder is writable");
+        let fresh =
+            tempfile::NamedTempFile::new_in(&self.folder).expect("a scratch folder is writable");
+        std::fs::write(fresh.path(), self.document.to_string())
+            .expect("a scratch folder is writable");
         fresh.persist(&path).expect("a scratch folder is writable");
         path
     }
