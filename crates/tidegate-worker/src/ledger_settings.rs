@@ -49,8 +49,15 @@ pub(crate) async fn open(
         if let Some(known) = known.as_ref().filter(|_| read) {
             check_partitions(&known.partitions, &partitions)?;
         }
+        let windows = [
+            known.as_ref().and_then(|known| known.narrowest_window),
+            config.dedup.as_ref().map(|dedup| dedup.window),
+        ];
+        let narrowest_window = windows.into_iter().flatten().min();
         let same = |known: &&LedgerSettings| {
-            known.dedup_key == dedup_key && known.partitions == partitions
+            known.dedup_key == dedup_key
+                && known.partitions == partitions
+                && known.narrowest_window == narrowest_window
         };
         if let Some(known) = known.as_ref().filter(same) {
             return Ok((known.clone(), snapshot));
@@ -66,7 +73,7 @@ pub(crate) async fn open(
         // The seed stays: what tells the keys apart is in `key_seed`.
         let fingerprint_seed = known.map_or_else(|| random.bits(), |known| known.fingerprint_seed);
         let (dedup_key, partitions) = (dedup_key.clone(), partitions.clone());
-        let settings = LedgerSettings { fingerprint_seed, dedup_key, partitions };
+        let settings = LedgerSettings { fingerprint_seed, dedup_key, partitions, narrowest_window };
         let nonce = random.nonce();
         settings.write(store.as_ref(), ledger, nonce).await?;
         name_in_log(log, config, &snapshot, nonce, random).await?;
@@ -147,6 +154,7 @@ mod tests {
             fingerprint_seed: 7,
             dedup_key: Some(DedupKey::Header(header.to_owned())),
             partitions: vec![None],
+            narrowest_window: None,
         };
         assert_eq!(key_seed(&settings("A")), key_seed(&settings("A")));
         assert_ne!(key_seed(&settings("A")), key_seed(&settings("B")));

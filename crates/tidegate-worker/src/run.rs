@@ -19,7 +19,6 @@ use tidegate_table::store::TableStore;
 use tidegate_telemetry::PipelineMetrics;
 use tidegate_types::{DedupKey, Holder, Incarnation, Reason, Span};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 

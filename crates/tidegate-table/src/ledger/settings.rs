@@ -5,7 +5,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tidegate_types::{DedupKey, Ledger, Nonce};
+use tidegate_types::{DedupKey, Ledger, Nonce, Span};
 
 use crate::files::layout::ledger_settings;
 
@@ -23,6 +23,9 @@ pub struct LedgerSettings {
     /// The filter of each partition (none: the whole stream), which the positions in the log are of (S9).
     #[serde(default)]
     pub partitions: Vec<Option<String>>,
+    /// The narrowest window in which ids were ever compared: rows that are further apart may share an id.
+    #[serde(default)]
+    pub narrowest_window: Option<Span>,
 }
 
 /// The settings file cannot be used.
@@ -147,6 +150,7 @@ mod tests {
             fingerprint_seed: seed,
             dedup_key: Some(DedupKey::Header("Nats-Msg-Id".into())),
             partitions: vec![Some("0.>".into()), None],
+            narrowest_window: Some(Span::millis(1)),
         }
     }
 

@@ -53,21 +53,30 @@ impl Committer {
     }
 
     pub(super) async fn release(&mut self) -> Result<(), WorkerError> {
-        let held = self.all_held(&BTreeMap::new())?;
-        if held.is_empty() {
-            return Ok(());
+        loop {
+            let held = self.all_held(&BTreeMap::new())?;
+            if held.is_empty() {
+                return Ok(());
+            }
+            let record = self.state()?.record;
+            failpoint::hit("release.before_put");
+            let attempt = self
+                .attempt(CommitKind::Release, &held, record, Vec::new(), |this, _| {
+                    let mut txns = BTreeMap::new();
+                    this.release_txns(&mut txns);
+                    txns
+                })
+                .await?;
+            failpoint::hit("release.after_put");
+            match attempt {
+                // What somebody took meanwhile is no reason to keep the rest.
+                Attempt::Void(CommitDecision::Lost(lost)) => {
+                    self.held.retain(|k, _| lost.iter().all(|lost| lost.partition() != *k));
+                }
+                // Whether it wins or not, nothing of ours is open any more.
+                _ => return Ok(()),
+            }
         }
-        let record = self.state()?.record;
-        failpoint::hit("release.before_put");
-        // Whether it wins or not, nothing of ours is open any more.
-        self.attempt(CommitKind::Release, &held, record, Vec::new(), |this, _| {
-            let mut txns = BTreeMap::new();
-            this.release_txns(&mut txns);
-            txns
-        })
-        .await?;
-        failpoint::hit("release.after_put");
-        Ok(())
     }
 
     pub(super) fn release_txns(&self, txns: &mut BTreeMap<String, i64>) {

@@ -64,15 +64,14 @@ impl Engine {
         let idle: Vec<_> = self
             .active
             .iter()
-            .filter(|(k, active)| {
-                active.cursor == active.base && !self.batch.progress.contains_key(k)
-            })
-            .map(|(k, active)| (*k, active.base))
+            .filter(|(k, _)| !self.batch.progress.contains_key(k))
+            // Without a record behind the floor the cursor is there too, or behind a gap that is accepted.
+            .map(|(k, active)| (*k, active.base, active.cursor))
             .collect();
-        for (partition, base) in idle {
+        for (partition, base, cursor) in idle {
             let stream = &self.parts.config.source.stream;
             let filter = self.parts.filters.get(&partition).cloned().flatten();
-            let to = idle_advance(&self.parts.connection, stream, filter.as_deref(), base, aged);
+            let to = idle_advance(&self.parts.connection, stream, filter.as_deref(), cursor, aged);
             moves.extend(to.await?.map(|to| FloorMove { partition, base, to }));
         }
         Ok(moves)

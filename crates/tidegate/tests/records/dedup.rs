@@ -224,3 +224,24 @@ async fn d3_a_batch_that_is_lost_does_not_make_duplicates_of_its_own_rows() {
     assert_eq!(seen.texts("id"), ["a", "b", "c", "d", "e", "f", "g", "h"]);
     bench.verify(&pipeline).await.expect(0).says("2 duplicates");
 }
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn t3_what_a_narrower_window_let_through_is_no_damage() {
+    let mut bench = Bench::start("wide").await;
+    let pipeline = bench.pipeline("wide").await.set("dedup.window", json!("1s"));
+    bench.publish_ids("wide.x", &["a"]).await;
+    bench.catch_up(&pipeline).await.expect(0);
+    let_stream_time_pass(Duration::from_secs(1)).await;
+    bench.publish_ids("wide.x", &["a", "a"]).await;
+    let wider = pipeline.set("dedup.window", json!("1h"));
+    // The wider window is filled from the table, and compares from here on.
+    bench.catch_up(&wider).await.expect(0).says("2 duplicates");
+    let narrow = wider.clone().into_table("narrow").set("dedup.window", json!("1s"));
+    bench.catch_up(&narrow).await.expect(0).says("2 rows");
+    bench.verify(&narrow).await.expect(0);
+    let wider = narrow.set("dedup.window", json!("1h"));
+    bench.publish_ids("wide.x", &["a"]).await;
+    bench.catch_up(&wider).await.expect(0).says("1 duplicate");
+    bench.verify(&wider).await.expect(0).says("no id twice within 1s");
+}

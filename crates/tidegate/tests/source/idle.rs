@@ -189,6 +189,26 @@ async fn s5_a_trim_right_behind_a_floor_that_moved_is_no_gap() {
 
 #[tokio::test]
 #[ignore = "needs nats-server; run by make test"]
+async fn s5_an_idle_partition_behind_an_accepted_gap_moves_on() {
+    let mut bench = Bench::start("stray").await;
+    let pipeline = declared(&bench)
+        .set("source.jetStream.onGap", json!("RecordAndContinue"))
+        .set("source.jetStream.duplicateWindow", json!("100ms"))
+        .set("source.jetStream.trim", json!({"keep": "100ms"}));
+    bench.create_stream(&pipeline).await;
+    bench.catch_up(&pipeline).await.expect(0);
+    // What the second partition had is purged by somebody, and nothing follows there.
+    bench.send("stray.1.a", 1, 10).await;
+    bench.api("STREAM.PURGE.STRAY", json!({})).await;
+    bench.send("stray.0.a", 11, 60).await;
+    let mut worker = hasty(&bench, &pipeline, "worker");
+    trimmed_to(&mut bench, &pipeline, 58, &worker).await;
+    bench.drain(&mut worker).await;
+    holds(&pipeline, &[(11, 60)]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
 async fn s10_a_ledger_of_the_same_name_in_another_table_is_another_reader() {
     let mut bench = Bench::start("twin").await;
     let pipeline = bench.pipeline("twin").await;

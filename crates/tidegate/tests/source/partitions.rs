@@ -1,7 +1,7 @@
 //! Partitions and the workers that share them (P7, S11).
 
 use serde_json::json;
-use tidegate_testing::eventually;
+use tidegate_testing::{TidegateProcess, eventually};
 
 use crate::ground::{committed, holds, numbered};
 use crate::support::{Bench, LONG, Pipeline};
@@ -84,23 +84,54 @@ async fn p7_of_two_processes_on_one_pipeline_one_is_fenced_and_says_so() {
 
 #[tokio::test]
 #[ignore = "needs nats-server; run by make test"]
+async fn p7_a_drain_gives_back_the_rest_when_some_was_lost_in_silence() {
+    let mut bench = Bench::start("rest").await;
+    let pipeline = Pipeline::new("rest", &bench.nats.url(), bench.scratch.path()).set(
+        "source.jetStream.partitioning",
+        json!({"type": "Declared", "partitions": 2, "subjectPattern": "rest.{partition}.>"}),
+    );
+    bench.create_stream(&pipeline).await;
+    let mut first = bench.spawn_run(&pipeline, "first");
+    bench.send("rest.0.a", 1, 1).await;
+    committed(&pipeline, 1, &first).await;
+    let elsewhere = bench.run_command(&pipeline).environment("TIDEGATE_HOST", "elsewhere");
+    let mut second = elsewhere.spawn("second", bench.scratch.path()).unwrap();
+    // The other takes the partition that is silent, which the first does not notice.
+    let claims = |process: &TidegateProcess| process.output().matches("\"claimed\"").count();
+    let mut sent = 1;
+    while claims(&second) == 0 {
+        sent += 1;
+        bench.send("rest.0.a", sent, sent).await;
+        committed(&pipeline, i64::try_from(sent).unwrap(), &first).await;
+    }
+    bench.drain(&mut first).await;
+    // Released, it need not be watched for ten seconds.
+    let at_once = std::time::Duration::from_secs(5);
+    eventually("the rest is claimed", at_once, async || claims(&second) == 2).await.unwrap();
+    bench.drain(&mut second).await;
+    holds(&pipeline, &[(1, sent)]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
 async fn s9_other_partitions_than_those_that_were_read_are_refused() {
     let mut bench = Bench::start("split").await;
-    let declared = |partitions: u32| json!({"type": "Declared", "partitions": partitions, "subjectPattern": "split.{partition}.>"});
     let whole = bench.pipeline("split").await;
-    let split = |n| whole.clone().set("source.jetStream.partitioning", declared(n));
+    let declared =
+        json!({"type": "Declared", "partitions": 2, "subjectPattern": "split.{partition}.>"});
+    let split = whole.clone().set("source.jetStream.partitioning", declared);
     bench.send("split.0.a", 1, 10).await;
     bench.send("split.1.a", 11, 20).await;
     bench.catch_up(&whole).await.expect(0);
     // The second partition would begin at the start, and its messages would be rows twice.
-    let refused = bench.catch_up(&split(2)).await.expect(65);
+    let refused = bench.catch_up(&split).await.expect(65);
     refused.says("partitions cannot be changed").says("split.0.>, split.1.>");
     bench.send("split.0.a", 21, 30).await;
     bench.catch_up(&whole).await.expect(0);
     holds(&whole, &[(1, 30)]).await;
 
     // Back to one, what only the second had not read yet would be passed over.
-    let apart = split(2).into_table("apart");
+    let apart = split.into_table("apart");
     bench.catch_up(&apart).await.expect(0);
     bench.catch_up(&whole.clone().into_table("apart")).await.expect(65);
     bench.catch_up(&apart).await.expect(0);
