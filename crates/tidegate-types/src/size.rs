@@ -61,7 +61,10 @@ impl std::str::FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = UNITS[..4].iter().rev().find(|(_, factor)| self.0 > 0 && self.0 % factor == 0);
+        let binary = UNITS[..4]
+            .iter()
+            .rev()
+            .find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
         match binary {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => self.0.fmt(f),

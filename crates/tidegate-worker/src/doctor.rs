@@ -67,11 +67,7 @@ pub async fn doctor(config: &PipelineConfig, secrets_dir: Option<PathBuf>) -> Ve
     checks
 }
 
-async fn look_at_stream(
-    config: &PipelineConfig,
-    connection: &Connection,
-    checks: &mut Vec<Check>,
-) {
+async fn look_at_stream(config: &PipelineConfig, connection: &Connection, checks: &mut Vec<Check>) {
     let facts = match stream_facts(connection, &config.source.stream).await {
         Ok(facts) => facts,
         Err(SourceError::StreamMissing { stream }) if !config.source.subjects.is_empty() => {
@@ -99,7 +95,10 @@ async fn look_at_readers(
 ) {
     let stream = &config.source.stream;
     let found = async {
-        Ok::<_, SourceError>((registered_ledgers(connection, stream).await?, readers(connection, stream).await?))
+        Ok::<_, SourceError>((
+            registered_ledgers(connection, stream).await?,
+            readers(connection, stream).await?,
+        ))
     };
     let (registered, readers) = match found.await {
         Ok(found) => found,
@@ -114,7 +113,10 @@ async fn look_at_readers(
         checks.push(check(Health::Caveat, "readers", found));
     }
     for stranger in readers.iter().filter(|reader| reader.registration.is_none()) {
-        let found = format!("consumer {} is not ours and keeps the stream from being trimmed", stranger.consumer);
+        let found = format!(
+            "consumer {} is not ours and keeps the stream from being trimmed",
+            stranger.consumer
+        );
         checks.push(check(Health::Caveat, "readers", found));
     }
 }

@@ -24,12 +24,7 @@ fn message(sequence: u64, seconds: i64, id: Option<&str>, payload: &str) -> Mess
 }
 
 fn field(name: &str, data_type: &str, required: bool) -> Field {
-    Field {
-        name: name.into(),
-        data_type: data_type.parse().expect("a type"),
-        required,
-        from: None,
-    }
+    Field { name: name.into(), data_type: data_type.parse().expect("a type"), required, from: None }
 }
 
 struct Rules {

@@ -14,6 +14,7 @@ use delta_kernel::{Engine, KernelError, KernelResult, Snapshot};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::CommitLog;
 use super::boot_time::BootTime;
 use super::entry::LogEntry;
 use super::error::LogError;
@@ -21,7 +22,6 @@ use super::hole::LogFile;
 use super::kernel::KERNEL_ROOT;
 use super::snapshot::TableSnapshot;
 use super::txns::Txns;
-use super::CommitLog;
 use crate::files::layout::{log_entry, log_folder, log_offset};
 
 /// Entries read at once: enough to hide a store's latency, few enough that entries of some

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use object_store::{ObjectStore as _, PutMode, PutOptions, PutPayload};
 
+use super::CommitLog;
 use super::boot_time::BootTime;
 use super::entry::LogEntry;
 use super::error::LogError;
 use super::hole::check_base_age;
 use super::prepare::PreparedCommit;
-use super::CommitLog;
 use crate::files::layout::log_entry;
 
 /// How long to wait between attempts.

@@ -7,8 +7,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
-use tidegate_testing::fault::{Fault, Matcher, Rule};
 use tidegate_testing::FaultProxy;
+use tidegate_testing::fault::{Fault, Matcher, Rule};
 use tidegate_types::{Compression, Epoch, Ledger, Nonce};
 
 use super::probe;

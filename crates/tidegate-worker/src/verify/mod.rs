@@ -20,7 +20,8 @@ use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::system::source_name;
 use tidegate_table::ledger::{LedgerSettings, LedgerState, PartitionState};
 use tidegate_types::{
-    Counters, DedupKey, Guarantee, Incarnation, KeyPrecision, Ledger, Nonce, PartitionId, Reason, Span,
+    Counters, DedupKey, Guarantee, Incarnation, KeyPrecision, Ledger, Nonce, PartitionId, Reason,
+    Span,
 };
 
 pub use report::{Finding, VerifyReport, VerifyState};
@@ -301,8 +302,7 @@ fn check_ids(
     let window = narrowest.map_or(dedup.window, |narrowest| narrowest.min(dedup.window));
     let doubled = rows.doubles_within(window.as_micros());
     if doubled > 0 && dedup.keys == KeyPrecision::Exact {
-        let detail =
-            format!("{doubled} rows have the id of a row less than {window} before them");
+        let detail = format!("{doubled} rows have the id of a row less than {window} before them");
         report.damaged("ids", detail);
     }
     report.ids_in_two_partitions = rows.ids_in_two_partitions();

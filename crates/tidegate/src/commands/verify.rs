@@ -6,7 +6,7 @@ use tidegate_worker::{VerifyReport, VerifyState};
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, code, worse, worker_failed};
+use crate::failure::{Failure, code, worker_failed, worse};
 use crate::output::say;
 
 /// Prove that the tables hold every message once: exit code 0 ok, 1 damaged, 2 not provable.

@@ -45,11 +45,11 @@ where
 {
     let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let mut random = Random::seeded(seed.unwrap_or_else(|| u64::from(std::process::id())));
-    let mut world = World::start(store, &mut random).await.unwrap();
+    let mut world = World::start(store, &mut random).await.expect("servers start");
     if let Err(error) = test(&mut world, &mut random).await {
         panic!("{error:#}");
     }
-    world.end().await.unwrap();
+    world.end().await.expect("the publisher never failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,13 +187,14 @@ async fn wake_zombies(world: &mut World, zombies: u32, random: &mut Random) -> R
     let mut tally = Tally::default();
     for number in 0..zombies {
         let step = cuts::FREEZING[number as usize % cuts::FREEZING.len()];
-        // One of them in each run loses its partitions to a stranger who found it silent (P7); the
-        // others to a restart under their own name, which needs no wait.
-        let successor = if number == 1 { Successor::Silence } else { Successor::Namesake };
+        // The last one loses its partitions to a stranger who found it silent (P7), the others to a
+        // restart under their own name, which needs no wait.
+        let last = number + 1 == zombies;
+        let successor = if last { Successor::Silence } else { Successor::Namesake };
         wake_one(world, step, successor, random, &mut tally)
             .await
             .with_context(|| format!("zombie {number}, frozen at {step}"))?;
-        if (number + 1) % ROUND == 0 || number + 1 == zombies {
+        if (number + 1) % ROUND == 0 || last {
             judge::judge(world, Promise::Exact).await?;
         }
     }

@@ -136,7 +136,7 @@ async fn poison(publisher: &mut Publisher, number: u64) -> Result<()> {
         1 => format!(r#"{{"id":"p-{number}","value":"much"}}"#),
         _ => format!(r#"{{"id":"p-{number}","device":"d"}}"#),
     };
-    let id = (number % 2 == 0).then(|| format!("p-{number}"));
+    let id = number.is_multiple_of(2).then(|| format!("p-{number}"));
     let subject = format!("crash.poison.{}", number % 16);
     publisher.publish(&subject, Bytes::from(body), id.as_deref()).await.context("publish")
 }

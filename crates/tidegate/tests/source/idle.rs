@@ -260,10 +260,12 @@ async fn s6_floors_of_a_deleted_stream_trim_nothing_of_its_successor() {
     committed(&pipeline, 100, &holder).await;
     // One holds the partition and sleeps, the other waits for it and looks after the stream.
     holder.signal("STOP").await.unwrap();
-    let mut waiting = hasty(&bench, &pipeline, "waiting");
+    let waiting = bench.run_command(&pipeline).environment("TIDEGATE_KEEPER_HASTE", "20");
+    let mut waiting = waiting.spawn("waiting", bench.scratch.path()).unwrap();
     trimmed_to(&mut bench, &pipeline, 99, &waiting).await;
+    let config = bench.api("STREAM.INFO.HEIR", json!({})).await["config"].take();
     bench.api("STREAM.DELETE.HEIR", json!({})).await;
-    bench.create_stream(&pipeline).await;
+    bench.api("STREAM.CREATE.HEIR", config).await;
     bench.send("heir.a", 101, 150).await;
     waiting.wait_for_output("trimming failed", LONG).await.unwrap();
     waiting.kill().await.unwrap();

@@ -19,6 +19,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 pub(crate) struct Broker {
     stream: BufReader<TcpStream>,
+    inbox: String,
     asked: u64,
 }
 
@@ -55,9 +56,12 @@ impl Broker {
         let mut info = String::new();
         stream.read_line(&mut info).await?;
         ensure!(info.starts_with("INFO "), "no broker: {info}");
-        let hello = "CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB _INBOX.test.* 1\r\n";
+        // Several connections of one test must not hear each other's answers.
+        let inbox = format!("_INBOX.{}", stream.get_ref().local_addr()?.port());
+        let hello =
+            format!("CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {inbox}.* 1\r\n");
         stream.get_mut().write_all(hello.as_bytes()).await?;
-        Ok(Self { stream, asked: 0 })
+        Ok(Self { stream, inbox, asked: 0 })
     }
 
     /// Publishes in order; the sequences that the stream gave them.
@@ -65,7 +69,7 @@ impl Broker {
         let first = self.asked;
         let mut frames = Vec::new();
         for message in messages {
-            frames.extend(message.frame(&format!("_INBOX.test.{}", self.asked)));
+            frames.extend(message.frame(&format!("{}.{}", self.inbox, self.asked)));
             self.asked += 1;
         }
         self.stream.get_mut().write_all(&frames).await?;
@@ -85,7 +89,7 @@ impl Broker {
         let number = self.asked;
         self.asked += 1;
         let frame =
-            Outgoing::new(subject, body.to_string()).frame(&format!("_INBOX.test.{number}"));
+            Outgoing::new(subject, body.to_string()).frame(&format!("{}.{number}", self.inbox));
         self.stream.get_mut().write_all(&frame).await?;
         loop {
             let (found, answer) = self.answer().await?;
