@@ -19,27 +19,19 @@ use crate::stored::GetAnswer;
 /// Samples of the leader's last sequence, with the age that makes them usable.
 #[derive(Debug, Clone)]
 pub struct LeaderSamples {
-    period: Duration,
     age: Duration,
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl LeaderSamples {
-    /// Samples are taken every `period` and used once they are `age` old. The protocol says 10 s and
-    /// 60 s.
+    /// Samples are used once they are `age` old. The protocol says 60 s, and one each 10 s.
     #[must_use]
-    pub fn new(period: Duration, age: Duration) -> Self {
-        Self { period, age, samples: VecDeque::new() }
-    }
-
-    /// Whether it is time for another sample.
-    #[must_use]
-    pub fn is_due(&self, now: Instant) -> bool {
-        self.samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= self.period)
+    pub fn new(age: Duration) -> Self {
+        Self { age, samples: VecDeque::new() }
     }
 
     /// Notes a sample. Only the newest aged sample and younger ones are kept: at most
-    /// age / period + 2 of them.
+    /// two more than are taken while one ages.
     pub fn record(&mut self, now: Instant, last_sequence: u64) {
         self.samples.push_back((now, last_sequence));
         while self.samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= self.age) {
@@ -52,11 +44,6 @@ impl LeaderSamples {
     pub fn aged(&self, now: Instant) -> Option<u64> {
         let old = |(at, _): &&(Instant, u64)| now.duration_since(*at) >= self.age;
         self.samples.iter().rev().find(old).map(|(_, sequence)| *sequence)
-    }
-
-    /// Forgets everything, as after another stream took the place of the known one.
-    pub fn clear(&mut self) {
-        self.samples.clear();
     }
 }
 
@@ -107,12 +94,10 @@ mod tests {
     fn s5_only_an_aged_sample_is_used_and_few_are_kept() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut samples = LeaderSamples::new(Duration::from_secs(10), Duration::from_secs(60));
-        assert!(samples.is_due(start));
+        let mut samples = LeaderSamples::new(Duration::from_secs(60));
         for step in 0..100 {
             samples.record(at(step * 10), step * 7);
         }
-        assert!(!samples.is_due(at(999)) && samples.is_due(at(1_000)));
         assert_eq!(samples.aged(at(990)), Some(93 * 7));
         assert_eq!(samples.aged(at(999)), Some(93 * 7));
         assert_eq!(samples.aged(at(1_000)), Some(94 * 7));
@@ -122,7 +107,7 @@ mod tests {
     #[test]
     fn s5_a_young_sample_moves_nothing() {
         let start = Instant::now();
-        let mut samples = LeaderSamples::new(Duration::from_secs(10), Duration::from_secs(60));
+        let mut samples = LeaderSamples::new(Duration::from_secs(60));
         samples.record(start, 5);
         assert_eq!(samples.aged(start + Duration::from_secs(59)), None);
         assert_eq!(samples.aged(start + Duration::from_secs(60)), Some(5));

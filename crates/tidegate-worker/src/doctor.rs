@@ -8,6 +8,7 @@ use tidegate_source::{
     Connection, SourceError, durability_caveats, readers, registered_ledgers, stream_facts,
     unsafe_settings,
 };
+use tidegate_table::log::CommitLog;
 use tidegate_table::store;
 use tidegate_types::{Guarantee, Ledger, Reason};
 
@@ -133,7 +134,7 @@ async fn look_at_table(config: &PipelineConfig, secrets: &Secrets, checks: &mut 
         }
         Err(error) => return checks.push(failed("store", &error)),
     }
-    checks.push(match setup::open_log(&opened).load().await {
+    checks.push(match CommitLog::open(&opened).load().await {
         Ok(Some(table)) => check(Health::Ok, "table", format!("version {}", table.version())),
         Ok(None) => check(Health::Ok, "table", "not there yet and will be made"),
         Err(error) => failed("table", &error),

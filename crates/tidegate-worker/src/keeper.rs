@@ -67,7 +67,7 @@ impl Keeper {
         let haste = haste();
         let (sample_each, sample_age) = (SAMPLES.0 / haste, SAMPLES.1 / haste);
         let (coverage_each, trim_each) = (COVERAGE_EACH / haste, TRIM_EACH / haste);
-        let mut samples = LeaderSamples::new(sample_each, sample_age);
+        let mut samples = LeaderSamples::new(sample_age);
         let (mut covered, mut trimmed) = (Instant::now(), Instant::now());
         loop {
             if let Err(error) = self.sample(&mut samples).await {

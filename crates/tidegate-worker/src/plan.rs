@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tidegate_config::{Assessment, Finding, PathFacts, PipelineConfig, assess, lint};
 use tidegate_source::{SourceError, StreamFacts, pending_after, resolve_start, stream_facts};
 use tidegate_table::ledger::LedgerState;
-use tidegate_table::log::TableSnapshot;
+use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::schema::{check_partitioning, plan_evolution};
 use tidegate_types::{Holder, PartitionId, Position};
 
@@ -39,7 +39,7 @@ pub async fn plan(
     let mut lines = vec![format!("pipeline {} (ledger {})", config.name, config.ledger)];
     let stream = look_at_stream(config, &secrets, &mut lines).await?;
     let store = setup::open_store(config, &secrets)?;
-    let snapshot = setup::open_log(&store).load().await?;
+    let snapshot = CommitLog::open(&store).load().await?;
     match &snapshot {
         None => lines.push(format!(
             "create table {} with {} columns, partitioned by [{}]",

@@ -119,7 +119,7 @@ impl Opened {
         let filters: Vec<_> = source_setup::filters(&config.source).into_values().collect();
         check_coverage(&connection, &stream.name, &filters).await?;
 
-        let log = setup::open_log(&store);
+        let log = CommitLog::open(&store);
         let evolution = config.schema.evolution;
         let snapshot =
             table::open(&log, &layout.spec, evolution, &config.ledger, &mut random).await?;
@@ -190,7 +190,7 @@ impl Opened {
         let config = &self.config;
         let dead_store = self.store.below(dead_letter::FOLDER);
         let dead_letters = DeadLetters {
-            log: setup::open_log(&dead_store),
+            log: CommitLog::open(&dead_store),
             ledger: config.ledger.clone(),
             incarnation: self.incarnation,
             source: source_name(&config.ledger, self.incarnation),

@@ -9,7 +9,7 @@ use tidegate_config::PipelineConfig;
 use tidegate_decode::{DecodeOptions, Decoder, Filter};
 use tidegate_dedup::KeyHasher;
 use tidegate_table::files::system::{SystemColumns, file_schema, table_schema};
-use tidegate_table::log::{CommitLog, TableSpec};
+use tidegate_table::log::TableSpec;
 use tidegate_table::store::{self, StoreOptions, TableStore};
 use tidegate_types::{DedupKey, Reason};
 use url::Url;
@@ -41,12 +41,6 @@ pub fn open_store(config: &PipelineConfig, secrets: &Secrets) -> Result<TableSto
         options.session_token = token.map(|token| token.expose().clone());
     }
     Ok(store::open(&options)?)
-}
-
-/// The log of the pipeline's table.
-pub(crate) fn open_log(store: &TableStore) -> CommitLog {
-    CommitLog::new(Arc::clone(&store.data), store.root.clone())
-        .with_commit_store(Arc::clone(&store.commit))
 }
 
 /// What the rows of a pipeline look like, everywhere on their way.

@@ -1,4 +1,5 @@
 //! Messages that kill the decoder, and workers that are killed by somebody else (S8).
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 mod support;
 

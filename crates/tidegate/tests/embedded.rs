@@ -1,4 +1,5 @@
 //! Whole runs with the embedded nats-server: publish, run, verify, signals.
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 use std::io::Write;
 use std::path::Path;

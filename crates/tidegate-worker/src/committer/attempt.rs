@@ -103,7 +103,7 @@ impl Committer {
             table_id_now: self.parts.snapshot.metadata_id(),
             record,
             record_now: state.record,
-            foreign: &self.foreign,
+            rewound: self.rewound.as_deref(),
         })
     }
 
@@ -191,11 +191,12 @@ impl Committer {
                 continue;
             }
             let edit = classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded);
-            if let ForeignEdit::Edit(what) = &edit {
-                warn!(version = entry.version, operation = %what, "somebody else edited the table");
-            }
-            if edit != ForeignEdit::Append {
-                self.foreign.push(edit);
+            match edit {
+                ForeignEdit::Append => {}
+                ForeignEdit::Edit(what) => {
+                    warn!(version = entry.version, operation = %what, "somebody else edited the table");
+                }
+                ForeignEdit::Rewind(what) => self.rewound = Some(what),
             }
         }
         self.parts.snapshot = snapshot;

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use crate::batch::{PartitionProgress, SealedBatch};
 use crate::dead_letters::DeadLetters;
-use crate::decide::{ForeignEdit, Held, LostPartition};
+use crate::decide::{Held, LostPartition};
 use crate::error::WorkerError;
 use crate::random::Random;
 use crate::window::WindowStore;
@@ -132,7 +132,10 @@ pub(crate) struct Committer {
     /// For each partition that somebody else holds the state last seen, and since when it stands.
     watched: BTreeMap<PartitionId, (PartitionState, Instant)>,
     lineage: u64,
-    foreign: Vec<ForeignEdit>,
+    /// The version at the start, or of the last checkpoint.
+    seen_version: u64,
+    /// What took the table back in time since then (T1).
+    rewound: Option<String>,
     /// Hashes of the paths that commits since our start removed: one that comes back is a rewind (T1).
     removed: HashSet<u64>,
     table_id: String,
@@ -142,13 +145,15 @@ pub(crate) struct Committer {
 impl Committer {
     pub(crate) fn new(parts: CommitterParts, events: mpsc::Sender<Event>) -> Self {
         let table_id = parts.snapshot.metadata_id().to_owned();
+        let seen_version = parts.snapshot.version();
         Self {
             parts,
             held: BTreeMap::new(),
             lost_before: BTreeSet::new(),
             watched: BTreeMap::new(),
             lineage: 0,
-            foreign: Vec::new(),
+            seen_version,
+            rewound: None,
             removed: HashSet::new(),
             table_id,
             events,

@@ -6,11 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidegate_table::log::MAX_BASE_AGE;
 use tidegate_types::{Epoch, Nonce, PartitionId, Position};
-
-/// The oldest snapshot on which a commit may rest (P8): a process that slept longer might create a
-/// version that log cleanup already removed.
-pub const MAX_BASE_AGE: Duration = Duration::from_secs(600);
 
 /// A partition as the batch knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +39,8 @@ pub struct CommitFacts<'a> {
     pub record: Option<Nonce>,
     /// The same in the snapshot.
     pub record_now: Option<Nonce>,
-    /// What others did to the table since the batch's snapshot.
-    pub foreign: &'a [ForeignEdit],
+    /// What took the table back in time since the worker began, if anything did (T1).
+    pub rewound: Option<&'a str>,
 }
 
 /// Why a partition was lost.
@@ -128,9 +125,7 @@ pub fn decide_commit(facts: &CommitFacts<'_>) -> CommitDecision {
             facts.table_id, facts.table_id_now
         ));
     }
-    if let Some(ForeignEdit::Rewind(what)) =
-        facts.foreign.iter().find(|edit| matches!(edit, ForeignEdit::Rewind(_)))
-    {
+    if let Some(what) = facts.rewound {
         return CommitDecision::Halt(format!("the table was rewound by {what}"));
     }
     if facts.base_age > MAX_BASE_AGE {
@@ -167,7 +162,7 @@ mod tests {
         base_age: Duration,
         table_id_now: &'static str,
         record_now: Option<Nonce>,
-        foreign: Vec<ForeignEdit>,
+        rewound: Option<&'static str>,
     }
 
     impl Case {
@@ -179,7 +174,7 @@ mod tests {
                 base_age: Duration::ZERO,
                 table_id_now: "t",
                 record_now: None,
-                foreign: vec![],
+                rewound: None,
             }
         }
 
@@ -193,7 +188,7 @@ mod tests {
                 table_id_now: self.table_id_now,
                 record: None,
                 record_now: self.record_now,
-                foreign: &self.foreign,
+                rewound: self.rewound,
             })
         }
     }
@@ -218,10 +213,6 @@ mod tests {
         let mut case = Case::undisturbed();
         case.in_log.clear();
         cases.push(("never claimed", case, lost_epoch(Epoch::default())));
-
-        let mut case = Case::undisturbed();
-        case.foreign = vec![ForeignEdit::Append, ForeignEdit::Edit("OPTIMIZE".into())];
-        cases.push(("others may append and rewrite", case, CommitDecision::Commit));
 
         let mut case = Case::undisturbed();
         case.base_age = MAX_BASE_AGE + Duration::from_secs(1);
@@ -252,7 +243,7 @@ mod tests {
         case.table_id_now = "u";
         assert!(matches!(case.decide(), CommitDecision::Halt(_)));
         let mut case = Case::undisturbed();
-        case.foreign = vec![classify_foreign(Some("RESTORE"), 1, false)];
+        case.rewound = Some("RESTORE");
         assert!(matches!(case.decide(), CommitDecision::Halt(_)));
     }
 

@@ -11,7 +11,7 @@ mod progress;
 pub use breaker::Breaker;
 pub use claim::{ClaimDecision, ClaimFacts, decide_claim, patience};
 pub use commit::{
-    CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, MAX_BASE_AGE, classify_foreign,
+    CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, classify_foreign,
     decide_commit,
 };
 pub use progress::{StuckFacts, batch_limit, eased, next_stuck};

@@ -18,6 +18,7 @@ use tidegate_config::{OnGap, PipelineConfig};
 use tidegate_table::dead_letter::{self, pending};
 use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::system::source_name;
+use tidegate_table::log::CommitLog;
 use tidegate_table::ledger::{LedgerSettings, LedgerState, PartitionState};
 use tidegate_types::{
     Counters, DedupKey, Guarantee, Incarnation, KeyPrecision, Ledger, Nonce, PartitionId, Reason,
@@ -70,7 +71,7 @@ pub async fn verify(
 ) -> Result<VerifyReport, WorkerError> {
     let secrets = Secrets::new(secrets_dir);
     let store = setup::open_store(config, &secrets)?;
-    let log = setup::open_log(&store);
+    let log = CommitLog::open(&store);
     let Some(snapshot) = log.load().await? else {
         let what = format!("there is no table at {}", config.sink.url);
         return Err(WorkerError::permanent(Reason::TableMismatch, what));
@@ -89,7 +90,7 @@ pub async fn verify(
     ));
 
     let dead_store = store.below(dead_letter::FOLDER);
-    let dead_log = setup::open_log(&dead_store);
+    let dead_log = CommitLog::open(&dead_store);
     let dead_snapshot = dead_log.load().await?;
     let dead = match &dead_snapshot {
         Some(snapshot) => {

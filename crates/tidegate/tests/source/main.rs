@@ -1,5 +1,6 @@
 //! What happens at the source, seen from the table: real brokers that lose, forget, fill up, refuse and
 //! come back, and workers that live through it.
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 #[path = "../support/mod.rs"]
 mod support;

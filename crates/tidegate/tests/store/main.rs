@@ -1,5 +1,6 @@
 //! The object store and what can happen to it: lost answers, late writes, faults, refusals, a full disk,
 //! strangers in the table.
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 #[path = "../support/mod.rs"]
 mod support;
