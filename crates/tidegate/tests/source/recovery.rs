@@ -101,8 +101,41 @@ async fn p7_two_workers_that_keep_restarting_make_progress() {
         two.kill().await.unwrap();
         (one, two) = (spawn(&bench, "one"), spawn(&bench, "two"));
     }
-    bench.drain(&mut one).await;
-    bench.drain(&mut two).await;
+    for process in [&mut one, &mut two] {
+        // It may not listen yet, and dies of it: then it holds nothing.
+        process.signal("TERM").await.unwrap();
+        process.wait(LONG).await.unwrap();
+    }
     holds(&pipeline, &[(1, 160)]).await;
+    bench.verify(&pipeline).await.expect(0);
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn p7_a_live_holder_is_not_robbed_and_a_dead_one_is_replaced_after_a_silence() {
+    let mut bench = Bench::start("robbed").await;
+    let pipeline = bench.pipeline("robbed").await;
+    let spawn = |bench: &Bench, host: &str| {
+        let run = bench.run_command(&pipeline).environment("TIDEGATE_HOST", host);
+        run.spawn(host, bench.scratch.path()).unwrap()
+    };
+    bench.send("robbed.a", 1, 20).await;
+    let mut holder = spawn(&bench, "holder");
+    committed(&pipeline, 20, &holder).await;
+    let mut other = spawn(&bench, "other");
+    other.wait_for_output("\"opened\"", LONG).await.unwrap();
+    for round in 2..=4 {
+        bench.send("robbed.a", 20 * round - 19, 20 * round).await;
+        committed(&pipeline, i64::try_from(20 * round).unwrap(), &holder).await;
+    }
+    assert!(!other.output().contains("\"claimed\""), "{}", other.output());
+    holder.kill().await.unwrap();
+    let killed = Instant::now();
+    bench.send("robbed.a", 81, 100).await;
+    committed(&pipeline, 100, &other).await;
+    // The last commit that it saw may be a little older than the kill.
+    assert!(killed.elapsed() > Duration::from_secs(7), "robbed after {:?}", killed.elapsed());
+    bench.drain(&mut other).await;
+    holds(&pipeline, &[(1, 100)]).await;
     bench.verify(&pipeline).await.expect(0);
 }
