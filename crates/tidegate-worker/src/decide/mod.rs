@@ -11,7 +11,6 @@ mod progress;
 pub use breaker::Breaker;
 pub use claim::{ClaimDecision, ClaimFacts, decide_claim, patience};
 pub use commit::{
-    CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, classify_foreign,
-    decide_commit,
+    CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, classify_foreign, decide_commit,
 };
 pub use progress::{StuckFacts, batch_limit, eased, next_stuck};

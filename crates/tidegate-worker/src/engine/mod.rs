@@ -23,6 +23,7 @@ use tidegate_source::{Connection, EmptyTo, KnownMessage, ReaderOptions};
 use tidegate_table::files::system::SystemColumns;
 use tidegate_telemetry::{PipelineMetrics, Throttle};
 use tidegate_types::{Epoch, Nonce, PartitionId, Position, Reason, StreamTime};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -353,7 +354,7 @@ impl Engine {
             let Some(active) = self.active.get_mut(&partition) else { continue };
             active.base = to;
             active.cursor = active.cursor.max(to);
-            if active.orders.try_send(Order::Advance(to)).is_err() {
+            if let Err(TrySendError::Full(_)) = active.orders.try_send(Order::Advance(to)) {
                 let partition = partition.0;
                 warn!(partition, "the reading is behind, its next look may report a gap");
             }

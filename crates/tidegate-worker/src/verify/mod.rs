@@ -18,8 +18,8 @@ use tidegate_config::{OnGap, PipelineConfig};
 use tidegate_table::dead_letter::{self, pending};
 use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::system::source_name;
-use tidegate_table::log::CommitLog;
 use tidegate_table::ledger::{LedgerSettings, LedgerState, PartitionState};
+use tidegate_table::log::CommitLog;
 use tidegate_types::{
     Counters, DedupKey, Guarantee, Incarnation, KeyPrecision, Ledger, Nonce, PartitionId, Reason,
     Span,
