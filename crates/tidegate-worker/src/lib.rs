@@ -39,6 +39,7 @@ mod isolation;
 mod judge;
 mod keeper;
 mod ledger_settings;
+mod opened;
 mod options;
 mod plan;
 mod preflight;
