@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tidegate_config::PipelineConfig;
-use tidegate_telemetry::{Health, MetricFamilies, PipelineMetrics, Registry, Server, serve};
+use tidegate_telemetry::{Health, MetricFamilies, MetricsSnapshot, PipelineMetrics, Registry, Server, serve};
 use tidegate_types::ByteSize;
 use tidegate_worker::{Summary, WorkerError, WorkerOptions};
 use tokio::task::{JoinError, JoinSet};
@@ -218,7 +218,8 @@ async fn work(
             Err(error) if error.is_transient() && !options.until_caught_up && worked(metrics) => {
                 error
             }
-            other => return other,
+            Ok(last) => return Ok(of_all_lives(last, metrics)),
+            Err(error) => return Err(error),
         };
         if started.elapsed() > SOUND {
             pause = FIRST_PAUSE;
@@ -239,6 +240,13 @@ async fn work(
             () = drain.cancelled() => return Err(error),
         }
     }
+}
+
+/// The worker's last summary with what all of its lives did.
+fn of_all_lives(last: Summary, metrics: &PipelineMetrics) -> Summary {
+    let MetricsSnapshot { counters, files, bytes, commits, unknown_fields, unkeyed, .. } =
+        metrics.snapshot();
+    Summary { counters, files, bytes, commits, unknown_fields, unkeyed, ..last }
 }
 
 fn worked(metrics: &PipelineMetrics) -> bool {
