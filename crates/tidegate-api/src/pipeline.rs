@@ -33,7 +33,7 @@ use crate::{DecodeSpec, DedupSpec, FilterSpec, SchemaSpec, SinkSpec, SourceSpec}
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.ledger) == has(oldSelf.ledger) && (!has(self.ledger) || self.ledger == oldSelf.ledger)")
-        .message("ledger cannot be changed: it is the pipeline's identity in the table's log")
+        .message("ledger cannot be changed: it is the pipeline's identity in the table's log; make another pipeline for another ledger")
         .field_path(".ledger"),
     validation = Rule::new("self.guarantee != 'AtMostOnce' || !has(self.dedup)")
         .message("dedup has no effect with guarantee AtMostOnce; remove it, or ask for AtLeastOnce or ExactlyOnce")

@@ -196,8 +196,10 @@ mod tests {
         let scratch = Scratch::new("child").unwrap();
         let mut child = shell(&scratch, "exec sleep 1000");
         child.signal("STOP").await.unwrap();
-        let state = fs::read_to_string(format!("/proc/{}/stat", child.process_id())).unwrap();
-        assert!(state.contains(") T "), "{state}");
+        // The signal is on its way when `kill` returns.
+        let stat = format!("/proc/{}/stat", child.process_id());
+        let stopped = async || fs::read_to_string(&stat).unwrap().contains(") T ");
+        eventually("the child stops", LONG, stopped).await.unwrap();
         child.signal("CONT").await.unwrap();
         child.signal("TERM").await.unwrap();
         assert_eq!(child.wait(LONG).await.unwrap().signal(), Some(15));

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use tidegate_config::PipelineConfig;
-use tidegate_telemetry::{Health, MetricFamilies, MetricsSnapshot, PipelineMetrics, Registry, Server, serve};
+use tidegate_telemetry::{
+    Health, MetricFamilies, MetricsSnapshot, PipelineMetrics, Registry, Server, serve,
+};
 use tidegate_types::ByteSize;
 use tidegate_worker::{Summary, WorkerError, WorkerOptions};
 use tokio::task::{JoinError, JoinSet};
