@@ -16,7 +16,7 @@ use crate::error::WorkerError;
 use crate::failpoint;
 
 /// A checkpoint each this many versions keeps the log short to read.
-const CHECKPOINT_EACH: u64 = 50;
+const CHECKPOINT_EACH: u64 = 20;
 
 impl Committer {
     pub(super) async fn commit_batch(&mut self, mut batch: SealedBatch) -> Result<(), WorkerError> {
@@ -37,7 +37,8 @@ impl Committer {
             .await?;
         match attempt {
             Attempt::Won(version) => self.batch_won(&batch, &files, version).await,
-            Attempt::GivenUp => self.rewind(&[]).await,
+            // What was read since is not to be read again: the broker has been told (X5).
+            Attempt::GivenUp => self.tell(Event::GivenUp).await,
             Attempt::Void(CommitDecision::Lost(lost)) => self.rewind(&lost).await,
             Attempt::Void(CommitDecision::Rejudge) => self.rewind(&[]).await,
             Attempt::Void(CommitDecision::Halt(what)) => {

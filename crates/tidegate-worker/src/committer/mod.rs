@@ -60,6 +60,8 @@ pub(crate) enum Event {
     Claimed(Vec<ClaimedPartition>),
     /// A batch is in the table.
     Committed(Committed),
+    /// Under AtMostOnce: a batch may be in the table or not, and that is the end of it (X5).
+    GivenUp,
     /// Floors moved without rows.
     Advanced(Vec<FloorMove>),
     /// Everything uncommitted is void: `lost` are somebody else's, the others are to be read again from

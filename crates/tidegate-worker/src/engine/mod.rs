@@ -241,6 +241,7 @@ impl Engine {
                 }
             }
             Event::Committed(committed) => self.on_committed(&committed),
+            Event::GivenUp => self.in_flight -= 1,
             Event::Advanced(moves) => self.on_advanced(&moves),
             Event::Rewound { lineage, lost, again } => {
                 self.discard(lineage);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_testing::copy_folder;
 
-use crate::support::{Bench, Ended, LONG, Outgoing, Pipeline, Rows};
+use crate::support::{Bench, Ended, LONG, Outgoing, Pipeline, Rows, call};
 
 /// Runs several pipelines in one process until they have caught up.
 async fn catch_up_together(bench: &Bench, pipelines: &[&Pipeline]) -> Ended {
@@ -244,4 +244,26 @@ async fn t3_what_a_narrower_window_let_through_is_no_damage() {
     bench.publish_ids("wide.x", &["a"]).await;
     bench.catch_up(&wider).await.expect(0).says("1 duplicate");
     bench.verify(&wider).await.expect(0).says("no id twice within 1s");
+}
+
+/// One id on two subjects of two partitions: outside the promise, and counted by `verify`.
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn d6_an_id_in_two_partitions_is_two_rows_and_counted() {
+    let mut bench = Bench::start("d6").await;
+    let declared =
+        json!({"type": "Declared", "partitions": 2, "subjectPattern": "two.{partition}.>"});
+    let pipeline = Pipeline::new("two", &bench.nats.url(), bench.scratch.path())
+        .set("source.jetStream.partitioning", declared);
+    bench.create_stream(&pipeline).await;
+    bench.publish_ids("two.0.x", &["a", "b", "a"]).await;
+    bench.publish_ids("two.1.x", &["b", "c"]).await;
+    bench.catch_up(&pipeline).await.expect(0);
+    let mut ids = Rows::of(&pipeline.table).await.unwrap().texts("id");
+    ids.sort_unstable();
+    assert_eq!(ids, ["a", "b", "b", "c"]);
+    let verify = call("verify", &pipeline).argument("--json");
+    let answer = bench.end(verify, "verify").await.expect(0).stdout;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["report"]["ids_in_two_partitions"], 1, "{answer}");
 }

@@ -83,7 +83,7 @@ const JUDGED_TWICE: [(&str, &str); 3] = [
 
 #[tokio::test]
 #[ignore = "needs nats-server; run by make test"]
-async fn p4_a_verdict_without_its_commit_never_becomes_visible() {
+async fn p1_a_verdict_without_its_commit_never_becomes_visible() {
     let mut bench = Bench::start("p4-orphan").await;
     let pipeline = bench.pipeline("orphan").await;
     bench.publish(&pipeline.subject("x"), &JUDGED_TWICE).await;

@@ -92,6 +92,10 @@ impl Lake {
         self.published += count;
     }
 
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
     /// Publishes, and waits until all of it is in the table.
     pub(crate) async fn ingest(&mut self, count: u64, worker: &TidegateProcess) {
         self.publish(count).await;
@@ -99,10 +103,14 @@ impl Lake {
     }
 
     pub(crate) async fn wait_for_rows(&mut self, worker: &TidegateProcess) {
+        self.wait_until_rows(self.published, worker).await;
+    }
+
+    pub(crate) async fn wait_until_rows(&mut self, wanted: u64, worker: &TidegateProcess) {
         let started = std::time::Instant::now();
-        while self.rows().await < self.published {
-            let (rows, published) = (self.rows().await, self.published);
-            assert!(started.elapsed() < LONG, "{rows} of {published} rows\n{}", worker.output());
+        while self.rows().await < wanted {
+            let rows = self.rows().await;
+            assert!(started.elapsed() < LONG, "{rows} of {wanted} rows\n{}", worker.output());
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
@@ -126,7 +134,8 @@ impl Lake {
         self.proxy.add(rule)
     }
 
-    async fn rows(&mut self) -> u64 {
+    /// Rows that the log counts.
+    pub(crate) async fn rows(&mut self) -> u64 {
         self.log().await.iter().map(|entry| entry.rows).sum()
     }
 
@@ -169,6 +178,14 @@ impl Lake {
         let floors =
             log.iter().filter(|entry| entry.kind == "data").flat_map(|entry| &entry.floors);
         assert!(floors.is_sorted_by(|a, b| a < b), "{log:#?}");
+    }
+
+    /// Rows and distinct ids, as an engine that we did not write reads them.
+    pub(crate) async fn rows_and_ids(&self) -> (u64, u64) {
+        let question = Question::about(&self.s3.url(&self.pipeline.name));
+        let seen = question.engines(&[Engine::DuckDb]).endpoint(&self.s3.endpoint());
+        let seen = seen.agreed().await.unwrap();
+        (seen.rows, seen.distinct_ids)
     }
 
     /// `tidegate verify --source`, around the proxy.

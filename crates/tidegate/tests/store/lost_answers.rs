@@ -1,9 +1,11 @@
 //! Test number one: the store does what it is asked and the answer never arrives.
 
+use serde_json::{Value, json};
 use tidegate_testing::readers::Engine;
-use tidegate_testing::{Fault, Matcher, Rule};
+use tidegate_testing::{Fault, Matcher, Rule, eventually};
 
 use crate::lake::{Lake, went_on_by_itself};
+use crate::support::LONG;
 
 /// What happens to a commit's PUT, and to how many of them.
 const FAULTS: [(Fault, u64); 7] = [
@@ -39,4 +41,35 @@ async fn p5_a_commit_whose_answer_is_lost_is_neither_doubled_nor_lost() {
     let said = worker.output();
     assert_eq!(said.matches("batch sealed").count(), lake.data_commits().await, "{said}");
     lake.nothing_is_lost_or_doubled(&[Engine::Deltalake, Engine::DuckDb]).await;
+}
+
+/// What one commit in doubt may cost under AtMostOnce: the messages of its batch.
+const BATCH: u64 = 40;
+
+#[tokio::test]
+#[ignore = "needs nats-server and an S3 server; run by make test"]
+async fn x5_a_commit_in_doubt_is_never_repeated_under_at_most_once() {
+    let mut lake = Lake::start("most").await;
+    let pipeline = lake.pipeline.clone().set("guarantee", json!("AtMostOnce"));
+    lake.pipeline = pipeline.set("dedup", Value::Null);
+    let mut worker = lake.spawn("worker");
+    lake.ingest(50, &worker).await;
+    let mut doubts = 0;
+    for fault in [Fault::StoreThenCut, Fault::Cut] {
+        lake.add(Rule::new(Matcher::commits(), fault).times(1));
+        lake.publish(BATCH).await;
+        doubts += 1;
+        let given_up = || worker.output().matches("commit in doubt is not repeated").count();
+        eventually("the doubt", LONG, async || given_up() >= doubts).await.unwrap();
+        lake.proxy.clear();
+    }
+    // It goes on, and what comes after is there.
+    let before = lake.rows().await;
+    lake.publish(50).await;
+    lake.wait_until_rows(before + 50, &worker).await;
+    lake.drain(&mut worker).await;
+    let (rows, ids) = lake.rows_and_ids().await;
+    assert_eq!(rows, ids, "a row is doubled\n{}", worker.output());
+    let lost = lake.published() - rows;
+    assert!((1..=BATCH).contains(&lost), "{lost} lost: only what did not land may be");
 }
