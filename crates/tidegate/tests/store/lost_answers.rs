@@ -54,11 +54,9 @@ async fn x5_a_commit_in_doubt_is_never_repeated_under_at_most_once() {
     lake.pipeline = pipeline.set("dedup", Value::Null);
     let mut worker = lake.spawn("worker");
     lake.ingest(50, &worker).await;
-    let mut doubts = 0;
-    for fault in [Fault::StoreThenCut, Fault::Cut] {
+    for (doubts, fault) in [(1, Fault::StoreThenCut), (2, Fault::Cut)] {
         lake.add(Rule::new(Matcher::commits(), fault).times(1));
         lake.publish(BATCH).await;
-        doubts += 1;
         let given_up = || worker.output().matches("commit in doubt is not repeated").count();
         eventually("the doubt", LONG, async || given_up() >= doubts).await.unwrap();
         lake.proxy.clear();
