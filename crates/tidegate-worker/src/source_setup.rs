@@ -177,6 +177,9 @@ pub(crate) async fn incarnation(
     facts: &StreamFacts,
     txns: &Txns,
 ) -> Result<Incarnation, WorkerError> {
+    // Looked at after the log: meanwhile another worker may have committed what the stream has got since
+    // it was looked at first, and an honest stream would seem to end before its floors.
+    let facts = &stream_facts(connection, &facts.name).await?;
     let state = LedgerState::read(txns, &config.ledger, facts.incarnation(0))?;
     let Some(resets) = newest_reset(facts, |k| state.incarnations.contains_key(k)) else {
         return if state.incarnations.is_empty() {

@@ -6,6 +6,7 @@ use tidegate_testing::readers::Engine;
 use tidegate_testing::{Fault, Late, Matcher, Rule, TidegateProcess};
 
 use crate::lake::{Lake, went_on_by_itself};
+use crate::support::LONG;
 
 #[tokio::test]
 #[ignore = "needs nats-server and an S3 server; run by make test"]
@@ -74,4 +75,25 @@ async fn p5_the_late_commit_of_a_killed_worker_and_its_successor_never_both_win(
 
     lake.drain(&mut worker).await;
     lake.nothing_is_lost_or_doubled(&[Engine::Deltalake]).await;
+}
+
+/// A start may take seconds between its look at the stream and its look at the log, while another
+/// worker commits what the stream got meanwhile. That is no other stream.
+#[tokio::test]
+#[ignore = "needs nats-server and an S3 server; run by make test"]
+async fn s6_a_slow_start_beside_a_live_worker_sees_no_other_stream() {
+    let mut lake = Lake::start("slow-start").await;
+    let mut worker = lake.spawn("holder");
+    lake.ingest(20, &worker).await;
+    let wait = Fault::Delay(Duration::from_secs(3));
+    let probe = lake.add(Rule::new(Matcher::any().containing("probe-"), wait).times(1));
+    let elsewhere = lake.run().environment("TIDEGATE_HOST", "elsewhere");
+    let mut slow = elsewhere.spawn("slow", lake.bench.scratch.path()).unwrap();
+    lake.wait_for_hits(probe, 1, &slow).await;
+    lake.ingest(30, &worker).await;
+    slow.wait_for_output("\"opened\"", LONG).await.unwrap();
+    assert!(!slow.output().contains("SourceIdentity"), "{}", slow.output());
+    slow.kill().await.unwrap();
+    lake.drain(&mut worker).await;
+    lake.nothing_is_lost_or_doubled(&[Engine::DuckDb]).await;
 }
