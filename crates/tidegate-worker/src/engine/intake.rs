@@ -7,17 +7,16 @@ use tidegate_dedup::Window;
 use tidegate_source::{KnownMessage, ReaderOptions, Receipt, SourceError};
 use tidegate_table::files::system::RowCoordinates;
 use tidegate_types::{Counters, Message, PartitionId, Position, Reason, StreamTime};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Engine, Leaving, ORDERS};
+use super::{Engine, Leaving};
 use crate::batch::{OpenBatch, PartitionProgress};
 use crate::dead_letters::DeadLetter;
 use crate::error::WorkerError;
 use crate::failpoint;
 use crate::judge::{Dead, Judged};
-use crate::reading::{Read, Reading, ReadingOptions, read};
+use crate::reading::{Read, Reading};
 
 impl Engine {
     pub(super) async fn on_reading(&mut self, reading: Reading) -> Result<(), WorkerError> {
@@ -89,33 +88,22 @@ impl Engine {
         (from, to): (u64, Position),
     ) -> Result<(), WorkerError> {
         let Some(active) = self.active.get_mut(&partition) else { return Ok(()) };
-        self.readings += 1;
-        active.number = self.readings;
         if active.cursor.next() >= from {
             active.cursor = active.cursor.max(to);
         }
-        let cursor = active.cursor;
-        let (orders, orders_taken) = mpsc::channel(ORDERS);
-        active.orders = orders;
-        let options = ReadingOptions {
-            connection: self.parts.connection.clone(),
-            reader: ReaderOptions {
-                partition,
-                filter: self.parts.filters.get(&partition).cloned().flatten(),
-                epoch: active.epoch,
-                batch_messages: active.batch_limit,
-                known_holes_to: to,
-                empty_to: active.empty_to.clone(),
-                ..self.parts.reader.clone()
-            },
-            cursor,
-            known: None,
-            number: active.number,
-            budget: self.parts.budget.clone(),
-            stop: active.stop.clone(),
-            orders: orders_taken,
+        let (cursor, stop) = (active.cursor, active.stop.clone());
+        let reader = ReaderOptions {
+            partition,
+            epoch: active.epoch,
+            batch_messages: active.batch_limit,
+            known_holes_to: to,
+            empty_to: active.empty_to.clone(),
+            ..self.parts.reader.clone()
         };
-        tokio::spawn(read(options, self.chunks.0.clone()));
+        let (number, orders) = self.start_reading(reader, cursor, None, stop);
+        if let Some(active) = self.active.get_mut(&partition) {
+            (active.number, active.orders) = (number, orders);
+        }
         Ok(())
     }
 

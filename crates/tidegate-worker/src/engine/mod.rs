@@ -266,6 +266,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Starts a reading at the cursor; its number, and where its orders go.
+    pub(super) fn start_reading(
+        &mut self,
+        reader: ReaderOptions,
+        cursor: Position,
+        known: Option<KnownMessage>,
+        stop: CancellationToken,
+    ) -> (u64, mpsc::Sender<Order>) {
+        self.readings += 1;
+        let (number, (orders, orders_taken)) = (self.readings, mpsc::channel(ORDERS));
+        let filter = self.parts.filters.get(&reader.partition).cloned().flatten();
+        let options = ReadingOptions {
+            connection: self.parts.connection.clone(),
+            reader: ReaderOptions { filter, ..reader },
+            cursor,
+            known,
+            number,
+            budget: self.parts.budget.clone(),
+            stop,
+            orders: orders_taken,
+        };
+        tokio::spawn(read(options, self.chunks.0.clone()));
+        (number, orders)
+    }
+
     /// Loads the window and starts to read.
     pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), WorkerError> {
         let window = self.parts.windows.load(&claimed).await?;
@@ -274,34 +299,23 @@ impl Engine {
         let base = state.floor.unwrap_or_default();
         let limit = batch_limit(state.stuck, self.parts.reader.batch_messages);
         let known = KnownMessage { sequence: base.0, fingerprint: state.fingerprint };
-        let (orders, orders_taken) = mpsc::channel(ORDERS);
         let (stop, empty_to) = (CancellationToken::new(), EmptyTo::default());
-        self.readings += 1;
-        let options = ReadingOptions {
-            connection: self.parts.connection.clone(),
-            reader: ReaderOptions {
-                partition,
-                filter: self.parts.filters.get(&partition).cloned().flatten(),
-                epoch: claimed.epoch,
-                batch_messages: limit,
-                empty_to: empty_to.clone(),
-                ..self.parts.reader.clone()
-            },
-            cursor: base,
-            known: (state.fingerprint != 0).then_some(known),
-            number: self.readings,
-            budget: self.parts.budget.clone(),
-            stop: stop.clone(),
-            orders: orders_taken,
+        let reader = ReaderOptions {
+            partition,
+            epoch: claimed.epoch,
+            batch_messages: limit,
+            empty_to: empty_to.clone(),
+            ..self.parts.reader.clone()
         };
-        tokio::spawn(read(options, self.chunks.0.clone()));
+        let known = (state.fingerprint != 0).then_some(known);
+        let (number, orders) = self.start_reading(reader, base, known, stop.clone());
         let active = Active {
             epoch: claimed.epoch,
             base,
             cursor: base,
             time: state.time,
             window,
-            number: self.readings,
+            number,
             stop,
             orders,
             empty_to,
