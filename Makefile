@@ -12,7 +12,9 @@ CYCLES ?= 100
 # What scripts and ignored tests find their tools by.
 export TIDEGATE_PYTHON := $(CURDIR)/$(VENV)/bin/python
 export TIDEGATE_SERVICES := $(CURDIR)/$(VENV)/bin
-export TIDEGATE_BIN := $(CURDIR)/target/release/tidegate
+# The binary stands below the name of the platform, see .cargo/config.toml.
+BINARIES := target/$(shell rustc --print host-tuple)/release
+export TIDEGATE_BIN := $(CURDIR)/$(BINARIES)/tidegate
 
 .PHONY: help
 help: ## list the recipes
@@ -59,12 +61,12 @@ lint: ## clippy, formatting, generated files, dependency arrows
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo build --release --locked --quiet --workspace --bin xtask
-	target/release/xtask check
+	$(BINARIES)/xtask check
 
 .PHONY: generate
 generate: ## write the generated files anew (CRDs, reference)
 	cargo build --release --locked --quiet --workspace --bin xtask
-	target/release/xtask generate
+	$(BINARIES)/xtask generate
 
 .PHONY: clean-data
 clean-data: ## remove what demo and tests left behind; keeps the build and the environment

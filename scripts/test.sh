@@ -34,7 +34,7 @@ step fmt cargo fmt --all --check
 step unit env -u TIDEGATE_SERVICES -u TIDEGATE_PYTHON cargo test --release --locked --workspace --no-fail-fast
 # The programs under test, with the features that the tests were compiled with.
 step build cargo build --release --locked --workspace --bins
-step generated target/release/xtask check
+step generated "$(dirname "$TIDEGATE_BIN")/xtask" check
 step service with_services cargo test --release --locked --workspace --no-fail-fast -- --ignored
 step interop "$TIDEGATE_PYTHON" tests/interop.py
 step clippy cargo clippy --release --locked --workspace --all-targets -- -D warnings

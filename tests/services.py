@@ -24,7 +24,8 @@ def program(name):
 
 
 def binary():
-    return os.environ.get("TIDEGATE_BIN") or str(ROOT / "target/release/tidegate")
+    built = sorted(ROOT.glob("target/*/release/tidegate"))
+    return os.environ.get("TIDEGATE_BIN") or str(built[0] if built else "tidegate")
 
 
 def is_free(port):

@@ -14,6 +14,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-api", &["tidegate-types"]),
     ("tidegate-config", &["tidegate-types"]),
     ("tidegate-resolve", &["tidegate-api", "tidegate-config", "tidegate-types"]),
+    (
+        "tidegate-operator",
+        &[
+            "tidegate-api",
+            "tidegate-config",
+            "tidegate-resolve",
+            "tidegate-telemetry",
+            "tidegate-types",
+        ],
+    ),
     ("tidegate-dedup", &["tidegate-types"]),
     ("tidegate-batch", &["tidegate-types"]),
     ("tidegate-decode", &["tidegate-types"]),
@@ -40,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-api",
             "tidegate-batch",
             "tidegate-config",
+            "tidegate-operator",
             "tidegate-resolve",
             "tidegate-source",
             "tidegate-telemetry",
@@ -55,8 +66,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("async-nats", &["tidegate-source"]),
     ("delta_kernel", &["tidegate-table"]),
     ("delta_kernel_default_engine", &["tidegate-table"]),
-    ("kube", &["tidegate-api"]),
-    ("k8s-openapi", &["tidegate-api"]),
+    ("kube", &["tidegate-api", "tidegate-operator", "tidegate-testing"]),
+    ("k8s-openapi", &["tidegate-api", "tidegate-operator", "tidegate-testing"]),
     ("kube-cel", &["tidegate-api"]),
 ];
 

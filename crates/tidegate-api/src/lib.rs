@@ -9,6 +9,7 @@
 #![expect(unreachable_pub, reason = "the schema derivation writes public structs into functions")]
 #![expect(clippy::duplicated_attributes, reason = "clippy takes several printer columns for one")]
 
+mod cluster;
 mod crd;
 mod decode;
 mod dedup;
@@ -18,10 +19,14 @@ mod jetstream;
 mod pipeline;
 mod rules;
 mod sink;
+mod status;
 mod structure;
 mod violation;
 mod vocabulary;
 
+pub use cluster::{
+    DeletionAction, DeletionPolicySpec, ObjectivesSpec, ScalingMode, ScalingSpec, TemplateSpec,
+};
 pub use crd::{crd, crd_yaml, schema};
 pub use decode::{DecodeSpec, FieldSpec, FilterSpec, Format, LimitsSpec, SchemaMode, SchemaSpec};
 pub use dedup::{DedupSpec, KeySpec, KeyType};
@@ -35,6 +40,10 @@ pub use pipeline::{BreakerSpec, DeadLetterSpec, IngestionPipeline, IngestionPipe
 pub use sink::{
     AddressingStyle, DeltaSpec, EventTimeSpec, FileSpec, FlushSpec, PartitionBySpec, S3Spec,
     SinkSpec, SinkType, StorageSpec, TransformName,
+};
+pub use status::{
+    DedupStatus, GuaranteeStatus, IngestionPipelineStatus, LagStatus, LastCommitStatus, Phase,
+    RecordsStatus, ScalingStatus,
 };
 pub use violation::Violation;
 

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use tidegate_types::{Guarantee, Ledger, Span};
 
 use crate::vocabulary;
-use crate::{DecodeSpec, DedupSpec, FilterSpec, SchemaSpec, SinkSpec, SourceSpec};
+use crate::{
+    DecodeSpec, DedupSpec, DeletionPolicySpec, FilterSpec, IngestionPipelineStatus, ObjectivesSpec,
+    ScalingSpec, SchemaSpec, SinkSpec, SourceSpec, TemplateSpec,
+};
 
 /// One flow of data: where it comes from, how it is decoded, deduplicated, partitioned and filed.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,13 +22,48 @@ use crate::{DecodeSpec, DedupSpec, FilterSpec, SchemaSpec, SinkSpec, SourceSpec}
     namespaced,
     derive = "PartialEq",
     doc = "One flow of data: where it comes from, how it is decoded, deduplicated, partitioned and filed.",
-    printcolumn(name = "Guarantee", type_ = "string", json_path = ".spec.guarantee"),
-    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend"),
-    printcolumn(name = "Stream", type_ = "string", json_path = ".spec.source.jetStream.stream"),
+    status = "IngestionPipelineStatus",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.messages"),
+    printcolumn(name = "Behind", type_ = "integer", json_path = ".status.lag.seconds"),
+    printcolumn(name = "Workers", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Last Commit", type_ = "date", json_path = ".status.lastCommit.time"),
+    printcolumn(
+        name = "Guarantee",
+        type_ = "string",
+        json_path = ".status.guarantee.effective",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Stream",
+        type_ = "string",
+        json_path = ".spec.source.jetStream.stream",
+        priority = 1
+    ),
     printcolumn(
         name = "Table",
         type_ = "string",
         json_path = ".spec.sink.storage.url",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -38,6 +76,12 @@ use crate::{DecodeSpec, DedupSpec, FilterSpec, SchemaSpec, SinkSpec, SourceSpec}
     validation = Rule::new("self.guarantee != 'AtMostOnce' || !has(self.dedup)")
         .message("dedup has no effect with guarantee AtMostOnce; remove it, or ask for AtLeastOnce or ExactlyOnce")
         .field_path(".dedup"),
+    validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy.stream != 'Delete' || has(self.source.jetStream.subjects)")
+        .message("deletionPolicy.stream: Delete needs a stream that Tidegate keeps; write source.jetStream.subjects, or Retain")
+        .field_path(".deletionPolicy"),
+    validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy.data != 'Delete' || !self.sink.delta.shared")
+        .message("deletionPolicy.data: Delete would take other ledgers' rows along; write Retain, or sink.delta.shared: false")
+        .field_path(".deletionPolicy"),
 )]
 pub struct IngestionPipelineSpec {
     /// Stops the pipeline after a last commit; nothing is lost and it goes on where it stood. Default
@@ -75,6 +119,30 @@ pub struct IngestionPipelineSpec {
     /// `<url>/_dead_letters`, with bytes, coordinates and reason.
     #[serde(default)]
     pub dead_letter: DeadLetterSpec,
+    /// What happens outside the cluster when the pipeline is deleted. Default: everything stays. No
+    /// effect under `tidegate run`.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicySpec,
+    /// The service account of the pods, for identities of a cloud. It must carry the label
+    /// `tidegate.dev/pipeline-use: "true"`. Default: one of the pipeline's own without any rights. No
+    /// effect under `tidegate run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "vocabulary::object_name")]
+    pub service_account_name: Option<String>,
+    /// What is promised to readers of the table.
+    #[serde(default)]
+    pub objectives: ObjectivesSpec,
+    /// How many workers run with the scaling modes Fixed and External, 0 to 256. Default 1. No effect
+    /// with mode Lag and under `tidegate run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 256))]
+    pub replicas: Option<u32>,
+    /// How the number of workers is found. No effect under `tidegate run`, which has `--workers`.
+    #[serde(default)]
+    pub scaling: ScalingSpec,
+    /// What may be said about the pods. No effect under `tidegate run`.
+    #[serde(default)]
+    pub template: TemplateSpec,
 }
 
 /// Dead letters.

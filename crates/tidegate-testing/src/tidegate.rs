@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use tokio::process::Command;
 
 use crate::child::ManagedChild;
-use crate::paths::{service, workspace};
+use crate::paths::service;
 
 /// A call of `tidegate` that is being put together.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub struct TidegateProcess {
 }
 
 impl TidegateCommand {
-    /// A call of the binary that `TIDEGATE_BIN` names, else `target/release/tidegate`. Services are on
-    /// its `PATH`, logs are JSON.
+    /// A call of the binary that `TIDEGATE_BIN` names, else of the one that was built beside the tests.
+    /// Services are on its `PATH`, logs are JSON.
     ///
     /// # Errors
     ///
@@ -102,8 +102,13 @@ impl DerefMut for TidegateProcess {
 }
 
 fn binary() -> PathBuf {
-    env::var_os("TIDEGATE_BIN")
-        .map_or_else(|| workspace().join("target/release/tidegate"), PathBuf::from)
+    env::var_os("TIDEGATE_BIN").map_or_else(beside_the_tests, PathBuf::from)
+}
+
+/// Tests run from `<profile>/deps`, binaries stand in `<profile>`.
+fn beside_the_tests() -> PathBuf {
+    let test = env::current_exe().unwrap_or_default();
+    test.ancestors().nth(2).unwrap_or(Path::new("")).join("tidegate")
 }
 
 fn path_with_services() -> std::ffi::OsString {

@@ -106,6 +106,52 @@ reasons! {
     GuaranteeNotMet,
     /// The deduplication window does not reach back far enough yet.
     WindowFilling,
+
+    // --- the cluster
+    /// Objects of the pipeline are being made.
+    Progressing,
+    /// Pods are being replaced by newer ones.
+    RollingOut,
+    /// Pods would be replaced because of a new release of the operator, and wait for their turn.
+    RolloutQueued,
+    /// A pod cannot be placed on any node.
+    Unschedulable,
+    /// A pod fails before it can say why: its image, its start, its memory.
+    PodFailing,
+    /// The agent does not answer.
+    AgentUnreachable,
+    /// A worker does not answer.
+    WorkerUnreachable,
+    /// The service account does not exist or does not offer itself to pipelines.
+    ServiceAccountRefused,
+    /// An object of that name belongs to somebody else.
+    NameTaken,
+    /// The Kubernetes API refused a request.
+    ApiRefused,
+    /// The Kubernetes API cannot be reached.
+    ApiUnavailable,
+    /// Workers were added.
+    ScaledUp,
+    /// Workers were taken away.
+    ScaledDown,
+    /// No worker runs because nothing waits.
+    ScaledToZero,
+    /// Somebody else decides about the number of workers.
+    ScaledExternally,
+    /// The number of workers is fixed.
+    ScalingFixed,
+    /// Messages wait in the stream.
+    Behind,
+    /// Data is older than `objectives.freshness` allows.
+    Late,
+    /// Some records became dead letters.
+    DeadLettersWritten,
+    /// Columns were added to the table.
+    SchemaChanged,
+    /// What lies outside the cluster is being deleted.
+    Deleting,
+    /// Something outside the cluster could not be deleted.
+    DeletionIncomplete,
     /// The pipeline is suspended.
     Suspended,
     /// All is well.

@@ -1,0 +1,3 @@
+//! One pipeline, reconciled: dereference → validate → observe → decide → build → apply → status.
+
+mod facts;
