@@ -56,6 +56,21 @@ interop: build ## DuckDB, deltalake and polars read tables on a local directory 
 spark-interop: build ## Spark with Delta reads such a table (needs Java 17 and Maven; half a gigabyte)
 	@scripts/spark.sh 6
 
+.PHONY: charts
+charts: setup ## the Helm charts: schemas of Kubernetes, rights, alerts, runbooks
+	@scripts/charts.sh
+
+# Megabytes that a node may have to pull.
+IMAGE_LIMIT := 20
+.PHONY: image
+image: setup ## the container image of the dist profile, and how large it is (ten minutes when cold)
+	cargo build --profile dist --locked --workspace --bin tidegate
+	@scripts/image.sh $(BINARIES:%/release=%/dist)/tidegate tidegate:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) $(IMAGE_LIMIT)
+
+.PHONY: e2e
+e2e: build ## charts, broker, store and a pipeline in a kind cluster; KIND_IMAGE=… names a node image
+	@scripts/e2e.sh
+
 .PHONY: lint
 lint: ## clippy, formatting, generated files, dependency arrows
 	cargo fmt --all --check

@@ -10,11 +10,15 @@ logs=target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
 failed_steps=()
+steps=0
+# What could not be run here and why, said again at the end.
+left_out=()
 
 # step NAME COMMAND…: runs, shows and keeps the output, remembers a failure.
 step() {
     local name=$1 started=$SECONDS
     shift
+    steps=$((steps + 1))
     echo
     echo "== $name: $*"
     if "$@" 2>&1 | tee "$logs/$name.log"; then
@@ -29,23 +33,45 @@ with_services() {
     PATH="$TIDEGATE_SERVICES:$PATH" "$@"
 }
 
+# The programs of a Kubernetes control plane. Without them the tests whose names begin with `cluster` are
+# left out.
+without_cluster=()
+if tools=$(scripts/cluster-tools.sh); then
+    export TIDEGATE_CLUSTER_TOOLS=$tools
+elif command -v go >/dev/null; then
+    failed_steps+=(cluster-tools)
+else
+    left_out+=("tests on a Kubernetes control plane and of the charts: Go 1.24 or newer is missing")
+    without_cluster=(--skip cluster_ --skip cluster::)
+fi
+
 step fmt cargo fmt --all --check
 # Without the services: the promise is that these tests need nothing.
 step unit env -u TIDEGATE_SERVICES -u TIDEGATE_PYTHON cargo test --release --locked --workspace --no-fail-fast
 # The programs under test, with the features that the tests were compiled with.
 step build cargo build --release --locked --workspace --bins
 step generated "$(dirname "$TIDEGATE_BIN")/xtask" check
-step service with_services cargo test --release --locked --workspace --no-fail-fast -- --ignored
+step service with_services cargo test --release --locked --workspace --no-fail-fast \
+    -- --ignored "${without_cluster[@]}"
 step interop "$TIDEGATE_PYTHON" tests/interop.py
+step charts scripts/charts.sh
+if [ -z "${TIDEGATE_CLUSTER_TOOLS:-}" ]; then
+    left_out+=("the end-to-end test in kind: Go is missing")
+elif ! engine=$(scripts/engine.sh host 2>&1); then
+    left_out+=("the end-to-end test in kind: $engine")
+else
+    step e2e scripts/e2e.sh
+fi
 step clippy cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
-# cargo's closing lines: `test result: ok. 12 passed; 0 failed; 3 ignored; …`; the interop script writes
-# the same words. Ignored ones of `unit` are the ones that `service` runs, so they are not counted.
+# cargo's closing lines: `test result: ok. 12 passed; 0 failed; 3 ignored; …`; the scripts of interop
+# and charts write the same words. Ignored ones of `unit` are the ones that `service` runs, so they are not counted.
 count() {
-    cat "$logs"/{unit,service,interop}.log 2>/dev/null \
+    cat "$logs"/{unit,service,interop,charts,e2e}.log 2>/dev/null \
         | sed -nE "s/^test result: .* ([0-9]+) $1.*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
 echo
-echo "$(count passed) passed, $(count failed) failed, ${#failed_steps[@]} of 7 steps failed${failed_steps:+: ${failed_steps[*]}}"
+for what in "${left_out[@]}"; do echo "left out: $what"; done
+echo "$(count passed) passed, $(count failed) failed, ${#failed_steps[@]} of $steps steps failed${failed_steps:+: ${failed_steps[*]}}"
 [ ${#failed_steps[@]} -eq 0 ]

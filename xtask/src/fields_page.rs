@@ -3,6 +3,10 @@
 use std::fmt::Write;
 
 use serde_json::Value;
+use tidegate_api::KUBERNETES_FIELDS;
+
+const STATUS: &str = "\n## Status\n\nWritten by the operator; absent until it is known.\n\n\
+                      | field | type | default | meaning |\n|---|---|---|---|\n";
 
 /// One table row a field, in the order of the schema, children below their parent.
 pub(crate) fn page(schema: &Value) -> String {
@@ -10,11 +14,17 @@ pub(crate) fn page(schema: &Value) -> String {
         "<!-- Written by `cargo run -p xtask -- generate` from crates/tidegate-api; do not edit. -->\n\
          # IngestionPipeline: every field\n\n\
          Generated from the resource's definition. A page to read first: [ingestionpipeline.md](ingestionpipeline.md).\n\
-         Fields in **bold** are required where their parent stands; `[]` marks a list's entries.\n\n\
+         Fields in **bold** are required where their parent stands; `[]` marks a list's entries. What\n\
+         *as in a pod* says is described in Kubernetes' own reference, and by `kubectl explain ipl`.\n\n\
          | field | type | default | meaning |\n|---|---|---|---|\n",
     );
-    if let Some(spec) = schema.pointer("/properties/spec") {
-        rows(spec, "spec", &mut page);
+    for part in ["spec", "status"] {
+        if let Some(fields) = schema.pointer(&format!("/properties/{part}")) {
+            if part == "status" {
+                page.push_str(STATUS);
+            }
+            rows(fields, part, &mut page);
+        }
     }
     page
 }
@@ -25,6 +35,9 @@ fn rows(schema: &Value, place: &str, page: &mut String) {
     for (name, field) in properties.into_iter().flatten() {
         let path = format!("{place}.{name}");
         row(field, &path, required.contains(&name.as_str()), page);
+        if is_kubernetes(&path) {
+            continue;
+        }
         rows(field, &path, page);
         if let Some(items) = field.get("items") {
             rows(items, &format!("{path}[]"), page);
@@ -41,8 +54,14 @@ fn row(field: &Value, path: &str, required: bool, page: &mut String) {
     };
     let description = field.get("description").and_then(Value::as_str).unwrap_or_default();
     let meaning = description.replace('\n', " ").replace('|', "\\|");
+    let kind = type_name(field);
+    let kind = if is_kubernetes(path) { format!("{kind}, *as in a pod*") } else { kind };
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "| {name} | {} | {default} | {meaning} |", type_name(field));
+    let _ = writeln!(page, "| {name} | {kind} | {default} | {meaning} |");
+}
+
+fn is_kubernetes(path: &str) -> bool {
+    path.strip_prefix("spec.template.").is_some_and(|field| KUBERNETES_FIELDS.contains(&field))
 }
 
 fn type_name(field: &Value) -> String {
@@ -52,7 +71,11 @@ fn type_name(field: &Value) -> String {
     }
     match field.get("type").and_then(Value::as_str).unwrap_or_default() {
         "array" => format!("list of {}", field.get("items").map_or_else(String::new, type_name)),
-        "object" => "map".to_owned(),
+        "object" => match field.get("additionalProperties") {
+            Some(values) => format!("map to {}", type_name(values)),
+            None => "map".to_owned(),
+        },
+        "string" if field.get("format").is_some() => "instant".to_owned(),
         "string" => "text".to_owned(),
         "integer" => "number".to_owned(),
         other => other.to_owned(),
@@ -79,6 +102,14 @@ mod tests {
         let page = page(&schema);
         assert!(page.contains("| **`spec.a`** | text | `x` | An a. |"), "{page}");
         assert!(page.contains("| `spec.list[].b` | X, Y |  | Either \\| or. |"), "{page}");
+    }
+
+    #[test]
+    fn kubernetes_own_types_and_maps_are_one_row() {
+        let page = page(tidegate_api::schema());
+        assert!(page.contains("| `spec.template.affinity` | map, *as in a pod* |"), "{page}");
+        assert!(!page.contains("spec.template.affinity."), "{page}");
+        assert!(page.contains("| `spec.template.labels` | map to text |"), "{page}");
     }
 
     #[test]

@@ -5,12 +5,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::fields_page;
+use crate::{crd_chart, fields_page};
 
 /// Path from the root, and contents.
 fn files() -> Vec<(&'static str, String)> {
     vec![
         ("crds/ingestionpipelines.yaml", crd_file()),
+        ("charts/tidegate-crds/Chart.yaml", crd_chart::chart()),
+        (
+            "charts/tidegate-crds/templates/ingestionpipelines.yaml",
+            crd_chart::template(&tidegate_api::crd_yaml()),
+        ),
         ("docs/ingestionpipeline-fields.md", fields_page::page(tidegate_api::schema())),
     ]
 }

@@ -2,6 +2,7 @@
 //! are written from code.
 
 mod arrows;
+mod crd_chart;
 mod examples;
 mod fields_page;
 mod generated;

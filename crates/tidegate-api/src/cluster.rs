@@ -127,13 +127,13 @@ pub struct TemplateSpec {
     pub agent_resources: Option<ResourceRequirements>,
     /// Labels that a node must have, at most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "vocabulary::node_selector")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pods put up with, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
-    /// Where pods like to be, and where not.
+    /// Where pods like to be, and where not. Pods of other namespaces cannot be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// How workers spread over nodes and zones, at most 8. Default: evenly over nodes where possible.
@@ -150,11 +150,12 @@ pub struct TemplateSpec {
     pub image_pull_secrets: Vec<LocalObjectReference>,
     /// More labels of the pods, at most 32. Those of Tidegate itself cannot be set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "vocabulary::labels")]
     pub labels: BTreeMap<String, String>,
-    /// More annotations of the pods, at most 32. Those of Tidegate itself cannot be set.
+    /// More annotations of the pods, at most 32, with values of at most 4096 characters. Those of
+    /// Tidegate itself and those that loosen the pods' security cannot be set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "vocabulary::annotations")]
     pub annotations: BTreeMap<String, String>,
     /// Seconds that a worker has for its last commit before it is killed, 10 to 3600. Default 60.
     #[serde(default = "default_grace")]

@@ -4,12 +4,21 @@ use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::IngestionPipeline;
+use crate::tidy::tidy;
 
-/// Formats that the derivation writes and that the API server does not know.
-const UNKNOWN_FORMATS: [&str; 6] = ["uint8", "uint16", "uint32", "uint64", "int8", "int16"];
+/// Fields of `spec.template` whose inner shape is that of the same field of a pod in Kubernetes, which
+/// describes and bounds them.
+pub const KUBERNETES_FIELDS: [&str; 6] = [
+    "affinity",
+    "agentResources",
+    "imagePullSecrets",
+    "resources",
+    "tolerations",
+    "topologySpreadConstraints",
+];
 
 /// The definition of the kind, as it stands in `crds/`.
 #[must_use]
@@ -40,38 +49,3 @@ static DEFINITION: LazyLock<(CustomResourceDefinition, Value)> = LazyLock::new(|
     let definition = serde_json::from_value(document).expect("only the schema was touched");
     (definition, schema)
 });
-
-/// Corrects what the derivation cannot say: no field takes null, formats unknown to the API server go,
-/// parents default to `{}` (their members have the defaults), and descriptions are paragraphs.
-///
-/// A parent with rules keeps its members' defaults in its own: the API server refuses a definition
-/// whose default, taken as it is written, breaks or cannot answer its own rules.
-fn tidy(schema: &mut Value) {
-    let Some(node) = schema.as_object_mut() else { return };
-    node.remove("nullable");
-    if node.get("format").and_then(Value::as_str).is_some_and(|f| UNKNOWN_FORMATS.contains(&f)) {
-        node.remove("format");
-    }
-    let has_rules = node.contains_key("x-kubernetes-validations");
-    if !has_rules && node.get("default").is_some_and(Value::is_object) {
-        node.insert("default".to_owned(), json!({}));
-    }
-    if let Some(Value::String(text)) = node.get_mut("description") {
-        *text = text.split("\n\n").map(unwrap_lines).collect::<Vec<_>>().join("\n\n");
-    }
-    for child in node
-        .get_mut("properties")
-        .and_then(Value::as_object_mut)
-        .into_iter()
-        .flat_map(Map::values_mut)
-    {
-        tidy(child);
-    }
-    if let Some(items) = node.get_mut("items") {
-        tidy(items);
-    }
-}
-
-fn unwrap_lines(paragraph: &str) -> String {
-    paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ")
-}

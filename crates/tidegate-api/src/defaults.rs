@@ -23,6 +23,9 @@ fn fill_in(schema: &Value, value: &mut Value) {
                     fill_in(property, member);
                 }
             }
+            if let Some(schema) = schema.get("additionalProperties") {
+                members.values_mut().for_each(|member| fill_in(schema, member));
+            }
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
@@ -45,9 +48,17 @@ mod tests {
             "parent": {"default": {}, "properties": {"a": {"default": 1}, "b": {"default": 2}}},
             "list": {"items": {"properties": {"c": {"default": 3}}}},
             "absent": {"properties": {"d": {"default": 4}}},
+            "map": {"additionalProperties": {"properties": {"e": {"default": 6}}}},
         }});
-        let filled = fill(&schema, json!({"list": [{}, {"c": 5}]}));
-        assert_eq!(filled, json!({"parent": {"a": 1, "b": 2}, "list": [{"c": 3}, {"c": 5}]}));
+        let filled = fill(&schema, json!({"list": [{}, {"c": 5}], "map": {"x": {}}}));
+        assert_eq!(
+            filled,
+            json!({
+                "parent": {"a": 1, "b": 2},
+                "list": [{"c": 3}, {"c": 5}],
+                "map": {"x": {"e": 6}},
+            })
+        );
         let filled = fill(&schema, json!({"parent": {"b": 9}}));
         assert_eq!(filled, json!({"parent": {"a": 1, "b": 9}}));
     }

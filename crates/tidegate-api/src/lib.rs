@@ -20,14 +20,16 @@ mod pipeline;
 mod rules;
 mod sink;
 mod status;
+mod stored;
 mod structure;
+mod tidy;
 mod violation;
 mod vocabulary;
 
 pub use cluster::{
     DeletionAction, DeletionPolicySpec, ObjectivesSpec, ScalingMode, ScalingSpec, TemplateSpec,
 };
-pub use crd::{crd, crd_yaml, schema};
+pub use crd::{KUBERNETES_FIELDS, crd, crd_yaml, schema};
 pub use decode::{DecodeSpec, FieldSpec, FilterSpec, Format, LimitsSpec, SchemaMode, SchemaSpec};
 pub use dedup::{DedupSpec, KeySpec, KeyType};
 pub use documents::{Documents, check, parse, read, validate_update};
@@ -45,6 +47,7 @@ pub use status::{
     DedupStatus, GuaranteeStatus, IngestionPipelineStatus, LagStatus, LastCommitStatus, Phase,
     RecordsStatus, ScalingStatus,
 };
+pub use stored::read_pipeline;
 pub use violation::Violation;
 
 /// The API group of every kind.
@@ -53,3 +56,6 @@ pub const GROUP: &str = "tidegate.dev";
 pub const VERSION: &str = "v1alpha1";
 /// The kind that this crate knows.
 pub const KIND: &str = "IngestionPipeline";
+/// The most characters of a pipeline's name: `<name>-worker-<ten characters>` is a label of the workers'
+/// pods, and a label has 63.
+pub const LONGEST_NAME: usize = 45;

@@ -23,6 +23,10 @@ use crate::{
     derive = "PartialEq",
     doc = "One flow of data: where it comes from, how it is decoded, deduplicated, partitioned and filed.",
     status = "IngestionPipelineStatus",
+    validation = Rule::new("self.metadata.name.size() <= 45")
+        .message("the name is longer than 45 characters, and the objects of a pipeline carry it with more behind it; choose a shorter one"),
+    validation = Rule::new("self.metadata.name.size() > 45 || self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("the name is not one that a Service can have, and the workers' is named for the pipeline; write a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -38,10 +42,30 @@ use crate::{
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.messages"),
-    printcolumn(name = "Behind", type_ = "integer", json_path = ".status.lag.seconds"),
-    printcolumn(name = "Workers", type_ = "integer", json_path = ".status.readyReplicas"),
-    printcolumn(name = "Last Commit", type_ = "date", json_path = ".status.lastCommit.time"),
+    printcolumn(
+        name = "Lag",
+        type_ = "integer",
+        description = "Messages that are not committed yet.",
+        json_path = ".status.lag.messages"
+    ),
+    printcolumn(
+        name = "Behind",
+        type_ = "integer",
+        description = "Seconds since the oldest of them was published.",
+        json_path = ".status.lag.seconds"
+    ),
+    printcolumn(
+        name = "Workers",
+        type_ = "integer",
+        description = "Workers that read their partitions.",
+        json_path = ".status.readyReplicas"
+    ),
+    printcolumn(
+        name = "Last Commit",
+        type_ = "date",
+        description = "How long ago the newest commit was made.",
+        json_path = ".status.lastCommit.time"
+    ),
     printcolumn(
         name = "Guarantee",
         type_ = "string",
@@ -76,12 +100,12 @@ use crate::{
     validation = Rule::new("self.guarantee != 'AtMostOnce' || !has(self.dedup)")
         .message("dedup has no effect with guarantee AtMostOnce; remove it, or ask for AtLeastOnce or ExactlyOnce")
         .field_path(".dedup"),
-    validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy.stream != 'Delete' || has(self.source.jetStream.subjects)")
-        .message("deletionPolicy.stream: Delete needs a stream that Tidegate keeps; write source.jetStream.subjects, or Retain")
-        .field_path(".deletionPolicy"),
+    validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy.stream != 'Delete' || !has(self.source.jetStream) || has(self.source.jetStream.subjects)")
+        .message("only a stream that Tidegate keeps can be deleted with the pipeline; write source.jetStream.subjects, or stream: Retain")
+        .field_path(".deletionPolicy.stream"),
     validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy.data != 'Delete' || !self.sink.delta.shared")
-        .message("deletionPolicy.data: Delete would take other ledgers' rows along; write Retain, or sink.delta.shared: false")
-        .field_path(".deletionPolicy"),
+        .message("deleting a shared table would take other ledgers' rows along; write data: Retain, or sink.delta.shared: false")
+        .field_path(".deletionPolicy.data"),
 )]
 pub struct IngestionPipelineSpec {
     /// Stops the pipeline after a last commit; nothing is lost and it goes on where it stood. Default
@@ -132,17 +156,21 @@ pub struct IngestionPipelineSpec {
     /// What is promised to readers of the table.
     #[serde(default)]
     pub objectives: ObjectivesSpec,
-    /// How many workers run with the scaling modes Fixed and External, 0 to 256. Default 1. No effect
-    /// with mode Lag and under `tidegate run`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How many workers run with the scaling modes Fixed and External, 0 to 256; what the scale
+    /// subresource reads and writes. Default 1. No effect with mode Lag and under `tidegate run`.
+    #[serde(default = "default_replicas")]
     #[schemars(range(max = 256))]
-    pub replicas: Option<u32>,
+    pub replicas: u32,
     /// How the number of workers is found. No effect under `tidegate run`, which has `--workers`.
     #[serde(default)]
     pub scaling: ScalingSpec,
     /// What may be said about the pods. No effect under `tidegate run`.
     #[serde(default)]
     pub template: TemplateSpec,
+}
+
+fn default_replicas() -> u32 {
+    1
 }
 
 /// Dead letters.

@@ -48,7 +48,8 @@ fn fault(error: ValidationError) -> Fault {
 fn patterns_to_rules(schema: &mut Value) {
     let Some(node) = schema.as_object_mut() else { return };
     if let Some(pattern) = node.get("pattern").and_then(Value::as_str) {
-        let rule = pattern_rule(pattern);
+        let number_too = node.contains_key("x-kubernetes-int-or-string");
+        let rule = pattern_rule(pattern, number_too);
         let rules = node.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
         if let Some(rules) = rules.as_array_mut() {
             rules.push(rule);
@@ -57,22 +58,26 @@ fn patterns_to_rules(schema: &mut Value) {
     if let Some(properties) = node.get_mut("properties").and_then(Value::as_object_mut) {
         properties.values_mut().for_each(patterns_to_rules);
     }
-    if let Some(items) = node.get_mut("items") {
-        patterns_to_rules(items);
+    for inner in ["items", "additionalProperties"] {
+        if let Some(schema) = node.get_mut(inner) {
+            patterns_to_rules(schema);
+        }
     }
 }
 
-fn pattern_rule(pattern: &str) -> Value {
+/// The evaluator has a pattern for texts only; the digits of a number are one.
+fn pattern_rule(pattern: &str, number_too: bool) -> Value {
     let form = FORMS.iter().find(|form| form.pattern == pattern);
     let (name, instead) = match form {
         Some(TextForm { name, instead, .. }) => ((*name).to_owned(), (*instead).to_owned()),
         None => (format!("text of the form {pattern}"), "write it in that form".to_owned()),
     };
     let literal = pattern.replace('\\', "\\\\").replace('\'', "\\'");
+    let text = if number_too { "string(self)" } else { "self" };
     json!({
-        "rule": format!("self.matches('{literal}')"),
+        "rule": format!("{text}.matches('{literal}')"),
         "messageExpression": format!(
-            "\"'\" + self + \"' is not {name}; {}\"",
+            "\"'\" + {text} + \"' is not {name}; {}\"",
             instead.replace('\\', "\\\\").replace('"', "\\\"")
         ),
     })

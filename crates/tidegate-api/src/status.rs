@@ -13,13 +13,14 @@ use crate::vocabulary;
 pub struct IngestionPipelineStatus {
     /// The generation of the spec that this status speaks about.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
     /// A word for people, derived from the conditions; programs read those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// The conditions by name, see the page of the kind for what each one means.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "vocabulary::conditions")]
     pub conditions: Vec<Condition>,
     /// What was asked for and what source, deduplication and store give.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,9 +42,11 @@ pub struct IngestionPipelineStatus {
     pub complete_through: Option<Time>,
     /// Workers that exist; the scale subresource reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub replicas: Option<i32>,
     /// Workers that read their partitions.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub ready_replicas: Option<i32>,
     /// The selector of the workers' pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +112,8 @@ pub struct LastCommitStatus {
     pub time: Time,
 }
 
-/// What became of the messages: `read = committed + duplicate + deadLettered + filtered`.
+/// What became of the messages: `read = committed + deadLettered + filtered`
+/// and what the deduplication dropped.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordsStatus {
@@ -136,6 +140,7 @@ pub struct DedupStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct ScalingStatus {
     /// The answer.
+    #[schemars(range(min = 0))]
     pub desired_replicas: i32,
     /// Messages that waited when it was found.
     pub pending: u64,

@@ -34,6 +34,16 @@ pub(crate) fn check(schema: &Value, value: &Value, field: &str) -> Vec<Fault> {
     walk.faults
 }
 
+/// What stands for the type of a value that is a whole number or a text.
+const NUMBER_OR_TEXT: &str = "int-or-string";
+
+fn type_of(schema: &Value) -> &str {
+    match schema.get("x-kubernetes-int-or-string") {
+        Some(_) => NUMBER_OR_TEXT,
+        None => schema.get("type").and_then(Value::as_str).unwrap_or_default(),
+    }
+}
+
 struct Walk<'a> {
     /// The whole schema, to say where a misplaced field belongs.
     root: &'a Value,
@@ -42,7 +52,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn node(&mut self, schema: &Value, value: &Value, field: &str) {
-        let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+        let wanted = type_of(schema);
         match (wanted, value) {
             (_, Value::Null) => self.fault(
                 Fault::new(field, "has no value").instead("give it one, or leave the field out"),
@@ -54,12 +64,23 @@ impl Walk<'_> {
                 self.number(schema, number, field);
             }
             ("boolean", Value::Bool(_)) => {}
+            (NUMBER_OR_TEXT, Value::String(text)) => self.string(schema, text, field),
+            (NUMBER_OR_TEXT, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
             _ => self.fault(wrong_type(schema, wanted, value, field)),
         }
     }
 
     fn object(&mut self, schema: &Value, members: &Map<String, Value>, field: &str) {
-        // An object without properties (metadata) is not described here, and anything goes.
+        if let Some(schema) = schema.get("additionalProperties") {
+            for (name, value) in members {
+                self.node(schema, value, &join(field, name));
+            }
+        }
+        if let Some(problem) = out_of_bounds(schema, "Properties", members.len() as u64, "entries")
+        {
+            self.fault(Fault::new(field, problem));
+        }
+        // An object without properties is a map, or not described here (metadata), and anything goes.
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
         for (name, value) in members {
             match properties.get(name) {
@@ -151,7 +172,7 @@ impl Walk<'_> {
             return fault.instead(format!("did you mean {near}?"));
         }
         let mut elsewhere = Vec::new();
-        places_of(self.root, name, "", &mut elsewhere);
+        places_of(&self.root["properties"]["spec"], name, "spec", &mut elsewhere);
         match elsewhere.as_slice() {
             [place] => fault.instead(format!("it belongs at {place}")),
             _ => {
@@ -222,6 +243,7 @@ fn wrong_type(schema: &Value, wanted: &str, value: &Value, field: &str) -> Fault
         "string" => ("text", format!("write \"{}\" in quotes", plain(value))),
         "integer" => ("a whole number", "write digits without quotes".to_owned()),
         "boolean" => ("true or false", "write true or false, without quotes".to_owned()),
+        NUMBER_OR_TEXT => ("a quantity", format!("write \"{}\" in quotes", plain(value))),
         other => (other, String::new()),
     };
     let fault = Fault::new(field, format!("is {found}, wanted is {named}"));

@@ -2,6 +2,7 @@
 //! for whoever writes one wrongly.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 use tidegate_types::{
     BadRowPolicy, Coercion, Compression, Evolution, Guarantee, KeyPrecision, LatePolicy,
     MissingKeyPolicy, PayloadCompression, UnknownFields,
@@ -95,9 +96,21 @@ pub(crate) const HEADER: TextForm = TextForm {
     name: "a message header",
     instead: "write a header name such as Nats-Msg-Id",
 };
+/// Values of labels.
+pub(crate) const LABEL: TextForm = TextForm {
+    pattern: r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+    name: "the value of a label",
+    instead: "write letters, digits, '-', '_' and '.', starting and ending with a letter or digit",
+};
+/// Kubernetes' quantities, as its own definitions have them.
+pub(crate) const QUANTITY: TextForm = TextForm {
+    pattern: r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+    name: "a quantity",
+    instead: "write a number with its unit, such as 500m for CPUs or 512Mi for memory",
+};
 
 /// Every form, to find the hint for a pattern.
-pub(crate) const FORMS: [&TextForm; 13] = [
+pub(crate) const FORMS: [&TextForm; 15] = [
     &DURATION,
     &SIZE,
     &LEDGER,
@@ -111,6 +124,8 @@ pub(crate) const FORMS: [&TextForm; 13] = [
     &TABLE_URL,
     &ENDPOINT,
     &HEADER,
+    &LABEL,
+    &QUANTITY,
 ];
 
 fn text(form: &TextForm, longest: u32) -> Schema {
@@ -154,6 +169,105 @@ pub(crate) fn servers(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn subjects(_: &mut SchemaGenerator) -> Schema {
     set_of(&SUBJECT, 255, 64)
+}
+
+/// A map as labels and annotations are, with rules about its keys beside that of their form.
+fn map_of(values: &Value, rules: &[(&str, &str)]) -> Schema {
+    let form =
+        r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+    let keys = format!("key.matches('{form}')");
+    let misnamed = "a key is not one that Kubernetes takes; write letters, digits, '-', '_' and '.', with a domain and '/' in front where needed";
+    let rules: Vec<Value> = [(keys.as_str(), misnamed)]
+        .iter()
+        .chain(rules)
+        .map(
+            |(rule, message)| json!({"rule": format!("self.all(key, {rule})"), "message": message}),
+        )
+        .collect();
+    json_schema!({
+        "type": "object",
+        "additionalProperties": values,
+        "maxProperties": 32,
+        "x-kubernetes-validations": rules,
+    })
+}
+
+fn label_values() -> Value {
+    json!({"type": "string", "pattern": LABEL.pattern, "maxLength": 63})
+}
+
+pub(crate) fn node_selector(_: &mut SchemaGenerator) -> Schema {
+    map_of(&label_values(), &[])
+}
+
+pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
+    let ours = (
+        "!key.startsWith('tidegate.dev/') && !key.startsWith('app.kubernetes.io/')",
+        "labels that begin with tidegate.dev/ or app.kubernetes.io/ are set by Tidegate; choose another prefix",
+    );
+    map_of(&label_values(), &[ours])
+}
+
+pub(crate) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    let ours = (
+        "!key.startsWith('tidegate.dev/')",
+        "annotations that begin with tidegate.dev/ are set by Tidegate; choose another prefix",
+    );
+    let security = (
+        "!key.startsWith('container.apparmor.security.beta.kubernetes.io/')",
+        "the pods' security is the operator's; remove the annotation",
+    );
+    map_of(&json!({"type": "string", "maxLength": 4096}), &[ours, security])
+}
+
+/// Kubernetes' own conditions, with the bounds that its definitions give them.
+pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    let condition = json!({
+        "description": "One condition.",
+        "type": "object",
+        "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+        "properties": {
+            "type": {
+                "description": "What is spoken of, such as Ready or CaughtUp.",
+                "type": "string",
+                "maxLength": 316,
+            },
+            "status": {
+                "description": "Whether it is so; Unknown before anybody could look.",
+                "type": "string",
+                "enum": ["True", "False", "Unknown"],
+            },
+            "reason": {
+                "description": "Why, in one of a fixed set of words; the same word stands in Events, metrics and logs.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 1024,
+            },
+            "message": {
+                "description": "Why, in a sentence for people, with what to do about it.",
+                "type": "string",
+                "maxLength": 32768,
+            },
+            "observedGeneration": {
+                "description": "The generation of the spec that this speaks about.",
+                "type": "integer",
+                "format": "int64",
+                "minimum": 0,
+            },
+            "lastTransitionTime": {
+                "description": "When the status last changed.",
+                "type": "string",
+                "format": "date-time",
+            },
+        },
+    });
+    json_schema!({
+        "type": "array",
+        "items": condition,
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    })
 }
 
 /// RFC 3339 instants.

@@ -5,7 +5,7 @@ mod common;
 use common::{FULL, set};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_api::{check, parse, read, schema};
+use tidegate_api::{KUBERNETES_FIELDS, check, parse, read, schema};
 use tidegate_types::{ByteSize, Guarantee, Span};
 
 /// The smallest document that is a pipeline.
@@ -38,7 +38,7 @@ fn a_document_with_every_field_is_accepted() {
 }
 
 #[test]
-fn the_full_document_leaves_no_field_out() {
+fn the_full_documents_leave_no_field_out() {
     fn unused(schema: &Value, value: &Value, path: &str, missing: &mut Vec<String>) {
         for (name, child) in schema["properties"].as_object().into_iter().flatten() {
             match value.get(name) {
@@ -56,13 +56,20 @@ fn the_full_document_leaves_no_field_out() {
             unused(items, &merged, &format!("{path}[]"), missing);
         }
     }
-    let mut missing = Vec::new();
-    let document = &read("f.yaml", FULL).expect("it is YAML")[0];
-    unused(schema(), document, "", &mut missing);
-    // Other members of unions whose one member is used.
-    let others = ["dedup.key.field", "partitioning.subjectPattern", "startFrom.sequence"];
-    missing.retain(|path| !others.iter().any(|other| path.ends_with(other)));
-    assert_eq!(missing, Vec::<String>::new());
+    let example = include_str!("../../../examples/cluster.yaml");
+    for text in [FULL, example] {
+        assert!(parse("f.yaml", text).is_ok());
+        let mut missing = Vec::new();
+        let document = &read("f.yaml", text).expect("it is YAML")[0];
+        unused(&schema()["properties"]["spec"], &document["spec"], "", &mut missing);
+        // What a pod may have in these fields is Kubernetes' business.
+        let theirs = KUBERNETES_FIELDS.map(|field| format!(".template.{field}"));
+        missing.retain(|path| !theirs.iter().any(|field| path.starts_with(field) && path != field));
+        // Other members of unions whose one member is used.
+        let others = ["dedup.key.field", "partitioning.subjectPattern", "startFrom.sequence"];
+        missing.retain(|path| !others.iter().any(|other| path.ends_with(other)));
+        assert_eq!(missing, Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -84,6 +91,9 @@ fn a_cluster_and_a_laptop_fill_in_the_same_defaults() {
         ("spec.sink.eventTime", json!({"field": "id"})),
         ("spec.sink.storage.s3", json!({})),
         ("spec.deadLetter", json!({"breaker": {"maxPercent": 5}})),
+        ("spec.scaling", json!({"minReplicas": 1})),
+        ("spec.template", json!({"resources": {"requests": {"cpu": "1"}}})),
+        ("spec.deletionPolicy", json!({})),
     ] {
         let mut document = minimal();
         set(&mut document, extra.0, extra.1);
@@ -98,7 +108,7 @@ fn a_cluster_and_a_laptop_fill_in_the_same_defaults() {
 
 #[test]
 fn faults_name_field_problem_and_remedy() {
-    let table: [(&str, Value, &str); 33] = [
+    let table: [(&str, Value, &str); 52] = [
         (
             "spec.sink.flush.maxRow",
             json!(5),
@@ -208,6 +218,67 @@ fn faults_name_field_problem_and_remedy() {
             "fields[0].name: 'a b' is not a column name",
         ),
         ("spec.ledger", json!("Analytics"), "'Analytics' is not a ledger name"),
+        (
+            "spec.deletionPolicy",
+            json!({"stream": "Delete"}),
+            "deletionPolicy.stream: only a stream that Tidegate keeps can be deleted",
+        ),
+        (
+            "spec.scaling",
+            json!({"minReplicas": 3, "maxReplicas": 2}),
+            "scaling.minReplicas: minReplicas is above maxReplicas",
+        ),
+        ("spec.scaling", json!({"mode": "lag"}), "did you mean Lag?"),
+        ("spec.replicas", json!(257), "257 is out of range; write 0 to 256"),
+        ("spec.template.image", json!("x"), "template.image: is no known field; known here: "),
+        (
+            "spec.template.labels",
+            json!({"tidegate.dev/pipeline": "x"}),
+            "template.labels: labels that begin with tidegate.dev/",
+        ),
+        (
+            "spec.template.labels",
+            json!({"app.kubernetes.io/name": "x"}),
+            "template.labels: labels that begin with tidegate.dev/",
+        ),
+        ("spec.template.labels", json!({"team": "my team"}), "'my team' is not the value of a"),
+        ("spec.template.labels", json!({"my team": "x"}), "labels: a key is not one that Kube"),
+        ("spec.template.nodeSelector", json!({"a/b/c": "x"}), "nodeSelector: a key is not one"),
+        ("spec.template.labels", json!({"team": 7}), "labels.team: is a number, wanted is text"),
+        (
+            "spec.template.annotations",
+            json!({"tidegate.dev/x": ""}),
+            "annotations that begin with tidegate.dev/",
+        ),
+        (
+            "spec.template.annotations",
+            json!({"container.apparmor.security.beta.kubernetes.io/tidegate": "unconfined"}),
+            "the pods' security is the operator's; remove the annotation",
+        ),
+        (
+            "spec.template.nodeSelector",
+            (0..33).map(|n| (format!("a{n}"), json!("x"))).collect(),
+            "nodeSelector: has 33 entries, more than 32",
+        ),
+        (
+            "spec.template.resources",
+            json!({"limits": {"memory": "1 GB"}}),
+            "limits.memory: '1 GB' is not a quantity; write a number with its unit",
+        ),
+        (
+            "spec.template.resources",
+            json!({"requests": {"cpu": 0.5}}),
+            "requests.cpu: is a number, wanted is a quantity; write \"0.5\" in quotes",
+        ),
+        ("spec.template.resources", json!({"claims": []}), "claims: is no known field"),
+        (
+            "spec.template.affinity",
+            json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "namespaces": ["other"]},
+            ]}}),
+            "namespaces: is no known field",
+        ),
+        ("spec.template.tolerations", json!([{"key": 1}]), "tolerations[0].key: is a number"),
     ];
     for (path, value, says) in table {
         let mut document = minimal();
@@ -231,6 +302,73 @@ fn a_required_field_that_is_missing_is_named() {
         let found = violations(&document);
         assert!(found.iter().any(|line| line.contains(says)), "{path}: {found:#?}");
     }
+}
+
+#[test]
+fn a_name_is_one_that_the_objects_of_the_pipeline_can_carry() {
+    let says = |name: &str| {
+        let mut document = minimal();
+        set(&mut document, "metadata.name", json!(name));
+        violations(&document).join("; ")
+    };
+    assert_eq!(says("clicks-2"), "");
+    assert_eq!(says(&"a".repeat(45)), "");
+    let longer = "a".repeat(46);
+    assert!(
+        says(&longer).contains("metadata.name: the name is longer than 45"),
+        "{}",
+        says(&longer)
+    );
+    for name in ["2clicks", "clicks.web", "Clicks", "clicks-", ""] {
+        let found = says(name);
+        assert!(found.contains("metadata.name: the name is not one that a Service"), "{found}");
+    }
+}
+
+#[test]
+fn a_shared_table_is_not_deleted() {
+    let mut document = minimal();
+    set(&mut document, "spec.deletionPolicy", json!({"data": "Delete"}));
+    assert_eq!(violations(&document), Vec::<String>::new());
+    set(&mut document, "spec.sink.delta", json!({"shared": true}));
+    let found = violations(&document);
+    assert!(found[0].contains("spec.deletionPolicy.data: deleting a shared table"), "{found:?}");
+}
+
+/// The scale subresource writes `replicas` whatever the mode is.
+#[test]
+fn replicas_may_stand_beside_every_scaling_mode() {
+    for mode in ["Lag", "Fixed", "External"] {
+        let mut document = minimal();
+        set(&mut document, "spec.replicas", json!(7));
+        set(&mut document, "spec.scaling", json!({"mode": mode}));
+        assert_eq!(violations(&document), Vec::<String>::new(), "{mode}");
+    }
+}
+
+#[test]
+fn quantities_are_numbers_or_texts() {
+    let mut document = minimal();
+    let resources = json!({"requests": {"cpu": 2, "memory": "512Mi"}, "limits": {"cpu": "1.5e3m"}});
+    set(&mut document, "spec.template.resources", resources);
+    assert_eq!(violations(&document)[0].matches("limits.cpu").count(), 1, "two units");
+    set(&mut document, "spec.template.resources.limits", json!({"cpu": "1500m"}));
+    let pipeline = check("f.yaml", vec![document]).expect("accepted").pipelines.remove(0);
+    let resources = pipeline.spec.template.resources.expect("written");
+    assert_eq!(resources.requests.expect("written")["cpu"].0, "2");
+}
+
+/// What the operator wrote does not make a document from a cluster unfit.
+#[test]
+fn a_document_with_a_status_is_accepted() {
+    let mut document = minimal();
+    let condition = json!({
+        "type": "Ready", "status": "True", "reason": "Ok", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+    });
+    let lag = json!({"messages": 3, "seconds": 1});
+    set(&mut document, "status", json!({"conditions": [condition], "lag": lag, "replicas": 1}));
+    assert_eq!(violations(&document), Vec::<String>::new());
 }
 
 #[test]
@@ -354,7 +492,8 @@ proptest! {
 fn pointers(value: &Value, place: &str, places: &mut Vec<String>) {
     places.push(place.to_owned());
     for (name, child) in value.as_object().into_iter().flatten() {
-        pointers(child, &format!("{place}/{name}"), places);
+        let step = name.replace('~', "~0").replace('/', "~1");
+        pointers(child, &format!("{place}/{step}"), places);
     }
     for (index, child) in value.as_array().into_iter().flatten().enumerate() {
         pointers(child, &format!("{place}/{index}"), places);

@@ -55,6 +55,14 @@ fn the_rest_may_be_changed() {
         ("spec.sink.flush.maxInterval", json!("5s")),
         ("spec.dedup.window", json!("2h")),
         ("spec.filter", Value::Null),
+        ("spec.schema.fields.0.from", json!("$.key")),
+        ("spec.deletionPolicy", json!({"data": "Delete"})),
+        ("spec.serviceAccountName", Value::Null),
+        ("spec.objectives", Value::Null),
+        ("spec.replicas", json!(0)),
+        ("spec.scaling", json!({"mode": "External"})),
+        ("spec.template.resources.limits.memory", json!("2Gi")),
+        ("spec.template.labels", json!({"team": "other"})),
     ] {
         let new = pipeline(Some((path, value)));
         assert_eq!(validate_update(&pipeline(None), &new), Ok(()), "{path}");

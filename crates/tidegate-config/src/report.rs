@@ -48,6 +48,9 @@ pub struct AgentReport {
     pub durable: Option<State>,
     /// How table and store are. None before they were looked at.
     pub sink: Option<State>,
+    /// How the removal of committed messages from the stream goes. None when the pipeline does not ask for
+    /// it, and before the first time.
+    pub trim: Option<State>,
     /// What the path gives. None before it was looked at.
     pub guarantee: Option<GuaranteeReport>,
     /// Messages behind the floors. None before the log was read, or while the source is out of reach.

@@ -14,7 +14,19 @@
 //! HTTP, to the pods of pipelines. It decides who *should* work on a partition; who *may* is decided by
 //! the table's log, so two operators at once do no harm.
 
+mod cache;
+mod client;
+mod context;
+mod error;
+mod key;
+mod lease;
+mod metrics;
 mod options;
 mod pipeline;
+mod queue;
+mod run;
+mod watch;
 
+pub use error::OperatorError;
 pub use options::{CloudIdentity, OperatorOptions, PodSettings};
+pub use run::run;

@@ -21,6 +21,11 @@ pub struct OperatorOptions {
     pub max_concurrent_reconciles: u16,
     /// How often each pipeline's pods are asked.
     pub poll_interval: Duration,
+    /// How long the deletion of what lies outside the cluster may take before it is given up.
+    pub deletion_deadline: Duration,
+    /// Whether `file:` tables are taken. A pod's disk does not outlive it, so that this is for tests
+    /// whose pods are processes of one machine.
+    pub allow_local_tables: bool,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     pub listen: SocketAddr,
     /// What is the same in every pod.
@@ -41,6 +46,8 @@ pub struct PodSettings {
     pub private_ca_config_map: Option<String>,
     /// Which identity endpoint the pods may reach.
     pub cloud_identity: CloudIdentity,
+    /// The namespace of the operator's pods; the same as [`OperatorOptions::own_namespace`].
+    pub operator_namespace: String,
     /// Labels of the operator's pods, who may ask the pods of pipelines.
     pub operator_labels: Vec<(String, String)>,
     /// Labels of the namespace whose pods may scrape metrics; empty: nobody but the operator.

@@ -5,10 +5,13 @@
 //! addresses that can be read. It is a crate of its own so that pods need not carry the resource's
 //! types and the resource's types need not know the configuration.
 //!
+//! [`check_evolution`] compares an edit with the spec that was accepted before.
+//!
 //! It is pure but for [`resolve`] asking for the working directory; nothing is opened or looked up.
 //! Whether a filter compiles is checked where filters are run.
 
 mod columns;
+mod evolution;
 mod faults;
 mod location;
 mod sink;
@@ -21,6 +24,8 @@ use tidegate_config::{Breaker, DeadLetter, Decode, PipelineConfig, Schema};
 use tidegate_types::{ByteSize, DedupKey, DuplicateWindow, Guarantee, Ledger};
 
 use faults::Faults;
+
+pub use evolution::check_evolution;
 
 /// The namespace of a document that names none.
 const DEFAULT_NAMESPACE: &str = "default";

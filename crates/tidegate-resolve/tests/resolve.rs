@@ -101,8 +101,10 @@ fn the_namespace_is_part_of_name_and_ledger_and_a_written_ledger_stands() {
     let config = resolved(&with("{name: clicks}", "{name: clicks, namespace: web}"));
     assert_eq!((config.name.as_str(), config.ledger.as_str()), ("web/clicks", "web.clicks"));
     assert_eq!(resolved(&and("  ledger: mine")).ledger.as_str(), "mine");
-    let long = with("{name: clicks}", &format!("{{name: {}}}", "c".repeat(200)));
-    assert!(refused(&long)[0].contains("spec.ledger: the default is no ledger name"));
+    let mut long = pipeline(SMALLEST);
+    long.metadata.namespace = Some("c".repeat(200));
+    let found = resolve_in(&long, Some(Path::new("/home/me"))).expect_err("too long");
+    assert!(found[0].to_string().contains("spec.ledger: the default is no ledger name"));
 }
 
 #[test]

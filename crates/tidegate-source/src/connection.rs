@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
-use async_nats::{Client, ConnectErrorKind, Event};
+use async_nats::{Client, ClientError, ConnectErrorKind, Event};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -78,8 +78,16 @@ pub struct ConnectOptions {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
-    /// How often a connection was made.
-    connects: watch::Receiver<u64>,
+    link: watch::Receiver<Link>,
+}
+
+/// How the connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Link {
+    /// How often it was made.
+    connects: u64,
+    /// The broker refuses to let us in again: our credentials were taken back, or are others by now.
+    refused: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -98,10 +106,10 @@ impl Connection {
     pub async fn connect(options: ConnectOptions) -> Result<Self, SourceError> {
         let mut attempt = 0;
         loop {
-            let (counter, connects) = watch::channel(0);
-            let client_options = client_options(&options, counter)?;
+            let (told, link) = watch::channel(Link::default());
+            let client_options = client_options(&options, told)?;
             match client_options.connect(options.servers.as_slice()).await {
-                Ok(client) => return Ok(Self { client, connects }),
+                Ok(client) => return Ok(Self { client, link }),
                 Err(error) => {
                     let error = connect_error(error);
                     attempt += 1;
@@ -118,7 +126,7 @@ impl Connection {
     /// must be checked again then (S1, S6) can be.
     #[must_use]
     pub fn reconnects(&self) -> u64 {
-        self.connects.borrow().saturating_sub(1)
+        self.link.borrow().connects.saturating_sub(1)
     }
 
     /// The version of the server at the other end.
@@ -162,16 +170,20 @@ impl Connection {
         };
         let body = serde_json::to_vec(payload).map_err(not_understood)?;
         let request = Request::new().payload(body.into()).timeout(Some(REQUEST_TIMEOUT));
-        let mut connects = self.connects.clone();
-        connects.mark_unchanged();
+        let mut link = self.link.clone();
+        if link.borrow_and_update().refused {
+            return Err(refused_again());
+        }
         // An answer cannot come over another connection than its request went out on: waiting for the
         // rest of the timeout would only make a short interruption long.
         let answer = tokio::select! {
             answer = self.client.send_request(format!("$JS.API.{subject}"), request) => {
                 answer.map_err(|error| request_error(subject, error))?
             }
-            Ok(()) = connects.changed() => {
-                return Err(SourceError::TimedOut { operation: subject.to_owned() });
+            Ok(()) = link.changed() => {
+                let operation = subject.to_owned();
+                let refused = link.borrow().refused;
+                return Err(if refused { refused_again() } else { SourceError::TimedOut { operation } });
             }
         };
         // Two passes: the first skips over everything but the error, and the second reads straight
@@ -181,6 +193,13 @@ impl Connection {
             Some(error) => Err(api_error(subject, error)),
             None => serde_json::from_slice(&answer.payload).map_err(not_understood),
         }
+    }
+}
+
+/// Credentials are read again by whoever connects anew; this connection has only those that it has.
+fn refused_again() -> SourceError {
+    SourceError::CredentialsRefused {
+        source: "the connection was lost and is not made again".into(),
     }
 }
 
@@ -205,14 +224,14 @@ async fn pause(attempt: u32) {
 
 fn client_options(
     options: &ConnectOptions,
-    connects: watch::Sender<u64>,
+    link: watch::Sender<Link>,
 ) -> Result<async_nats::ConnectOptions, SourceError> {
     let mut client = async_nats::ConnectOptions::new()
         .name(&options.client_name)
         .connection_timeout(CONNECT_TIMEOUT)
         .request_timeout(Some(REQUEST_TIMEOUT))
         .event_callback(move |event| {
-            note_event(&connects, &event);
+            note_event(&link, &event);
             std::future::ready(())
         });
     client = match &options.credentials {
@@ -242,11 +261,11 @@ fn client_options(
     Ok(client)
 }
 
-fn note_event(connects: &watch::Sender<u64>, event: &Event) {
+fn note_event(link: &watch::Sender<Link>, event: &Event) {
     match event {
         Event::Connected => {
-            connects.send_modify(|times| *times += 1);
-            let reconnects = *connects.borrow() - 1;
+            link.send_modify(|link| *link = Link { connects: link.connects + 1, refused: false });
+            let reconnects = link.borrow().connects - 1;
             if reconnects > 0 {
                 tracing::info!(reconnects, "connected to the broker again");
             }
@@ -256,8 +275,21 @@ fn note_event(connects: &watch::Sender<u64>, event: &Event) {
             tracing::warn!("a delivery was dropped in this process, will be read again");
         }
         Event::ServerError(error) => tracing::warn!(%error, "the broker reports an error"),
+        Event::ClientError(ClientError::Other(error)) if is_refusal(error) => {
+            let news = link.send_if_modified(|link| !std::mem::replace(&mut link.refused, true));
+            if news {
+                tracing::warn!(error, "the broker refuses the credentials");
+            }
+        }
         other => tracing::debug!(event = %other, "connection event"),
     }
+}
+
+/// The client tells only in words why it could not connect again.
+fn is_refusal(error: &str) -> bool {
+    [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication]
+        .iter()
+        .any(|kind| error == kind.to_string())
 }
 
 fn connect_error(error: async_nats::ConnectError) -> SourceError {
@@ -332,6 +364,21 @@ mod tests {
         };
         let printed = format!("{options:?} {:?}", Credentials::Token("canary-token".into()));
         assert!(!printed.contains("canary"), "{printed}");
+    }
+
+    #[test]
+    fn a_refusal_to_connect_again_is_remembered_until_it_is_over() {
+        let link = watch::Sender::new(Link::default());
+        let event = |error: &str| Event::ClientError(ClientError::Other(error.to_owned()));
+        note_event(&link, &Event::Connected);
+        note_event(&link, &event("timed out"));
+        assert_eq!(*link.borrow(), Link { connects: 1, refused: false });
+        for kind in [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication] {
+            note_event(&link, &event(&kind.to_string()));
+            assert!(link.borrow().refused, "{kind:?}");
+            note_event(&link, &Event::Connected);
+            assert!(!link.borrow().refused);
+        }
     }
 
     #[test]

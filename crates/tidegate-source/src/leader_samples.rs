@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_types::Position;
+use tidegate_types::{Position, StreamTime};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::{SourceError, code};
 use crate::stored::GetAnswer;
+use crate::stream_facts::parse_time;
 
 /// Samples of the leader's last sequence, with the age that makes them usable.
 #[derive(Debug, Clone)]
@@ -61,6 +62,32 @@ pub async fn next_message(
     let request = json!({"seq": from_sequence, "next_by_subj": filter.unwrap_or(">")});
     match connection.ask::<GetAnswer>(&format!("STREAM.MSG.GET.{stream}"), &request).await {
         Ok(answer) => Ok(Some(answer.message.seq)),
+        Err(error) if error.has_code(code::NO_MESSAGE_FOUND) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same with the time at which the broker stored it. The answer carries the message.
+///
+/// # Errors
+///
+/// What hindered the request.
+pub async fn next_message_time(
+    connection: &Connection,
+    stream: &str,
+    filter: Option<&str>,
+    from_sequence: u64,
+) -> Result<Option<(u64, StreamTime)>, SourceError> {
+    let subject = format!("STREAM.MSG.GET.{stream}");
+    let request = json!({"seq": from_sequence, "next_by_subj": filter.unwrap_or(">")});
+    match connection.ask::<GetAnswer>(&subject, &request).await {
+        Ok(GetAnswer { message }) => {
+            let time = parse_time(&message.time).ok_or_else(|| SourceError::Protocol {
+                operation: subject,
+                source: "the message has no time".into(),
+            })?;
+            Ok(Some((message.seq, time)))
+        }
         Err(error) if error.has_code(code::NO_MESSAGE_FOUND) => Ok(None),
         Err(error) => Err(error),
     }

@@ -42,17 +42,18 @@ pub use connection::{ConnectOptions, Connection, Credentials, TlsFiles};
 pub use coverage::{Coverage, check_coverage, pending_after};
 pub use error::{IdentityFinding, SourceError};
 pub use identity::{KnownMessage, check_same_stream, fingerprint, known_message};
-pub use leader_samples::{LeaderSamples, idle_advance, next_message};
+pub use leader_samples::{LeaderSamples, idle_advance, next_message, next_message_time};
 pub use options::{CheckPeriods, EmptyTo, Fetched, ReadMode, ReaderOptions, Receipt};
 pub use publish::{PublishOptions, PublishReport, Publisher};
 pub use reader::PartitionReader;
 pub use registration::{
-    Reader, Registration, forget_ledger, readers, register_ledger, registered_ledgers,
+    Reader, Registration, forget_ledger, forget_reader, readers, register_ledger,
+    registered_ledgers,
 };
 pub use safety::{durability_caveats, unsafe_settings};
 pub use scan::{HeaderScan, SeenMessage, count_headers_only};
 pub use start::{StartAt, resolve_start, sequence_at_time};
-pub use stream::{Partitioning, StreamSpec, ensure_stream, partition_filter};
+pub use stream::{Partitioning, StreamSpec, delete_stream, ensure_stream, partition_filter};
 pub use stream_facts::{
     RetentionKind, StreamFacts, SubjectTransform, leader_last_sequence, stream_facts,
 };

@@ -96,6 +96,34 @@ pub async fn forget_ledger(
     .await
 }
 
+/// Takes a ledger of one table off the stream for good: its entry and every consumer of it. A ledger of
+/// the same name in another table stays.
+///
+/// # Errors
+///
+/// What hindered the request.
+pub async fn forget_reader(
+    connection: &Connection,
+    stream: &str,
+    ledger: &Ledger,
+    table_url: &str,
+) -> Result<(), SourceError> {
+    let ours = Registration { ledger: ledger.to_string(), table_url: table_url.to_owned() };
+    for info in consumer::list(connection, stream).await? {
+        if registration_of(&info.config.metadata).as_ref() == Some(&ours) {
+            consumer::delete(connection, stream, &info.name).await?;
+        }
+    }
+    change_entries(connection, stream, |entries| {
+        let before = entries.len();
+        entries.retain(|key, url| {
+            ledger_of(key) != Some(ledger.as_str()) || url.as_str() != Some(table_url)
+        });
+        entries.len() != before
+    })
+    .await
+}
+
 /// Every registered ledger, whatever form its entry has.
 ///
 /// # Errors

@@ -79,6 +79,22 @@ pub async fn ensure_stream(
     }
 }
 
+/// Deletes a stream with every message in it; one that is not there is deleted already.
+///
+/// # Errors
+///
+/// What hindered the request.
+pub async fn delete_stream(connection: &Connection, stream: &str) -> Result<(), SourceError> {
+    match connection.ask::<Value>(&format!("STREAM.DELETE.{stream}"), &json!({})).await {
+        Ok(_) => {
+            tracing::info!(stream, "stream deleted");
+            Ok(())
+        }
+        Err(SourceError::StreamMissing { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 async fn create(connection: &Connection, spec: &StreamSpec) -> Result<StreamFacts, SourceError> {
     let mut config = fixed_settings(spec);
     config.extend(changeable_settings(spec));

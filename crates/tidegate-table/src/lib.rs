@@ -4,6 +4,7 @@
 //! - [`ledger`]: what the `txn` actions of a commit mean (P2), read and written in one place.
 //! - [`schema`]: which columns an existing table must get before rows of a declared schema fit.
 //! - [`dead_letter`]: the table beside the table, and how it is rolled forward (P4).
+//! - [`removal`]: deleting a table whose only ledger is gone.
 //! - [`files`], [`store`], [`window_scan`]: data files, object stores, and reading ids back.
 //!
 //! This is the only crate that knows `delta_kernel`. It decides nothing about who may commit: that is
@@ -13,6 +14,7 @@ pub mod dead_letter;
 pub mod files;
 pub mod ledger;
 pub mod log;
+pub mod removal;
 pub mod schema;
 pub mod store;
 pub mod window_scan;

@@ -6,9 +6,9 @@
 //! not known.
 
 mod error;
+mod keys;
 mod probe;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,10 @@ use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use keys::{Identity, RereadKey};
+
 pub use error::StoreError;
+pub use keys::{AccessKey, KeySource};
 pub use probe::probe;
 
 /// How long one request of the data client may take. A part of 8 MiB needs 130 KB/s.
@@ -30,16 +33,14 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a table lies and how it is reached.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// The table's root: `file:///…`, `s3://bucket/prefix`, or `memory:///` in tests.
     pub url: Url,
-    /// Key id; none: from the environment, as the AWS tools do.
-    pub access_key_id: Option<String>,
-    /// The key.
-    pub secret_access_key: Option<String>,
-    /// A temporary key's token.
-    pub session_token: Option<String>,
+    /// Where the key is; none: who we are follows from the environment, as with the AWS tools: a key in
+    /// variables, a role's token file, an endpoint of the container's. The machine's metadata endpoint is
+    /// the last resort, unless `AWS_EC2_METADATA_DISABLED` is `true`.
+    pub keys: Option<Arc<dyn KeySource>>,
     /// The endpoint's address; none: AWS. Plain `http://` is allowed when it says so.
     pub endpoint: Option<String>,
     /// The region; `us-east-1` when absent, which other servers than AWS ignore.
@@ -52,30 +53,7 @@ impl StoreOptions {
     /// A store that needs nothing but its address.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self {
-            url,
-            access_key_id: None,
-            secret_access_key: None,
-            session_token: None,
-            endpoint: None,
-            region: None,
-            path_style: false,
-        }
-    }
-}
-
-impl fmt::Debug for StoreOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "…");
-        f.debug_struct("StoreOptions")
-            .field("url", &self.url.as_str())
-            .field("access_key_id", &hidden(&self.access_key_id))
-            .field("secret_access_key", &hidden(&self.secret_access_key))
-            .field("session_token", &hidden(&self.session_token))
-            .field("endpoint", &self.endpoint)
-            .field("region", &self.region)
-            .field("path_style", &self.path_style)
-            .finish()
+        Self { url, keys: None, endpoint: None, region: None, path_style: false }
     }
 }
 
@@ -145,8 +123,9 @@ fn open_directory(options: &StoreOptions) -> Result<TableStore, StoreError> {
 }
 
 fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
-    if options.access_key_id.is_some() != options.secret_access_key.is_some() {
-        return Err(StoreError::HalfKey { url: options.url.to_string() });
+    let identity = Identity::of(|name| std::env::var(name).ok());
+    if options.keys.is_none() && identity == Identity::Nobody {
+        return Err(StoreError::NoIdentity { url: options.url.to_string() });
     }
     let prefix = Path::from_url_path(options.url.path())
         .map_err(|error| address(options, &error.to_string()))?;
@@ -169,17 +148,15 @@ fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
 fn s3_builder(options: &StoreOptions) -> Result<AmazonS3Builder, StoreError> {
     let bucket = options.url.host_str().filter(|host| !host.is_empty());
     let bucket = bucket.ok_or_else(|| address(options, "it names no bucket"))?;
-    let builder = match (&options.access_key_id, &options.secret_access_key) {
-        (Some(id), Some(secret)) => {
-            AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret)
+    let builder = match &options.keys {
+        Some(keys) => {
+            let keys = RereadKey::new(Arc::clone(keys));
+            AmazonS3Builder::new().with_credentials(Arc::new(keys))
         }
-        _ => AmazonS3Builder::from_env(),
+        None => AmazonS3Builder::from_env(),
     };
     let mut builder =
         builder.with_bucket_name(bucket).with_virtual_hosted_style_request(!options.path_style);
-    if let Some(token) = &options.session_token {
-        builder = builder.with_token(token);
-    }
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
     }
@@ -252,26 +229,11 @@ mod tests {
     fn addresses_that_cannot_be_a_table_are_refused_by_name() {
         assert!(refused(&options("gs://bucket/x")).contains("\"gs\""));
         assert!(refused(&options("file://host/x")).contains("file:///"));
-        let mut half = options("s3://bucket/x");
-        half.access_key_id = Some("id".into());
-        assert!(refused(&half).contains("two halves"));
         let mut endpoint = options("s3://bucket/x");
         endpoint.endpoint = Some("localhost:9000".into());
         assert!(refused(&endpoint).contains("https://"), "{}", refused(&endpoint));
         endpoint.endpoint = Some("http://127.0.0.1:9000".into());
         assert!(refused(&endpoint).contains("path style"), "{}", refused(&endpoint));
-    }
-
-    #[test]
-    fn secrets_are_not_printed() {
-        let mut options = options("s3://bucket/x");
-        options.access_key_id = Some("AKIA1".into());
-        options.secret_access_key = Some("s3cr3t".into());
-        options.session_token = Some("t0ken".into());
-        let printed = format!("{options:?}");
-        for secret in ["AKIA1", "s3cr3t", "t0ken"] {
-            assert!(!printed.contains(secret), "{printed}");
-        }
     }
 
     #[tokio::test]

@@ -42,6 +42,8 @@ pub struct MetricFamilies {
     pub(crate) dead_letters: Family<ReasonLabels, Counter>,
     pub(crate) state: Family<ReasonLabels, CountGauge>,
     pub(crate) commits: Family<OutcomeLabels, Counter>,
+    pub(crate) busy: PerWorker<SecondsCounter>,
+    pub(crate) fenced: PerWorker<Counter>,
     pub(crate) throttled: Family<ThrottleLabels, SecondsCounter>,
     pub(crate) floor: Family<PartitionLabels, CountGauge>,
     pub(crate) epoch: Family<PartitionLabels, Gauge>,
@@ -82,6 +84,8 @@ impl MetricFamilies {
             state: add.family("tidegate_state", "1 at the current reason", Family::default()),
             commits: add.family("tidegate_commits", "Commits by outcome", Family::default()),
             throttled: add.seconds("tidegate_throttled", "Time spent waiting instead of reading"),
+            busy: add.seconds("tidegate_busy", "Time in which there was something to do"),
+            fenced: add.plain("tidegate_fenced", "Partitions that another worker took away"),
             floor: add.family("tidegate_floor", "Committed stream sequence", Family::default()),
             epoch: add.family("tidegate_epoch", "Fencing epoch held", Family::default()),
         }
@@ -110,7 +114,11 @@ impl Adder<'_> {
         self.family(name, help, PerWorker::<M>::default())
     }
 
-    fn seconds(&mut self, name: &str, help: &str) -> Family<ThrottleLabels, SecondsCounter> {
+    fn seconds<L>(&mut self, name: &str, help: &str) -> Family<L, SecondsCounter>
+    where
+        L: Clone + std::hash::Hash + Eq,
+        Family<L, SecondsCounter>: Metric,
+    {
         let family = Family::default();
         self.0.register_with_unit(name, help, Unit::Seconds, family.clone());
         family

@@ -29,11 +29,29 @@ pub struct HealthReport {
     pub unready: Vec<String>,
 }
 
+/// A loop that the endpoints look at.
+pub trait Watched: std::fmt::Debug + Send + Sync {
+    /// What the endpoints call it.
+    fn name(&self) -> String;
+    /// How it is.
+    fn health(&self) -> &LoopState;
+}
+
+impl Watched for PipelineMetrics {
+    fn name(&self) -> String {
+        format!("{} worker {}", self.pipeline(), self.worker())
+    }
+
+    fn health(&self) -> &LoopState {
+        self.health()
+    }
+}
+
 /// The loops of a process. Cloning shares them.
 #[derive(Debug, Clone)]
 pub struct Health {
     longest_silence: Duration,
-    watched: Arc<Mutex<Vec<Arc<PipelineMetrics>>>>,
+    watched: Arc<Mutex<Vec<Arc<dyn Watched>>>>,
 }
 
 impl LoopState {
@@ -54,6 +72,13 @@ impl LoopState {
 
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// A new life of the loop: not ready, and watched from its first beat on.
+    pub(crate) fn start(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+        self.beat.store(0, Ordering::Relaxed);
+        self.finished.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn finish(&self, well: bool) {
@@ -85,9 +110,9 @@ impl Health {
         Self { longest_silence, watched: Arc::default() }
     }
 
-    /// Watches a worker's loop from its first beat on.
-    pub fn watch(&self, metrics: Arc<PipelineMetrics>) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(metrics);
+    /// Watches a loop from its first beat on.
+    pub fn watch(&self, watched: Arc<dyn Watched>) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
     /// The state of all loops at `now`. A process without any loop is not ready.
@@ -98,9 +123,8 @@ impl Health {
         if watched.is_empty() {
             report.unready.push("no pipeline has started".to_owned());
         }
-        for metrics in watched.iter() {
-            let name = format!("{} worker {}", metrics.pipeline(), metrics.worker());
-            let state = metrics.health();
+        for each in watched.iter() {
+            let (name, state) = (each.name(), each.health());
             if state.silence(now).is_some_and(|silence| silence > self.longest_silence) {
                 report.silent.push(name.clone());
             }
@@ -123,7 +147,7 @@ mod tests {
     fn watched() -> (Health, Arc<PipelineMetrics>) {
         let metrics = Arc::new(PipelineMetrics::new(&mut Registry::default(), "p"));
         let health = Health::new(LONGEST);
-        health.watch(Arc::clone(&metrics));
+        health.watch(metrics.clone());
         (health, metrics)
     }
 
@@ -152,10 +176,23 @@ mod tests {
     }
 
     #[test]
+    fn a_loop_that_starts_again_is_watched_again() {
+        let (health, metrics) = watched();
+        metrics.beat();
+        metrics.finish(true);
+        metrics.start();
+        let later = Instant::now() + LONGEST * 2;
+        let report = health.report(later);
+        assert_eq!((report.silent.len(), report.unready.len()), (0, 1), "not ready, not begun");
+        metrics.beat();
+        assert_eq!(health.report(Instant::now() + LONGEST * 2).silent, ["p worker 0"]);
+    }
+
+    #[test]
     fn a_process_is_ready_when_every_loop_is() {
         let (health, first) = watched();
         let second = Arc::new(crate::MetricFamilies::new(&mut Registry::default()).worker("q", 1));
-        health.watch(Arc::clone(&second));
+        health.watch(second.clone());
         first.set_ready(true);
         assert_eq!(health.report(Instant::now()).unready, ["q worker 1"]);
         second.set_ready(true);

@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`.
+//! `/metrics`, `/livez`, `/readyz`, and what a process adds to them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Health;
+use crate::{Health, Pages};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -75,6 +75,21 @@ pub async fn serve(
     health: Health,
     stop: CancellationToken,
 ) -> Result<Server, ServeError> {
+    serve_with(address, registry, health, Pages::default(), stop).await
+}
+
+/// The same with further pages.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub async fn serve_with(
+    address: SocketAddr,
+    registry: Arc<Registry>,
+    health: Health,
+    pages: Pages,
+    stop: CancellationToken,
+) -> Result<Server, ServeError> {
     let refuse = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let bound = listener.local_addr().map_err(refuse)?;
@@ -82,7 +97,8 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(Shared { registry, health });
+        .with_state(Shared { registry, health })
+        .merge(pages.into_router());
     let task = tokio::spawn(async move {
         axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
     });
@@ -135,7 +151,7 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = Arc::new(PipelineMetrics::new(&mut registry, "default/clicks"));
         let health = Health::new(std::time::Duration::from_secs(60));
-        health.watch(Arc::clone(&metrics));
+        health.watch(metrics.clone());
         let stop = CancellationToken::new();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = serve(any, Arc::new(registry), health, stop.clone()).await.expect("port 0");

@@ -1,6 +1,8 @@
 //! The series of one worker of one pipeline, with typed methods.
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::counter::Counter;
@@ -8,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tidegate_types::{Counters, Epoch, PartitionId, Position, Reason};
 
-use crate::families::{CountGauge, SecondsGauge};
+use crate::families::{CountGauge, SecondsCounter, SecondsGauge};
 use crate::health::LoopState;
 use crate::labels::{OutcomeLabels, PartitionLabels, ReasonLabels, ThrottleLabels, WorkerLabels};
 use crate::{CommitOutcomeLabel, MetricFamilies, Throttle};
@@ -33,9 +35,20 @@ pub struct PipelineMetrics {
     buffered: CountGauge,
     window_ids: CountGauge,
     ready: CountGauge,
+    busy: SecondsCounter,
+    fenced: Counter,
     dead: Counter,
-    state: Mutex<Reason>,
+    state: Mutex<Trouble>,
+    held: Mutex<BTreeSet<PartitionId>>,
+    last_version: AtomicU64,
     health: LoopState,
+}
+
+/// The current state in a word and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Trouble {
+    reason: Reason,
+    message: String,
 }
 
 /// Plain numbers, for progress displays and summaries.
@@ -61,6 +74,12 @@ pub struct MetricsSnapshot {
     pub window_ids: u64,
     /// Unix time of the newest commit, in seconds; none before the first.
     pub last_commit: Option<f64>,
+    /// The table's version after it.
+    pub last_version: u64,
+    /// Seconds in which there was something to do.
+    pub busy_seconds: f64,
+    /// Times that another worker took a partition away.
+    pub fenced: u64,
     /// The current state.
     pub state: Option<Reason>,
     /// Whether the worker reads its partitions.
@@ -95,8 +114,12 @@ impl PipelineMetrics {
             buffered: families.buffered.get_or_create_owned(&labels),
             window_ids: families.window_ids.get_or_create_owned(&labels),
             ready: families.ready.get_or_create_owned(&labels),
+            busy: families.busy.get_or_create_owned(&labels),
+            fenced: families.fenced.get_or_create_owned(&labels),
             dead: Counter::default(),
-            state: Mutex::new(Reason::Ok),
+            state: Mutex::new(Trouble { reason: Reason::Ok, message: String::new() }),
+            held: Mutex::default(),
+            last_version: AtomicU64::new(0),
             health: LoopState::new(),
             labels,
             families,
@@ -129,6 +152,21 @@ impl PipelineMetrics {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_commit.set(now.as_secs_f64());
         self.beat();
+    }
+
+    /// The table's version after the newest commit that was won.
+    pub fn set_last_version(&self, version: u64) {
+        self.last_version.store(version, Ordering::Relaxed);
+    }
+
+    /// Seconds in which the worker had something to do.
+    pub fn busy(&self, seconds: f64) {
+        self.busy.inc_by(seconds);
+    }
+
+    /// Another worker took `partitions` partitions away.
+    pub fn fenced(&self, partitions: u64) {
+        self.fenced.inc_by(partitions);
     }
 
     /// A commit ended, or is known to be in doubt.
@@ -167,6 +205,7 @@ impl PipelineMetrics {
     pub fn set_epoch(&self, partition: PartitionId, epoch: Epoch) {
         let labels = PartitionLabels::new(&self.labels, partition.0);
         self.families.epoch.get_or_create(&labels).set(epoch.0);
+        lock(&self.held).insert(partition);
     }
 
     /// A partition is no longer held here: its floor and epoch are not ours to report.
@@ -174,6 +213,20 @@ impl PipelineMetrics {
         let labels = PartitionLabels::new(&self.labels, partition.0);
         self.families.floor.remove(&labels);
         self.families.epoch.remove(&labels);
+        lock(&self.held).remove(&partition);
+    }
+
+    /// Everything was given back.
+    pub fn forget_all_partitions(&self) {
+        for partition in self.held_partitions() {
+            self.forget_partition(partition);
+        }
+    }
+
+    /// The partitions that are held, in ascending order.
+    #[must_use]
+    pub fn held_partitions(&self) -> Vec<PartitionId> {
+        lock(&self.held).iter().copied().collect()
     }
 
     /// Bytes held in memory.
@@ -196,15 +249,27 @@ impl PipelineMetrics {
 
     /// The worker's state; exactly one reason is 1 at a time.
     pub fn set_state(&self, reason: Reason) {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.set_trouble(reason, String::new());
+    }
+
+    /// The same, with a sentence for people.
+    pub fn set_trouble(&self, reason: Reason, message: String) {
+        let mut state = lock(&self.state);
         let gauge = |reason: Reason| {
             self.families
                 .state
                 .get_or_create_owned(&ReasonLabels::new(&self.labels, reason.as_str()))
         };
-        gauge(*state).set(0);
+        gauge(state.reason).set(0);
         gauge(reason).set(1);
-        *state = reason;
+        *state = Trouble { reason, message };
+    }
+
+    /// The current state in a word and a sentence, which is empty when there is nothing to say.
+    #[must_use]
+    pub fn state(&self) -> (Reason, String) {
+        let state = lock(&self.state);
+        (state.reason, state.message.clone())
     }
 
     /// Whether the worker reads its partitions: `/readyz` is green when all workers do.
@@ -218,6 +283,12 @@ impl PipelineMetrics {
     /// starts the watch.
     pub fn beat(&self) {
         self.health.beat(Instant::now());
+    }
+
+    /// The loop begins, perhaps once more: nothing is read yet.
+    pub fn start(&self) {
+        self.ready.set(0);
+        self.health.start();
     }
 
     /// The loop ended, so its silence means nothing. One that ended with an error stays unready.
@@ -254,10 +325,17 @@ impl PipelineMetrics {
             buffered: self.buffered.get(),
             window_ids: self.window_ids.get(),
             last_commit: (last_commit > 0.0).then_some(last_commit),
-            state: Some(*self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            last_version: self.last_version.load(Ordering::Relaxed),
+            busy_seconds: self.busy.get(),
+            fenced: self.fenced.get(),
+            state: Some(lock(&self.state).reason),
             ready: self.ready.get() == 1,
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl MetricsSnapshot {
@@ -280,6 +358,9 @@ impl MetricsSnapshot {
             buffered: self.buffered + other.buffered,
             window_ids: self.window_ids + other.window_ids,
             last_commit: newer(self.last_commit, other.last_commit),
+            last_version: self.last_version.max(other.last_version),
+            busy_seconds: self.busy_seconds + other.busy_seconds,
+            fenced: self.fenced + other.fenced,
             state: self.state.filter(|state| *state != Reason::Ok).or(other.state),
             ready: self.ready && other.ready,
         }

@@ -9,9 +9,11 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::guard;
 use crate::wait::eventually;
 
-/// A child process; its output is kept in files and it is killed when the value goes away.
+/// A child process; its output is kept in files and it is killed when the value goes away, or this
+/// process does.
 #[derive(Debug)]
 pub struct ManagedChild {
     name: String,
@@ -40,6 +42,7 @@ impl ManagedChild {
             .spawn()
             .with_context(|| format!("start {name}"))?;
         let process_id = child.id().context("a child that was just started has an id")?;
+        guard::watch(process_id);
         Ok(Self { name: name.to_owned(), child, process_id, stdout, stderr })
     }
 
@@ -101,6 +104,15 @@ impl ManagedChild {
         }
     }
 
+    /// Waits for the end of the process, however long it takes.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("wait for {}", self.name))
+    }
+
     /// Waits until the output contains `text`.
     ///
     /// # Errors
@@ -136,6 +148,12 @@ impl ManagedChild {
     #[must_use]
     pub fn output(&self) -> String {
         self.stdout() + &self.stderr()
+    }
+}
+
+impl Drop for ManagedChild {
+    fn drop(&mut self) {
+        guard::release(self.process_id);
     }
 }
 

@@ -7,17 +7,21 @@
 //! * [`FaultProxy`]: HTTP/1.1 in front of an object store; stores and then lies, delays, refuses.
 //! * [`WireProxy`]: TCP in front of a broker; swallows, stalls, cuts.
 //! * [`readers`]: engines that we did not write, asked what a table holds.
+//! * [`cluster`]: a real Kubernetes control plane, a [`Namespace`] per test; [`node`]: pods as processes.
 //! * [`Scratch`]: folders under `target/tmp` that stay when a test fails.
 //!
 //! Launchers look for their programs in `TIDEGATE_SERVICES`, in `target/venv/bin` and on `PATH`; the
 //! make recipes set them up. Ports are taken below the ephemeral range so that outgoing connections of a
 //! neighbour never hold them.
 
+pub mod cluster;
 pub mod fault;
+pub mod node;
 pub mod readers;
 
 mod child;
 mod fault_proxy;
+mod guard;
 mod http;
 mod nats;
 mod paths;
@@ -29,9 +33,11 @@ mod wait;
 mod wire_proxy;
 
 pub use child::ManagedChild;
+pub use cluster::{ControlPlane, Namespace, Tap};
 pub use fault::{Fault, Late, Matcher, Rule};
 pub use fault_proxy::{Answered, Event, FaultProxy, RuleId};
 pub use nats::{NatsOptions, NatsServer};
+pub use node::ProcessNode;
 pub use paths::{service, workspace};
 pub use ports::free_port;
 pub use s3::{ACCESS_KEY, S3Server, SECRET_KEY};

@@ -101,7 +101,8 @@ impl DerefMut for TidegateProcess {
     }
 }
 
-fn binary() -> PathBuf {
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
     env::var_os("TIDEGATE_BIN").map_or_else(beside_the_tests, PathBuf::from)
 }
 

@@ -12,11 +12,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 ///
 /// When it does not hold within `limit`; the message names `what`.
-pub async fn eventually<F, Fut>(what: &str, limit: Duration, mut condition: F) -> Result<()>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
+pub async fn eventually(
+    what: &str,
+    limit: Duration,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Result<()> {
     let started = Instant::now();
     while !condition().await {
         if started.elapsed() > limit {

@@ -148,6 +148,8 @@ reasons! {
     DeadLettersWritten,
     /// Columns were added to the table.
     SchemaChanged,
+    /// Somebody changed an object of the pipeline's, and it was put back.
+    DriftRepaired,
     /// What lies outside the cluster is being deleted.
     Deleting,
     /// Something outside the cluster could not be deleted.

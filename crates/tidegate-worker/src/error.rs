@@ -61,6 +61,20 @@ impl WorkerError {
     }
 }
 
+/// What happened and why, in one line, from the outside in. A cause that its effect quotes already is left
+/// out.
+#[must_use]
+pub fn in_words(error: &(dyn StdError + 'static)) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| (*error).source()) {
+        let cause = cause.to_string();
+        if !told.last().is_some_and(|effect| effect.ends_with(&cause)) {
+            told.push(cause);
+        }
+    }
+    told.join(": ")
+}
+
 /// Whether a fault with this reason may be gone at the next try.
 fn passes(reason: Reason) -> bool {
     matches!(reason, Reason::SinkUnreachable | Reason::ResourceExhausted)

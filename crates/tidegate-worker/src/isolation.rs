@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tidegate_config::PipelineConfig;
 use tidegate_types::{Message, Reason, StreamTime};
@@ -39,17 +40,45 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const COMPLAINT: u64 = 2_048;
 /// The exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
-/// Limits the shell, which then becomes the program. No core is dumped: it would hold the message.
-const LIMITED: &str =
-    r#"ulimit -c 0; ulimit -v "$1" && ulimit -t "$2" || exit 125; shift 2; exec "$@""#;
+/// What the process of the subcommand limits itself to before it reads anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeLimits {
+    /// Bytes of address space.
+    pub address_space: u64,
+    /// Seconds of CPU time.
+    pub cpu_seconds: u32,
+}
+
+impl ProbeLimits {
+    /// Limits this process, for good. No core is dumped: it would hold the message.
+    fn take_effect(self) -> std::io::Result<()> {
+        for (resource, most) in [
+            (Resource::Core, 0),
+            (Resource::As, self.address_space),
+            (Resource::Cpu, u64::from(self.cpu_seconds)),
+        ] {
+            setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+        }
+        Ok(())
+    }
+
+    /// As the arguments of the subcommand.
+    fn arguments(self) -> [OsString; 4] {
+        [
+            "--address-space".into(),
+            self.address_space.to_string().into(),
+            "--cpu-seconds".into(),
+            self.cpu_seconds.to_string().into(),
+        ]
+    }
+}
 
 /// Tries messages out.
 pub(crate) struct Isolation {
     command: Vec<OsString>,
     /// One line of JSON.
     config: Vec<u8>,
-    room: u64,
-    cpu_seconds: u32,
+    limits: ProbeLimits,
 }
 
 /// What the process is told about a message, behind the line with the configuration.
@@ -79,8 +108,10 @@ impl Isolation {
         Ok(Self {
             command: vec![program.into(), SUBCOMMAND.into()],
             config: line,
-            room: ROOM + ROOM_PER_BYTE * config.decode.max_bytes.0,
-            cpu_seconds: CPU_SECONDS,
+            limits: ProbeLimits {
+                address_space: ROOM + ROOM_PER_BYTE * config.decode.max_bytes.0,
+                cpu_seconds: CPU_SECONDS,
+            },
         })
     }
 
@@ -119,11 +150,10 @@ impl Isolation {
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
-        Command::new("sh")
-            .args(["-c", LIMITED, "sh"])
-            .arg((self.room / 1_024).to_string())
-            .arg(self.cpu_seconds.to_string())
-            .args(&self.command)
+        let (program, rest) = self.command.split_first().unzip();
+        Command::new(program.cloned().unwrap_or_default())
+            .args(rest.unwrap_or_default())
+            .args(self.limits.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -182,13 +212,17 @@ fn how_it_died(status: ExitStatus) -> Option<String> {
     }
 }
 
-/// The other side: judges one message as a worker would, all but the window, and forgets the verdict.
+/// The other side, to be called before there are threads: judges one message as a worker would, all but the window, and forgets the verdict.
 /// Coming to an end is the answer.
 ///
 /// # Errors
 ///
-/// When the input is not what a worker writes.
-pub fn decode_probe(mut input: impl BufRead) -> Result<(), WorkerError> {
+/// When the limits cannot be set, or the input is not what a worker writes.
+pub fn decode_probe(limits: ProbeLimits, mut input: impl BufRead) -> Result<(), WorkerError> {
+    limits.take_effect().map_err(|source| {
+        let what = "the process could not limit itself";
+        WorkerError::transient(Reason::ResourceExhausted, what).because(source)
+    })?;
     let bad = |source: std::io::Error| {
         WorkerError::transient(Reason::InvalidConfiguration, "the input is not a worker's")
             .because(source)
@@ -227,8 +261,7 @@ mod tests {
         Isolation {
             command: ["sh", "-c", script].map(Into::into).into(),
             config: b"{}\n".to_vec(),
-            room: 3 << 30,
-            cpu_seconds: 1,
+            limits: ProbeLimits { address_space: 3 << 30, cpu_seconds: 1 },
         }
     }
 
@@ -249,7 +282,8 @@ mod tests {
             ("kill -ABRT $$", "signal 6"),
             ("cat > /dev/null; kill -SEGV $$", "signal 11"),
             ("exit 101", "panicked"),
-            ("while :; do :; done", "signal"),
+            // "$3" of what is handed over: `sh -c` takes the first for its own name.
+            ("ulimit -t $3; while :; do :; done", "signal"),
         ] {
             let how = outcome(script).await.expect(script).expect(script);
             assert!(how.contains(signal), "{script}: {how}");
@@ -273,12 +307,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s8_the_process_has_limits_and_a_group_of_its_own() {
+    async fn s8_the_process_is_told_its_limits_and_has_a_group_of_its_own() {
         let survives = |condition: &str| format!("{condition} || kill -KILL $$");
         let group = "read -r pid name state parent group rest < /proc/$$/stat; [ \"$group\" = $$ ]";
-        for condition in
-            ["[ $(ulimit -v) = 3145728 ]", "[ $(ulimit -t) = 1 ]", "[ $(ulimit -c) = 0 ]", group]
-        {
+        for condition in [
+            "[ \"$0 $1\" = '--address-space 3221225472' ]",
+            "[ \"$2 $3\" = '--cpu-seconds 1' ]",
+            group,
+        ] {
             assert_eq!(outcome(&survives(condition)).await.expect("tried"), None, "{condition}");
         }
     }

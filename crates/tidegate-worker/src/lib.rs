@@ -27,7 +27,10 @@
 //! It trusts no acknowledgement as a position, deletes no data file, and lets no wall clock into a
 //! verdict.
 
+pub mod agent;
 mod batch;
+mod caretaker;
+pub mod cleanup;
 mod committer;
 mod dead_letters;
 pub mod decide;
@@ -42,6 +45,7 @@ mod ledger_settings;
 mod opened;
 mod options;
 mod plan;
+pub mod pod;
 mod preflight;
 mod random;
 mod reading;
@@ -53,9 +57,9 @@ mod table;
 pub mod verify;
 mod window;
 
-pub use error::WorkerError;
-pub use isolation::decode_probe;
-pub use options::{Summary, WorkerOptions};
+pub use error::{WorkerError, in_words};
+pub use isolation::{ProbeLimits, decode_probe};
+pub use options::{AssignmentGeneration, StreamCare, Summary, WorkerOptions};
 pub use plan::{Plan, plan};
 pub use run::run;
 pub use setup::{check_rules, open_store};

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::batch::FileSettings;
+use crate::caretaker::Caretaker;
 use crate::committer::CommitterParts;
 use crate::dead_letters::DeadLetters;
 use crate::engine::EngineParts;
@@ -29,7 +30,7 @@ use crate::error::WorkerError;
 use crate::isolation::Isolation;
 use crate::keeper::{Keeper, StreamNews};
 use crate::ledger_settings;
-use crate::options::WorkerOptions;
+use crate::options::{StreamCare, WorkerOptions};
 use crate::preflight;
 use crate::random::Random;
 use crate::reading::ByteBudget;
@@ -70,7 +71,7 @@ async fn open_source(
     options: &WorkerOptions,
     secrets: &Secrets,
 ) -> Result<(Connection, StreamFacts), WorkerError> {
-    let (config, maintain) = (&options.config, options.maintain_stream);
+    let (config, maintain) = (&options.config, options.stream_care == StreamCare::All);
     let name = format!("tidegate {}", options.worker_name);
     let connection = source_setup::connect(&config.source, secrets, maintain, name).await?;
     let stream = source_setup::open_stream(&connection, config, maintain).await?;
@@ -139,7 +140,7 @@ impl Opened {
         check_coverage(&connection, &stream.name, &filters).await?;
         let source = (&connection, &stream);
         let table = OpenTable::open(&config, &store, &layout.spec, source, &mut random).await?;
-        if options.maintain_stream {
+        if options.stream_care == StreamCare::All {
             let (name, url) = (&config.source.stream, &config.sink.url);
             register_ledger(&connection, name, &config.ledger, url).await?;
         }
@@ -197,7 +198,7 @@ impl Opened {
             ledger: config.ledger.clone(),
             incarnation: self.table.incarnation,
             me: Holder::of(&options.worker_name),
-            generation: options.assignment_generation,
+            generation: options.assignment_generation.clone(),
             wanted: setup::wanted(config, options.partitions.as_ref()),
             initial_floor: self.initial_floor,
             max_interval: config.sink.flush.max_interval.to_duration(),
@@ -217,13 +218,15 @@ impl Opened {
         faults: mpsc::Sender<WorkerError>,
     ) -> Keeper {
         Keeper {
-            config: Arc::clone(&self.config),
-            connection: self.connection.clone(),
-            filters: source_setup::filters(&self.config.source),
+            caretaker: Caretaker {
+                config: Arc::clone(&self.config),
+                connection: self.connection.clone(),
+                filters: source_setup::filters(&self.config.source),
+                incarnation: self.table.incarnation,
+                created: self.stream.created.clone(),
+            },
             log: self.table.log.clone(),
-            incarnation: self.table.incarnation,
-            created: self.stream.created.clone(),
-            may_trim: options.maintain_stream,
+            care: options.stream_care,
             news,
             faults,
         }

@@ -1,6 +1,8 @@
 //! What a worker is told and what it reports when it is done.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tidegate_config::PipelineConfig;
 use tidegate_types::{ByteSize, Counters, PartitionId};
@@ -13,7 +15,7 @@ pub struct WorkerOptions {
     /// The worker's stable name: the pod; for `run` host, ledger and index (P7).
     pub worker_name: String,
     /// The generation of the assignment; `None`: the log's own.
-    pub assignment_generation: Option<i64>,
+    pub assignment_generation: Option<AssignmentGeneration>,
     /// The partitions to work on; `None`: all.
     pub partitions: Option<Vec<PartitionId>>,
     /// Stop when everything that the stream held at the start is committed.
@@ -24,11 +26,41 @@ pub struct WorkerOptions {
     pub spill_dir: PathBuf,
     /// Bytes that may be buffered by this worker.
     pub memory_budget: ByteSize,
-    /// Do what the agent does in a cluster: keep the stream, trim it.
-    pub maintain_stream: bool,
+    /// What this worker does for the stream beside reading it.
+    pub stream_care: StreamCare,
     /// The program whose subcommand `decode-probe` runs [`crate::decode_probe`]: `tidegate` itself.
     /// Without it a message that kills the decoder keeps its partition from going on (S8).
     pub decoder_probe: Option<PathBuf>,
+}
+
+/// Which part of the work for the stream as a whole a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamCare {
+    /// All of it: make and keep the stream, register the ledger, trim. One worker of a pipeline that has
+    /// no agent.
+    All,
+    /// Register the ledger and see that every message has a partition. Its other workers.
+    Reader,
+    /// None: the agent does it.
+    Agent,
+}
+
+/// The generation of the newest assignment that is known. It may rise while a worker works, when the
+/// worker's own partitions stay: what it claims again it claims under the newest. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct AssignmentGeneration(Arc<AtomicI64>);
+
+impl AssignmentGeneration {
+    /// The newest generation.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A newer assignment is known.
+    pub(crate) fn set(&self, generation: i64) {
+        self.0.fetch_max(generation, Ordering::Relaxed);
+    }
 }
 
 /// What a worker did.
@@ -50,4 +82,6 @@ pub struct Summary {
     pub unkeyed: u64,
     /// Messages left in the stream when the worker stopped.
     pub lag: u64,
+    /// It was told to leave before it could begin.
+    pub interrupted: bool,
 }

@@ -10,6 +10,22 @@ use tracing::{info, warn};
 
 use crate::error::WorkerError;
 
+/// Whether the store honours a conditional put.
+///
+/// # Errors
+///
+/// When it cannot be asked.
+pub(crate) async fn probe(table: &TableStore, nonce: Nonce) -> Result<bool, WorkerError> {
+    match store::probe(table, nonce).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.reason() == Reason::CommitStoreUnsafe => {
+            warn!(error = %error, reason = %Reason::CommitStoreUnsafe, "the store does not honour a conditional put");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Asks the store whether it honours a conditional put, and the calculator about the whole path.
 ///
 /// # Errors
@@ -22,14 +38,7 @@ pub(crate) async fn check(
     table: &TableStore,
     nonce: Nonce,
 ) -> Result<Assessment, WorkerError> {
-    let conditional_put = match store::probe(table, nonce).await {
-        Ok(()) => true,
-        Err(error) if error.reason() == Reason::CommitStoreUnsafe => {
-            warn!(error = %error, reason = %Reason::CommitStoreUnsafe, "the store does not honour a conditional put");
-            false
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let conditional_put = probe(table, nonce).await?;
     let facts = path_facts(stream, conditional_put);
     let assessment = assess(config, &facts);
     for caveat in &assessment.caveats {

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::error::in_words;
 use crate::random::Random;
 
 /// How long one look at an empty stream lasts.
@@ -66,7 +67,7 @@ pub(crate) enum Read {
     /// `as_of`.
     Idle { caught_up: bool, as_of: Option<StreamTime> },
     /// The source failed; the reading tries again.
-    Stalled(Reason),
+    Stalled(Reason, String),
     /// The reading ended for good.
     Failed(SourceError),
 }
@@ -126,7 +127,7 @@ async fn read_through_faults(
         };
         let partition = options.reader.partition;
         warn!(partition = partition.0, reason = %error.reason(), error = %error, "reading failed, will retry");
-        let stalled = Read::Stalled(error.reason());
+        let stalled = Read::Stalled(error.reason(), in_words(&error));
         if out.send(Reading { partition, number: options.number, what: stalled }).await.is_err() {
             return Ok(());
         }

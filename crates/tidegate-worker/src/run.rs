@@ -28,7 +28,13 @@ pub async fn run(
     drain: CancellationToken,
     metrics: Arc<PipelineMetrics>,
 ) -> Result<Summary, WorkerError> {
-    let opened = Opened::open(&options).await?;
+    metrics.start();
+    let Some(opened) = drain.run_until_cancelled(Opened::open(&options)).await else {
+        // Nothing is held yet.
+        metrics.finish(true);
+        return Ok(Summary { interrupted: true, ..Summary::default() });
+    };
+    let opened = opened?;
     let (requests, requests_taken) = mpsc::channel(REQUESTS);
     let (events_sent, events) = mpsc::channel(EVENTS);
     let (news_sent, news) = watch::channel(StreamNews::default());

@@ -10,13 +10,13 @@ use tidegate_decode::{DecodeOptions, Decoder, Filter};
 use tidegate_dedup::KeyHasher;
 use tidegate_table::files::system::{SystemColumns, file_schema, table_schema};
 use tidegate_table::log::TableSpec;
-use tidegate_table::store::{self, StoreOptions, TableStore};
+use tidegate_table::store::{self, AccessKey, KeySource, StoreOptions, TableStore};
 use tidegate_types::{DedupKey, Reason};
 use url::Url;
 
 use crate::error::WorkerError;
 use crate::judge::{DedupRule, EventTimeRule, Judge};
-use crate::secrets::Secrets;
+use crate::secrets::{SecretError, Secrets};
 
 /// Opens the table's object store.
 ///
@@ -33,14 +33,38 @@ pub fn open_store(config: &PipelineConfig, secrets: &Secrets) -> Result<TableSto
     options.endpoint.clone_from(&sink.s3.endpoint);
     options.region.clone_from(&sink.s3.region);
     options.path_style = sink.s3.addressing_style == tidegate_config::AddressingStyle::Path;
-    if let Some(secret) = &sink.secret {
-        let read = |key| Ok::<_, WorkerError>(secrets.read(secret, key)?.expose().clone());
-        options.access_key_id = Some(read("AWS_ACCESS_KEY_ID")?);
-        options.secret_access_key = Some(read("AWS_SECRET_ACCESS_KEY")?);
-        let token = secrets.read_optional(secret, "AWS_SESSION_TOKEN")?;
-        options.session_token = token.map(|token| token.expose().clone());
+    if let Some(name) = &sink.secret {
+        let keys = MountedKey { secrets: secrets.clone(), name: name.clone() };
+        // A key that is missing is told at once.
+        keys.key()?;
+        options.keys = Some(Arc::new(keys));
     }
     Ok(store::open(&options)?)
+}
+
+/// The store's key in a mounted secret.
+#[derive(Debug)]
+struct MountedKey {
+    secrets: Secrets,
+    name: String,
+}
+
+impl MountedKey {
+    fn key(&self) -> Result<AccessKey, SecretError> {
+        let read = |key| Ok(self.secrets.read(&self.name, key)?.expose().clone());
+        let token = self.secrets.read_optional(&self.name, "AWS_SESSION_TOKEN")?;
+        Ok(AccessKey {
+            id: read("AWS_ACCESS_KEY_ID")?,
+            secret: read("AWS_SECRET_ACCESS_KEY")?,
+            token: token.map(|token| token.expose().clone()),
+        })
+    }
+}
+
+impl KeySource for MountedKey {
+    fn read(&self) -> Result<AccessKey, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.key()?)
+    }
 }
 
 /// What the rows of a pipeline look like, everywhere on their way.

@@ -74,7 +74,7 @@ pub(crate) async fn open(
     }
 }
 
-fn missing_columns(
+pub(crate) fn missing_columns(
     snapshot: &TableSnapshot,
     spec: &TableSpec,
     evolution: Evolution,

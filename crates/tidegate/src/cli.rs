@@ -1,15 +1,20 @@
 //! The command line.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_telemetry::LogFormat;
+use tidegate_worker::ProbeLimits;
 
+use crate::commands::agent::AgentArgs;
+use crate::commands::cleanup::CleanupArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::generate::GenerateArgs;
+use crate::commands::operator::OperatorArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::publish::PublishArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::validate::ValidateArgs;
 use crate::commands::verify::VerifyArgs;
+use crate::commands::worker::WorkerArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 64 the command line cannot be read · 65 somebody has to change something first \
@@ -43,11 +48,30 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Generate(GenerateArgs),
+    Worker(WorkerArgs),
+    Agent(AgentArgs),
+    Cleanup(CleanupArgs),
+    Operator(Box<OperatorArgs>),
     /// Print the custom resource definition, for kubectl apply
     Crd,
     /// Decode one message from standard input, for a worker that wants to know whether that is deadly
     #[command(hide = true)]
-    DecodeProbe,
+    DecodeProbe(DecodeProbeArgs),
+}
+
+/// What the process limits itself to.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DecodeProbeArgs {
+    #[arg(long, value_name = "BYTES")]
+    address_space: u64,
+    #[arg(long, value_name = "SECONDS")]
+    cpu_seconds: u32,
+}
+
+impl DecodeProbeArgs {
+    pub(crate) fn limits(self) -> ProbeLimits {
+        ProbeLimits { address_space: self.address_space, cpu_seconds: self.cpu_seconds }
+    }
 }
 
 impl Cli {
@@ -85,6 +109,14 @@ mod tests {
             "plan -f a.yaml",
             "verify -f a.yaml --source --json",
             "crd --log-format json",
+            "worker --config c --assignment a --name p-worker-0 --address 10.0.0.1 --port 8080 \
+             --secrets-dir s --data-dir d",
+            "agent --config c --address ::1 --port 0 --secrets-dir s --data-dir d",
+            "cleanup --config c --secrets-dir s --delete-stream --delete-data --deadline 90s",
+            "decode-probe --address-space 1073741824 --cpu-seconds 10",
+            "operator --own-namespace n --identity p --image i --namespaces a,b --poll-interval 5s \
+             --pod-env NO_PROXY=a,b --cloud-identity EKSPodIdentity --operator-label a=b \
+             --image-pull-policy Always --listen 0.0.0.0:8080 --no-leader-election",
         ] {
             let words = std::iter::once("tidegate").chain(call.split(' '));
             if let Err(error) = Cli::try_parse_from(words) {
@@ -97,6 +129,13 @@ mod tests {
     fn senseless_calls_are_refused() {
         for (call, says) in [
             ("run", "--file"),
+            ("worker --config c --name n", "--assignment"),
+            ("agent", "--config"),
+            ("operator --own-namespace n --identity p", "--image"),
+            ("operator --own-namespace n --identity p --image i --poll-interval 0s", "10s"),
+            ("operator --own-namespace n --identity p --image i --pod-env X", "NAME=VALUE"),
+            ("agent --config c --address here", "--address"),
+            ("decode-probe --cpu-seconds 1", "--address-space"),
             ("run -f a --workers 0", "--workers"),
             ("run -f a --set suspend", "write path=value"),
             ("run -f a --memory lots", "not a size"),

@@ -22,7 +22,9 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-use crate::commands::{crd, doctor, generate, plan, publish, run, validate, verify};
+use crate::commands::{
+    agent, cleanup, crd, doctor, generate, operator, plan, publish, run, validate, verify, worker,
+};
 use crate::failure::{Failure, code, worker_failed};
 use crate::progress::Progress;
 
@@ -48,8 +50,9 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<u8, Failure> {
     // Alone and without threads: its address space is limited.
-    if let Command::DecodeProbe = cli.command {
-        tidegate_worker::decode_probe(std::io::stdin().lock()).map_err(worker_failed)?;
+    if let Command::DecodeProbe(args) = &cli.command {
+        tidegate_worker::decode_probe(args.limits(), std::io::stdin().lock())
+            .map_err(worker_failed)?;
         return Ok(0);
     }
     let progress = Progress::detect();
@@ -71,7 +74,11 @@ async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::doctor(args).await,
         Command::Validate(args) => validate::validate(&args),
         Command::Generate(args) => generate::generate(&args).map(|()| 0),
+        Command::Worker(args) => worker::worker(args).await,
+        Command::Agent(args) => agent::agent(args).await,
+        Command::Cleanup(args) => cleanup::run(args).await,
+        Command::Operator(args) => operator::operator(*args).await,
         Command::Crd => crd::crd().map(|()| 0),
-        Command::DecodeProbe => unreachable!("it was answered before the runtime was there"),
+        Command::DecodeProbe(_) => unreachable!("it was answered before the runtime was there"),
     }
 }

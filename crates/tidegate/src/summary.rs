@@ -32,6 +32,7 @@ impl Totals {
         self.unknown_fields += worker.unknown_fields;
         self.unkeyed += worker.unkeyed;
         self.lag += worker.lag;
+        self.unfinished |= worker.interrupted;
     }
 
     /// Adds what a worker did before it failed.
@@ -122,6 +123,7 @@ mod tests {
             unknown_fields: 7,
             unkeyed: 0,
             lag: 0,
+            interrupted: false,
         }
     }
 

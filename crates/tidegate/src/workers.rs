@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_config::PipelineConfig;
 use tidegate_telemetry::{MetricFamilies, PipelineMetrics};
 use tidegate_types::{ByteSize, PartitionId};
-use tidegate_worker::WorkerOptions;
+use tidegate_worker::{StreamCare, WorkerOptions};
 
 use crate::memory;
 
@@ -64,7 +64,7 @@ impl Staffing {
                     spill_dir: spill_dir(&self.data_dir, &config, index),
                     memory_budget: memory,
                     // One of them is enough.
-                    maintain_stream: index == 0,
+                    stream_care: if index == 0 { StreamCare::All } else { StreamCare::Reader },
                     decoder_probe: Some(this_program()),
                 };
                 (options, Arc::new(families.worker(&config.name, index)))
@@ -91,7 +91,7 @@ fn spill_dir(data_dir: &Path, config: &PipelineConfig, worker: u32) -> PathBuf {
 }
 
 /// The file that this process runs, even when another release has taken its place meanwhile.
-fn this_program() -> PathBuf {
+pub(crate) fn this_program() -> PathBuf {
     format!("/proc/{}/exe", std::process::id()).into()
 }
 

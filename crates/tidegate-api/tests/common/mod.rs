@@ -47,6 +47,23 @@ spec:
     flush: {maxInterval: 1m, maxRows: 2000000, idleAfter: 20s}
     eventTime: {field: ts, allowedLateness: 2h, latePolicy: Append}
   deadLetter: {breaker: {maxPercent: 5, over: 5m}}
+  deletionPolicy: {stream: Delete, data: Retain}
+  serviceAccountName: lake-writer
+  objectives: {freshness: 5m}
+  replicas: 2
+  scaling: {mode: Lag, minReplicas: 0, maxReplicas: 8, targetDrain: 1m, cooldownPeriod: 5m}
+  template:
+    resources: {requests: {cpu: 1, memory: 512Mi}, limits: {memory: 1Gi}}
+    agentResources: {requests: {cpu: 20m, memory: 64Mi}, limits: {memory: 128Mi}}
+    nodeSelector: {kubernetes.io/arch: amd64}
+    tolerations: [{key: lake, operator: Exists, effect: NoSchedule}]
+    affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: disk, operator: In, values: [ssd]}]}}]}}
+    topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}]
+    priorityClassName: lake
+    imagePullSecrets: [{name: registry}]
+    labels: {team: lake}
+    annotations: {example.com/owner: lake}
+    terminationGracePeriodSeconds: 120
 "#;
 
 /// Sets the value at a dotted path, making maps on the way; null removes it.

@@ -4,7 +4,7 @@
 //! [`Observed`] → decide → [`Decisions`] → build → `Resources<Prepared>` → apply → `Resources<Applied>`
 //! → status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -15,18 +15,11 @@ use tidegate_types::Reason;
 /// What the spec points to and what is remembered of it, read from the API server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct References {
-    /// The service account that the spec names, and whether it offers itself to pipelines; none when it
-    /// does not exist. No meaning when the spec names none.
-    pub(crate) service_account: Option<ServiceAccountFacts>,
+    /// The service accounts of the namespace that offer themselves to pipelines: those that carry the
+    /// label `tidegate.dev/pipeline-use: "true"`.
+    pub(crate) offered_accounts: BTreeSet<String>,
     /// The spec that was accepted last; none for a new pipeline.
     pub(crate) accepted: Option<IngestionPipelineSpec>,
-}
-
-/// A service account that a pipeline names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ServiceAccountFacts {
-    /// Whether it carries the label `tidegate.dev/pipeline-use: "true"`.
-    pub(crate) offers_itself: bool,
 }
 
 /// A pipeline that can run.
@@ -97,6 +90,20 @@ impl WorkloadFacts {
             && self.existing == self.wanted
             && self.updated == self.wanted
             && self.ready == self.wanted
+    }
+}
+
+impl WorkloadFacts {
+    /// Whether pods of an older template exist.
+    pub(crate) fn is_rolling(self) -> bool {
+        self.observed && self.updated < self.existing
+    }
+}
+
+impl Observed {
+    /// What the agent says; none when it does not answer.
+    pub(crate) fn agent_report(&self) -> Option<&AgentReport> {
+        self.agent_pod.as_ref().and_then(|pod| pod.report.as_ref())
     }
 }
 

@@ -1,3 +1,271 @@
 //! One pipeline, reconciled: dereference → validate → observe → decide → build → apply → status.
 
+mod apply;
+mod assignment;
+mod build;
+mod compare;
+mod conditions;
+mod decide;
+mod delete;
+mod dereference;
+mod events;
 mod facts;
+mod failure;
+#[cfg(test)]
+mod fixtures;
+pub(crate) mod labels;
+mod memory;
+mod message;
+mod meter;
+mod names;
+mod observe;
+mod outlook;
+mod owner;
+mod poll;
+mod problems;
+mod report;
+mod rollout;
+mod scaling;
+mod state;
+mod status;
+mod status_facts;
+mod validate;
+mod workers;
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use tidegate_api::IngestionPipelineStatus;
+use tidegate_types::Reason;
+use tokio::time::Instant;
+
+use self::apply::{Applier, Changes, hold_templates, replaces_pods};
+use self::build::build;
+use self::decide::decide;
+use self::delete::{Deletion, delete, has_finalizer, set_finalizer, wants_cleanup};
+use self::dereference::dereference;
+use self::facts::{Decisions, Observed, ValidatedPipeline};
+use self::failure::Failure;
+use self::observe::{hand_out, observe};
+use self::owner::Owner;
+use self::report::report;
+use self::rollout::{RolloutFacts, Turn, progress};
+use self::state::status_of;
+use self::validate::{Rules, Validation, validate};
+use crate::context::Context;
+use crate::key::Key;
+use crate::metrics::Outcome;
+use crate::queue::{Again, spread};
+
+pub(crate) use self::poll::PodClient;
+pub(crate) use self::rollout::Rollouts;
+pub(crate) use self::state::{PipelineState, States};
+
+/// The longest reconcile: pods are asked for seconds, the API server for less.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The longest writing of status and Events.
+const LONGEST_REPORT: Duration = Duration::from_secs(20);
+/// A suspended pipeline is looked at so many poll intervals apart.
+const SUSPENDED_INTERVALS: u32 = 10;
+/// How often a deletion is looked at; most steps are told by a watch.
+const DELETION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Forgets what was seen in an earlier reign, and counts the rollouts that an operator before this one
+/// began.
+pub(crate) fn begin_reign(context: &Context) {
+    context.states.forget_all();
+    let mut rollouts = Rollouts::new(context.options.max_concurrent_rollouts);
+    for key in context.caches.pipelines.owners() {
+        let agent = context.caches.deployments.get(&key, &names::agent(&key.name));
+        let workers = context.caches.stateful_sets.get(&key, &names::workers(&key.name));
+        let agent = observe::agent_facts(agent.as_deref());
+        let workers = observe::worker_facts(workers.as_deref());
+        rollouts.recover(&key, rollout::progress_of(agent, workers));
+    }
+    *context.rollouts.lock().unwrap_or_else(PoisonError::into_inner) = rollouts;
+}
+
+/// Reconciles one pipeline and says when to look again.
+pub(crate) async fn reconcile(context: &Context, key: &Key) -> Again {
+    let Some(object) = context.caches.pipelines.get(key, &key.name) else {
+        forget(context, key);
+        return Again::OnChange;
+    };
+    let Some(owner) = Owner::of(&object) else { return Again::AfterFailure };
+    let begun = Instant::now();
+    let mut run = Reconcile::begin(context, &object, owner);
+    let result = match tokio::time::timeout(LONGEST, run.steps()).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::transient(Reason::ApiUnavailable, "it took too long")),
+    };
+    let result = match tokio::time::timeout(LONGEST_REPORT, report(&mut run, result)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::transient(Reason::ApiUnavailable, "the status took too long")),
+    };
+    run.end(result, begun.elapsed())
+}
+
+fn forget(context: &Context, key: &Key) {
+    context.metrics.forget(key);
+    context.states.forget(key);
+    context.rollouts.lock().unwrap_or_else(PoisonError::into_inner).forget(key);
+}
+
+/// One reconcile, and what it has found so far; all of that goes into the status however far it came.
+struct Reconcile<'a> {
+    context: &'a Context,
+    object: &'a DynamicObject,
+    owner: Owner,
+    now: Timestamp,
+    /// The status as it was before.
+    previous: Option<IngestionPipelineStatus>,
+    state: PipelineState,
+    validation: Validation,
+    observed: Observed,
+    decisions: Option<Decisions>,
+    changes: Changes,
+    deletion: Option<Deletion>,
+}
+
+impl<'a> Reconcile<'a> {
+    fn begin(context: &'a Context, object: &'a DynamicObject, owner: Owner) -> Self {
+        Self {
+            context,
+            object,
+            previous: status_of(object),
+            state: context.states.take(&owner.key, &owner.uid),
+            owner,
+            now: Timestamp::now(),
+            validation: Validation::default(),
+            observed: Observed::default(),
+            decisions: None,
+            changes: Changes::default(),
+            deletion: None,
+        }
+    }
+
+    /// From the resource to what runs; the status comes after, whatever happened here.
+    async fn steps(&mut self) -> Result<Again, Failure> {
+        // Read and checked once a generation; nothing here needs a client.
+        self.validate();
+        // What runs now, and what the pods say themselves.
+        self.observe().await;
+        if self.object.metadata.deletion_timestamp.is_some() {
+            return self.delete().await;
+        }
+        let Some(pipeline) = self.validation.pipeline.clone() else {
+            // Nothing was ever accepted. What runs of it, if anything, is left alone.
+            return Ok(Again::OnChange);
+        };
+        // Before anything is made outside the cluster there is somebody to delete it.
+        self.keep_finalizer(&pipeline).await?;
+        // Pure: how many workers, who reads what, and every object.
+        let decisions = self.decide(&pipeline);
+        let mut resources = build(&pipeline, &decisions, &self.context.options.pods);
+        if decisions.hold_templates {
+            hold_templates(&mut resources, &self.context.caches, &self.owner);
+        }
+        self.decisions = Some(decisions);
+        // Only what differs is sent.
+        let mut applier = Applier::new(self.context, &self.owner);
+        let applied = applier.apply(resources).await;
+        self.changes = applier.into_changes();
+        applied?;
+        self.hand_out().await;
+        Ok(self.next_look(&pipeline))
+    }
+
+    fn validate(&mut self) {
+        let resource = self.state.read(self.object);
+        let references = dereference(&self.context.caches, &self.owner);
+        let rules = Rules { allow_local_tables: self.context.options.allow_local_tables };
+        self.validation = validate(&self.owner, &resource, &references, rules);
+    }
+
+    async fn observe(&mut self) {
+        self.observed = observe(self.context, &self.owner.key).await;
+        self.now = Timestamp::now();
+        let (name, previous) = (&self.owner.key.name, self.previous.as_ref());
+        self.state.memory.observe(name, &self.observed, previous, self.now);
+    }
+
+    async fn delete(&mut self) -> Result<Again, Failure> {
+        let pipeline = self.validation.pipeline.as_ref();
+        let step = delete(self.context, &self.owner, self.object, pipeline, self.now).await?;
+        let again = match &step {
+            Deletion::Done | Deletion::Incomplete(_) => Again::OnChange,
+            Deletion::Draining | Deletion::Cleaning => Again::After(DELETION_INTERVAL),
+        };
+        self.deletion = Some(step);
+        Ok(again)
+    }
+
+    async fn keep_finalizer(&self, pipeline: &ValidatedPipeline) -> Result<(), Failure> {
+        let wanted = wants_cleanup(pipeline);
+        if wanted == has_finalizer(self.object) {
+            return Ok(());
+        }
+        set_finalizer(self.context, &self.owner, wanted).await
+    }
+
+    fn decide(&mut self, pipeline: &ValidatedPipeline) -> Decisions {
+        let previous = self.previous.as_ref();
+        let memory = &mut self.state.memory;
+        let mut decisions = decide(pipeline, &self.observed, previous, memory, self.now);
+        let settings = &self.context.options.pods;
+        let built = build(pipeline, &decisions, settings);
+        let facts = RolloutFacts {
+            replaces_pods: replaces_pods(&built, &self.context.caches, &self.owner),
+            edited: self.object.metadata.generation
+                != previous.and_then(|status| status.observed_generation),
+            progress: progress(&self.observed),
+        };
+        let mut rollouts = self.context.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
+        decisions.hold_templates = rollouts.turn(&self.owner.key, facts) == Turn::Wait;
+        self.state.memory.rolling |= facts.replaces_pods && !decisions.hold_templates;
+        decisions
+    }
+
+    /// Best effort: the mounted file says the same a little later.
+    async fn hand_out(&self) {
+        if let Some(decisions) = &self.decisions {
+            let assignment = &decisions.assignment;
+            hand_out(self.context, &self.owner.key, assignment, &self.observed).await;
+        }
+    }
+
+    fn next_look(&self, pipeline: &ValidatedPipeline) -> Again {
+        let interval = self.context.options.poll_interval;
+        let interval = match pipeline.spec.suspend {
+            true => interval.saturating_mul(SUSPENDED_INTERVALS),
+            false => interval,
+        };
+        Again::After(spread(interval, &self.owner.key, 0))
+    }
+
+    fn end(self, result: Result<Again, Failure>, took: Duration) -> Again {
+        let metrics = &self.context.metrics;
+        let key = &self.owner.key;
+        self.context.states.put_back(key, self.state);
+        match result {
+            Ok(again) => {
+                let rejection = self.validation.rejection.as_ref().map(|r| r.reason);
+                let outcome = if rejection.is_some() { Outcome::Stalled } else { Outcome::Done };
+                metrics.reconciled(outcome, rejection, took);
+                again
+            }
+            Err(failure) => {
+                tracing::info!(
+                    pipeline = %key,
+                    reason = failure.reason.as_str(),
+                    message = failure.message,
+                    "a reconcile did not get through"
+                );
+                metrics.reconciled(failure.outcome(), Some(failure.reason), took);
+                failure.again()
+            }
+        }
+    }
+}

@@ -79,6 +79,20 @@ impl CommitLog {
         Ok((self.snapshot(kernel, txns, loaded_at)?, entries))
     }
 
+    /// Whether there is a version after that of `base`: one small request.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`] when the store does not answer.
+    pub async fn has_newer(&self, base: &TableSnapshot) -> Result<bool, LogError> {
+        let path = log_entry(base.version() + 1);
+        match self.store.head(&path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.store_error("look for", &path, error)),
+        }
+    }
+
     /// The entries from `from_version` on, as far as they are kept: older ones may have been
     /// cleaned up, so the first entry's version can be higher than what was asked for.
     ///

@@ -24,9 +24,9 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
-    /// Only one of the two halves of a key is there.
-    #[error("the key of {url} has only one of its two halves, id and secret")]
-    HalfKey {
+    /// There is no key, the environment offers no identity, and the machine's is not to be used.
+    #[error("there is no key for {url}, and the environment offers no identity instead")]
+    NoIdentity {
         /// The address.
         url: String,
     },
@@ -74,7 +74,7 @@ impl StoreError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::UnknownScheme { .. } | Self::Address { .. } | Self::HalfKey { .. } => {
+            Self::UnknownScheme { .. } | Self::Address { .. } | Self::NoIdentity { .. } => {
                 Reason::InvalidConfiguration
             }
             Self::Directory { .. } | Self::Probe { .. } if is_out_of_space(self) => {

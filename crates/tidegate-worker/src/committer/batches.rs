@@ -93,6 +93,7 @@ impl Committer {
         let count = files.len() as u64;
         let seconds = batch.opened.elapsed().as_secs_f64();
         self.parts.metrics.committed(counters, count, bytes, seconds);
+        self.parts.metrics.set_last_version(version);
         for (partition, progress) in &batch.progress {
             self.parts.metrics.set_floor(*partition, progress.cursor);
         }
@@ -128,6 +129,7 @@ impl Committer {
     /// Forgets everything uncommitted; the engine reads again from the floors in the log.
     pub(super) async fn rewind(&mut self, lost: &[LostPartition]) -> Result<(), WorkerError> {
         self.lineage += 1;
+        self.parts.metrics.fenced(lost.len() as u64);
         for each in lost {
             warn!(partition = each.partition().0, ?each, reason = %Reason::Fenced, "partition lost");
             self.held.remove(&each.partition());

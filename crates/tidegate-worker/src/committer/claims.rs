@@ -14,6 +14,7 @@ use super::{ClaimedPartition, Committer, Event};
 use crate::decide::{ClaimDecision, ClaimFacts, StuckFacts, decide_claim, next_stuck, patience};
 use crate::error::WorkerError;
 use crate::failpoint;
+use crate::options::AssignmentGeneration;
 
 /// How often partitions that somebody else holds are looked at.
 const CLAIM_PERIOD: Duration = Duration::from_secs(2);
@@ -66,7 +67,7 @@ impl Committer {
                 epoch: now.epoch,
                 holder: now.holder,
                 me: self.parts.me,
-                generation: self.parts.generation,
+                generation: self.parts.generation.as_ref().map(AssignmentGeneration::get),
                 lost_before: self.lost_before.contains(&partition),
                 silent_for: self.silent_for(partition, &now),
                 patience,

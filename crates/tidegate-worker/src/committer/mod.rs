@@ -38,6 +38,7 @@ use crate::batch::{PartitionProgress, SealedBatch};
 use crate::dead_letters::DeadLetters;
 use crate::decide::{Held, LostPartition};
 use crate::error::WorkerError;
+use crate::options::AssignmentGeneration;
 use crate::random::Random;
 use crate::window::WindowStore;
 
@@ -112,7 +113,7 @@ pub(crate) struct CommitterParts {
     pub(crate) ledger: Ledger,
     pub(crate) incarnation: Incarnation,
     pub(crate) me: Holder,
-    pub(crate) generation: Option<i64>,
+    pub(crate) generation: Option<AssignmentGeneration>,
     pub(crate) wanted: BTreeSet<PartitionId>,
     pub(crate) initial_floor: Position,
     pub(crate) max_interval: Duration,

@@ -7,6 +7,8 @@ mod breaker;
 mod claim;
 mod commit;
 mod progress;
+mod restart;
+mod through;
 
 pub use breaker::Breaker;
 pub use claim::{ClaimDecision, ClaimFacts, decide_claim, patience};
@@ -14,3 +16,5 @@ pub use commit::{
     CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, classify_foreign, decide_commit,
 };
 pub use progress::{StuckFacts, batch_limit, eased, next_stuck};
+pub use restart::Restarts;
+pub use through::{PartitionThrough, complete_through};

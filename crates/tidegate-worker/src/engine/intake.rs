@@ -38,8 +38,8 @@ impl Engine {
                 }
                 Ok(())
             }
-            Read::Stalled(reason) => {
-                self.parts.metrics.set_state(reason);
+            Read::Stalled(reason, why) => {
+                self.parts.metrics.set_trouble(reason, why);
                 self.trouble.get_or_insert_with(Instant::now);
                 Ok(())
             }

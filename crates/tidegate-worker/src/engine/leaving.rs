@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{Active, Engine, Leaving};
 use crate::committer::Request;
-use crate::error::WorkerError;
+use crate::error::{WorkerError, in_words};
 use crate::options::Summary;
 
 /// How long a finite run waits for a source that fails.
@@ -47,7 +47,7 @@ impl Engine {
         }
         self.parts.metrics.set_ready(false);
         if let Leaving::Failed(error) = &leaving {
-            self.parts.metrics.set_state(error.reason());
+            self.parts.metrics.set_trouble(error.reason(), in_words(error));
         }
         // The first reason stands.
         self.leaving.get_or_insert(leaving);

@@ -12,6 +12,7 @@ mod idle;
 mod intake;
 mod leaving;
 mod sealing;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,8 +39,9 @@ use crate::judge::Judge;
 use crate::keeper::StreamNews;
 use crate::options::Summary;
 use crate::random::Random;
-use crate::reading::{ByteBudget, Order, Reading, ReadingOptions, read};
+use crate::reading::{ByteBudget, Order, Read, Reading, ReadingOptions, read};
 use crate::window::WindowStore;
+use turn::Turn;
 
 /// Batches that may be sealed and not yet committed: one in the put, one behind it.
 const IN_FLIGHT: usize = 2;
@@ -187,6 +189,7 @@ impl Engine {
     pub(crate) async fn run(mut self, drain: CancellationToken) -> Result<Summary, WorkerError> {
         loop {
             self.parts.metrics.beat();
+            let mut turn = Turn::begin(self.has_backlog());
             let accepting = self.leaving.is_none() && self.has_room() && !self.waits_for_proof();
             tokio::select! {
                 biased;
@@ -202,7 +205,10 @@ impl Engine {
                 Some(fault) = self.parts.faults.recv(), if self.leaving.is_none() => {
                     self.leave(Leaving::Failed(fault));
                 }
-                Some(reading) = self.chunks.1.recv(), if accepting => self.on_reading(reading).await?,
+                Some(reading) = self.chunks.1.recv(), if accepting => {
+                    turn.works_from_here(matches!(reading.what, Read::Chunk { .. }));
+                    self.on_reading(reading).await?;
+                }
                 () = tokio::time::sleep(TICK) => {
                 if self.leaving.is_none() && !accepting {
                     self.parts.metrics.throttled(Throttle::CommitPending, TICK.as_secs_f64());
@@ -214,11 +220,18 @@ impl Engine {
             self.advance_idle().await?;
             self.seal_when_due().await?;
             self.release_when_empty().await?;
+            self.parts.metrics.busy(turn.busy().as_secs_f64());
         }
     }
 
     pub(super) fn has_room(&self) -> bool {
         self.in_flight < IN_FLIGHT || self.batch.buffered_bytes() < self.parts.max_batch_bytes
+    }
+
+    /// Whether messages wait that could be read.
+    fn has_backlog(&self) -> bool {
+        let waiting = self.active.values().any(|active| active.pending > 0);
+        self.trouble.is_none() && (waiting || !self.chunks.1.is_empty())
     }
 
     /// Where a partition kills workers, the next messages wait until the last ones are committed, so
@@ -331,7 +344,6 @@ impl Engine {
             old.stop.cancel();
         }
         self.record = claimed.record;
-        self.parts.metrics.set_ready(true);
         self.parts.metrics.set_state(Reason::Ok);
         Ok(())
     }
@@ -400,6 +412,9 @@ impl Engine {
 
     pub(super) fn report(&self) {
         let metrics = &self.parts.metrics;
+        if self.leaving.is_none() {
+            metrics.set_ready(self.active.len() == self.wanted);
+        }
         metrics.set_lag(self.active.values().map(|active| active.pending).sum());
         metrics.set_buffered(self.batch.buffered_bytes() as u64);
         let ids = self.active.values().filter_map(|a| a.window.as_ref()).map(Window::len);

@@ -11,14 +11,15 @@ use tidegate_telemetry::{
     Health, MetricFamilies, MetricsSnapshot, PipelineMetrics, Registry, Server, serve,
 };
 use tidegate_types::ByteSize;
-use tidegate_worker::{Summary, WorkerError, WorkerOptions};
+use tidegate_worker::decide::Restarts;
+use tidegate_worker::{Summary, WorkerError, WorkerOptions, in_words};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, causes, code, worker_failed, worse};
+use crate::documents::{LoadedPipeline, PipelineArgs, notice};
+use crate::failure::{Failure, code, worker_failed, worse};
 use crate::feasibility::Feasibility;
 use crate::output::{complain, say};
 use crate::progress::{Progress, Shown};
@@ -28,12 +29,6 @@ use crate::workers::{Job, Staffing};
 
 /// A worker goes round its loop every second or so; a store that hangs is given up sooner than this.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
-
-/// The first and the longest pause before a worker starts again, and how long it must have run for the
-/// pause to be short again.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const SOUND: Duration = Duration::from_secs(120);
 
 /// Run pipelines here, without a cluster.
 ///
@@ -82,7 +77,12 @@ struct Ending {
 /// Runs the pipelines to their end, or to a signal.
 pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure> {
     let signals = Signals::listen()?;
-    let mut configs = active(args.pipelines.load()?)?;
+    let pipelines = args.pipelines.load()?;
+    let ignored = pipelines.iter().map(|pipeline| pipeline.ignored.as_slice());
+    if let Some(notice) = notice(ignored, args.workers) {
+        complain(notice)?;
+    }
+    let mut configs = active(pipelines)?;
     if configs.is_empty() {
         return Ok(0);
     }
@@ -148,7 +148,7 @@ async fn open_endpoint(
 ) -> Result<(Server, CancellationToken), Failure> {
     let health = Health::new(LONGEST_SILENCE);
     for (_, metrics) in jobs.iter().flat_map(|job| &job.workers) {
-        health.watch(Arc::clone(metrics));
+        health.watch(metrics.clone());
     }
     let stop = CancellationToken::new();
     let server = serve(address, Arc::new(registry), health, stop.clone())
@@ -210,7 +210,7 @@ async fn work(
     drain: CancellationToken,
     metrics: &Arc<PipelineMetrics>,
 ) -> Result<Summary, WorkerError> {
-    let mut pause = FIRST_PAUSE;
+    let mut restarts = Restarts::default();
     loop {
         let started = Instant::now();
         let outcome =
@@ -223,13 +223,11 @@ async fn work(
             Ok(last) => return Ok(of_all_lives(last, metrics)),
             Err(error) => return Err(error),
         };
-        if started.elapsed() > SOUND {
-            pause = FIRST_PAUSE;
-        }
-        metrics.set_state(error.reason());
+        let pause = restarts.pause(started.elapsed(), true);
+        let why = in_words(&error);
+        metrics.set_trouble(error.reason(), why.clone());
         metrics.set_ready(false);
         let (reason, seconds) = (error.reason().as_str(), pause.as_secs());
-        let why = causes(&error).join(": ");
         tracing::warn!(
             pipeline = options.config.name,
             reason,
@@ -238,7 +236,7 @@ async fn work(
             "worker stopped, starts again"
         );
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = tokio::time::sleep(pause) => {}
             () = drain.cancelled() => return Err(error),
         }
     }

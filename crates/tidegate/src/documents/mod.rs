@@ -1,6 +1,7 @@
 //! From files on the command line to resolved pipelines: read, change, check, resolve.
 
 mod assignment;
+mod ignored;
 mod local;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use tidegate_config::PipelineConfig;
 use tidegate_types::Ledger;
 
 use self::assignment::Assignment;
+pub(crate) use self::ignored::notice;
 use crate::failure::Failure;
 
 /// Which pipelines, and what to change in their documents.
@@ -54,6 +56,8 @@ pub(crate) struct LoadedPipeline {
     pub(crate) config: PipelineConfig,
     /// Whether it asks not to be run.
     pub(crate) suspended: bool,
+    /// Fields that say something and that only a cluster heeds.
+    pub(crate) ignored: Vec<&'static str>,
 }
 
 /// What a file holds.
@@ -148,7 +152,8 @@ fn load_text(
         match tidegate_resolve::resolve(pipeline) {
             Ok(config) => {
                 let suspended = pipeline.spec.suspend;
-                loaded.pipelines.push(LoadedPipeline { config, suspended });
+                let ignored = ignored::ignored(&pipeline.spec);
+                loaded.pipelines.push(LoadedPipeline { config, suspended, ignored });
             }
             Err(found) => violations.extend(found.into_iter().map(|one| one.in_file(file))),
         }
@@ -249,6 +254,25 @@ spec:
         let config = &file.pipelines[0].config;
         assert_eq!(config.sink.url, "file:///data/tables/clicks");
         assert_eq!(config.source.servers, ["nats://h:1"]);
+    }
+
+    #[test]
+    fn what_only_a_cluster_heeds_is_named_when_it_says_something() {
+        let ignored = |arguments: &[&str]| {
+            loaded(PIPELINE, arguments).expect("a valid pipeline").pipelines.remove(0).ignored
+        };
+        assert_eq!(ignored(&[]), Vec::<&str>::new());
+        let defaults = ["--set", "replicas=1", "--set", "scaling.mode=Lag"];
+        assert_eq!(ignored(&defaults), Vec::<&str>::new());
+        for (set, field) in [
+            ("replicas=2", "replicas"),
+            ("scaling.mode=Fixed", "scaling"),
+            ("template.labels={team: lake}", "template"),
+            ("serviceAccountName=writer", "serviceAccountName"),
+            ("deletionPolicy.stream=Delete", "deletionPolicy"),
+        ] {
+            assert_eq!(ignored(&["--set", set]), [field]);
+        }
     }
 
     #[test]

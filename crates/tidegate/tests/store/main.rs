@@ -6,6 +6,7 @@
 mod support;
 
 mod disk;
+mod identity;
 mod lake;
 mod late;
 mod lost_answers;

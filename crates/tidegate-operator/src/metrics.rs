@@ -1,0 +1,327 @@
+//! What the operator counts, and what it shows of each pipeline for alerts. Every name stands here.
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry, Unit};
+use tidegate_types::Reason;
+
+use crate::client::Call;
+use crate::key::Key;
+
+type SecondsGauge = Gauge<f64, AtomicU64>;
+
+/// From a reconcile that finds nothing to do to one that waits for pods that do not answer.
+const RECONCILE_SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// How a reconcile ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything is as it should be, or was made so.
+    Done,
+    /// Somebody has to change something.
+    Stalled,
+    /// Something else has to happen first.
+    Waiting,
+    /// It is tried again.
+    Failed,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Done, Self::Stalled, Self::Waiting, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Stalled => "stalled",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What is shown of one pipeline; what is not known is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct PipelineGauges {
+    pub(crate) ready: bool,
+    pub(crate) stalled: bool,
+    pub(crate) suspended: bool,
+    pub(crate) lag: Option<u64>,
+    pub(crate) lag_seconds: Option<u64>,
+    pub(crate) freshness_objective: Option<Duration>,
+    /// Microseconds since 1970.
+    pub(crate) complete_through: Option<i64>,
+    pub(crate) workers: i32,
+    pub(crate) workers_ready: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    resource: String,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PipelineLabels {
+    pipeline: Arc<str>,
+}
+
+type PerPipeline<M> = Family<PipelineLabels, M>;
+
+/// Every family of the operator. Cloning shares the series.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    reconciles: Family<OutcomeLabels, Counter>,
+    errors: Family<ReasonLabels, Counter>,
+    duration: Histogram,
+    queue_depth: Gauge,
+    leader: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    watch_errors: Family<KindLabels, Counter>,
+    drift: Family<KindLabels, Counter>,
+    polls: Family<OutcomeLabels, Counter>,
+    lag: PerPipeline<Gauge<u64, AtomicU64>>,
+    lag_seconds: PerPipeline<Gauge<u64, AtomicU64>>,
+    ready: PerPipeline<Gauge>,
+    stalled: PerPipeline<Gauge>,
+    suspended: PerPipeline<Gauge>,
+    freshness: PerPipeline<SecondsGauge>,
+    complete_through: PerPipeline<SecondsGauge>,
+    workers: PerPipeline<Gauge>,
+    workers_ready: PerPipeline<Gauge>,
+    shown: Arc<Mutex<HashSet<Key>>>,
+}
+
+impl Metrics {
+    /// Registers every family.
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let add = &mut Adder(registry);
+        let metrics = Self {
+            reconciles: add.new("tidegate_operator_reconciles", "Reconciles by outcome"),
+            errors: add.new("tidegate_operator_reconcile_errors", "Failed reconciles by reason"),
+            duration: add.seconds(
+                "tidegate_operator_reconcile_duration",
+                "How long reconciles take",
+                Histogram::new(RECONCILE_SECONDS),
+            ),
+            queue_depth: add.new("tidegate_operator_queue_depth", "Pipelines that are due"),
+            leader: add.new("tidegate_operator_leader", "1 while this replica holds the Lease"),
+            requests: add.new("tidegate_operator_api_requests", "Requests to the API server"),
+            watch_errors: add.new("tidegate_operator_watch_errors", "Watches that broke, by kind"),
+            drift: add
+                .new("tidegate_operator_drift_repaired", "Objects changed by others, by kind"),
+            polls: add.new("tidegate_operator_pods_polled", "Questions to pods by outcome"),
+            lag: add.new("tidegate_pipeline_lag", "Messages that are not committed yet"),
+            lag_seconds: add.seconds(
+                "tidegate_pipeline_lag",
+                "Age of the oldest message that is not committed yet",
+                Family::default(),
+            ),
+            ready: add.new("tidegate_pipeline_ready", "1 while the condition Ready is True"),
+            stalled: add.new("tidegate_pipeline_stalled", "1 while somebody has to act"),
+            suspended: add.new("tidegate_pipeline_suspended", "1 while it is suspended"),
+            freshness: add.seconds(
+                "tidegate_pipeline_freshness_objective",
+                "How old data may be, by objectives.freshness",
+                Family::default(),
+            ),
+            complete_through: add.seconds(
+                "tidegate_pipeline_complete_through",
+                "Everything published before this instant (since 1970) is in the table",
+                Family::default(),
+            ),
+            workers: add.new("tidegate_pipeline_workers", "Workers that are wanted"),
+            workers_ready: add.new("tidegate_pipeline_workers_ready", "Workers that are ready"),
+            shown: Arc::default(),
+        };
+        // From the start, so that a rate can be taken of the first one too.
+        for outcome in Outcome::ALL {
+            drop(metrics.reconciles.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+        }
+        metrics
+    }
+
+    pub(crate) fn reconciled(&self, outcome: Outcome, reason: Option<Reason>, took: Duration) {
+        self.reconciles.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+        self.duration.observe(took.as_secs_f64());
+        if let Some(reason) = reason {
+            self.errors.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+        }
+    }
+
+    pub(crate) fn set_queue_depth(&self, depth: usize) {
+        self.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn set_leader(&self, leader: bool) {
+        self.leader.set(i64::from(leader));
+    }
+
+    /// `code` is 0 when there was no answer.
+    pub(crate) fn requested(&self, call: &Call, code: u16) {
+        let labels = RequestLabels { verb: call.verb, resource: call.resource.clone(), code };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn watch_failed(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    pub(crate) fn repaired(&self, kind: &'static str) {
+        self.drift.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    pub(crate) fn polled(&self, outcome: &'static str) {
+        self.polls.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Shows a pipeline.
+    pub(crate) fn show(&self, key: &Key, gauges: &PipelineGauges) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        let labels = &pipeline_labels(key);
+        self.ready.get_or_create(labels).set(i64::from(gauges.ready));
+        self.stalled.get_or_create(labels).set(i64::from(gauges.stalled));
+        self.suspended.get_or_create(labels).set(i64::from(gauges.suspended));
+        self.workers.get_or_create(labels).set(i64::from(gauges.workers));
+        self.workers_ready.get_or_create(labels).set(i64::from(gauges.workers_ready));
+        set_or_remove(&self.lag, labels, gauges.lag);
+        set_or_remove(&self.lag_seconds, labels, gauges.lag_seconds);
+        let freshness = gauges.freshness_objective.map(|objective| objective.as_secs_f64());
+        set_or_remove_seconds(&self.freshness, labels, freshness);
+        #[expect(clippy::cast_precision_loss, reason = "microseconds matter to nobody here")]
+        let through = gauges.complete_through.map(|micros| micros as f64 / 1e6);
+        set_or_remove_seconds(&self.complete_through, labels, through);
+    }
+
+    /// Takes a pipeline's series away.
+    pub(crate) fn forget(&self, key: &Key) {
+        if !self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
+            return;
+        }
+        let labels = &pipeline_labels(key);
+        for family in
+            [&self.ready, &self.stalled, &self.suspended, &self.workers, &self.workers_ready]
+        {
+            family.remove(labels);
+        }
+        self.lag.remove(labels);
+        self.lag_seconds.remove(labels);
+        self.freshness.remove(labels);
+        self.complete_through.remove(labels);
+    }
+
+    /// Takes all pipelines away: another replica shows them now.
+    pub(crate) fn forget_all(&self) {
+        let shown: Vec<Key> = {
+            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.iter().cloned().collect()
+        };
+        shown.iter().for_each(|key| self.forget(key));
+    }
+}
+
+fn pipeline_labels(key: &Key) -> PipelineLabels {
+    PipelineLabels { pipeline: Arc::from(key.to_string()) }
+}
+
+fn set_or_remove(
+    family: &PerPipeline<Gauge<u64, AtomicU64>>,
+    labels: &PipelineLabels,
+    value: Option<u64>,
+) {
+    match value {
+        Some(value) => drop(family.get_or_create(labels).set(value)),
+        None => drop(family.remove(labels)),
+    }
+}
+
+fn set_or_remove_seconds(
+    family: &PerPipeline<SecondsGauge>,
+    labels: &PipelineLabels,
+    value: Option<f64>,
+) {
+    match value {
+        Some(value) => drop(family.get_or_create(labels).set(value)),
+        None => drop(family.remove(labels)),
+    }
+}
+
+struct Adder<'a>(&'a mut Registry);
+
+impl Adder<'_> {
+    fn new<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn seconds<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    fn page(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).expect("text");
+        text
+    }
+
+    #[test]
+    fn a_pipeline_is_shown_with_what_is_known_and_gone_with_it() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let key = Key::new("analytics", "clicks");
+        let known = PipelineGauges {
+            ready: true,
+            lag: Some(7),
+            lag_seconds: Some(3),
+            freshness_objective: Some(Duration::from_secs(300)),
+            ..PipelineGauges::default()
+        };
+        metrics.show(&key, &known);
+        let text = page(&registry);
+        for line in [
+            "tidegate_pipeline_ready{pipeline=\"analytics/clicks\"} 1",
+            "tidegate_pipeline_lag{pipeline=\"analytics/clicks\"} 7",
+            "tidegate_pipeline_lag_seconds{pipeline=\"analytics/clicks\"} 3",
+            "tidegate_pipeline_freshness_objective_seconds{pipeline=\"analytics/clicks\"} 300.0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in {text}");
+        }
+        assert!(!text.contains("complete_through_seconds{"), "it is not known");
+        metrics.show(&key, &PipelineGauges::default());
+        assert!(!page(&registry).contains("lag{"), "it is not known any more");
+        metrics.forget_all();
+        assert!(!page(&registry).contains("analytics/clicks"));
+    }
+}

@@ -1,0 +1,463 @@
+//! Sending what differs, in a stated order, and removing what is no longer wanted.
+//!
+//! Server-side apply with one field manager. A no-op apply is a request all the same, so each object is
+//! compared with the live one first and nothing is sent when nothing differs. An object that belongs to
+//! somebody else is never taken over.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tidegate_config::content_hash;
+use tidegate_types::Reason;
+
+use super::build::{Applied, Prepared, Resources};
+use super::compare::holds;
+use super::failure::Failure;
+use super::owner::{Owner, Ownership, ownership};
+use super::{labels, names};
+use crate::cache::Cache;
+use crate::context::{Caches, Context};
+
+/// Annotation of workloads: the hash of the pod template that was applied.
+const TEMPLATE_HASH: &str = "tidegate.dev/template-hash";
+/// How long an object of a former pipeline, or one that is being deleted, may take to go.
+const COLLECTED_WITHIN: Duration = Duration::from_secs(2);
+/// How long until somebody else's object is looked at again.
+const NAME_FREED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A kind of object that pipelines have.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Debug
+    + Send
+    + Sync
+    + 'static
+{
+    /// The kind's name.
+    const NAME: &'static str;
+    /// Where it is cached.
+    fn cache(caches: &Caches) -> &Cache<Self>;
+}
+
+macro_rules! kinds {
+    ($($kind:ident => $cache:ident,)+) => {
+        $(impl Kind for $kind {
+            const NAME: &'static str = stringify!($kind);
+            fn cache(caches: &Caches) -> &Cache<Self> {
+                &caches.$cache
+            }
+        })+
+    };
+}
+
+kinds! {
+    ServiceAccount => service_accounts,
+    NetworkPolicy => network_policies,
+    ConfigMap => config_maps,
+    Deployment => deployments,
+    Service => services,
+    StatefulSet => stateful_sets,
+    PodDisruptionBudget => disruption_budgets,
+    Job => jobs,
+}
+
+/// What applying found besides.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Objects that somebody else had changed and that were put right.
+    pub(crate) repaired: Vec<String>,
+}
+
+/// Applies the objects of one pipeline.
+pub(crate) struct Applier<'a> {
+    context: &'a Context,
+    owner: &'a Owner,
+    changes: Changes,
+}
+
+impl<'a> Applier<'a> {
+    pub(crate) fn new(context: &'a Context, owner: &'a Owner) -> Self {
+        Self { context, owner, changes: Changes::default() }
+    }
+
+    pub(crate) fn into_changes(self) -> Changes {
+        self.changes
+    }
+
+    /// Applies everything, what pods need before the pods, and then removes what is left over.
+    pub(crate) async fn apply(
+        &mut self,
+        resources: Resources<Prepared>,
+    ) -> Result<Resources<Applied>, Failure> {
+        let Resources {
+            service_account,
+            network_policy,
+            accepted,
+            config,
+            assignment,
+            agent,
+            service,
+            workers,
+            disruption_budget,
+            state: PhantomData,
+        } = resources;
+        let service_account = match service_account {
+            Some(account) => Some(self.ensure(account).await?),
+            None => None,
+        };
+        let applied = Resources {
+            service_account,
+            network_policy: self.ensure(network_policy).await?,
+            accepted: self.ensure(accepted).await?,
+            config: self.ensure(config).await?,
+            assignment: self.ensure(assignment).await?,
+            agent: self.ensure(agent).await?,
+            service: self.ensure(service).await?,
+            workers: self.ensure(workers).await?,
+            disruption_budget: self.ensure(disruption_budget).await?,
+            state: PhantomData,
+        };
+        self.remove_orphans(&applied).await?;
+        Ok(applied)
+    }
+
+    /// Makes one object what it should be; no request when it is.
+    pub(crate) async fn ensure<K: Kind>(&mut self, mut wanted: K) -> Result<K, Failure> {
+        let name = wanted.name_any();
+        let live = match K::cache(&self.context.caches).get(&self.owner.key, &name) {
+            Some(live) => Some(live),
+            None => self.unseen::<K>(&name).await?,
+        };
+        let document = stamped(&mut wanted, &describe::<K>(&name))?;
+        if let Some(live) = &live {
+            self.check_owner(live.as_ref())?;
+            let same_hash = live.annotations().get(labels::APPLIED_HASH)
+                == wanted.annotations().get(labels::APPLIED_HASH);
+            if same_hash && is_held(live.as_ref(), &document) {
+                return Ok(live.as_ref().clone());
+            }
+            if same_hash {
+                self.repairs::<K>(&name);
+            }
+        }
+        self.send(&name, &document).await
+    }
+
+    /// An object that carries our labels is in the cache. Any other of that name was there before us,
+    /// or somebody took the labels away. A list of one needs no right that the watches do not need.
+    async fn unseen<K: Kind>(&self, name: &str) -> Result<Option<Arc<K>>, Failure> {
+        let alone = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = self.api::<K>().list(&alone).await;
+        let found = found.map_err(|error| Failure::of_request(&describe::<K>(name), &error))?;
+        Ok(found.items.into_iter().next().map(Arc::new))
+    }
+
+    fn check_owner<K: Kind>(&self, live: &K) -> Result<(), Failure> {
+        let object = describe::<K>(&live.name_any());
+        let leaves =
+            |message: String| Failure::waiting(Reason::Progressing, message, COLLECTED_WITHIN);
+        if live.meta().deletion_timestamp.is_some() {
+            return Err(leaves(format!("{object} is being deleted and will be made again")));
+        }
+        match ownership(live, self.owner) {
+            Ownership::Ours | Ownership::Orphaned => Ok(()),
+            Ownership::Former => {
+                Err(leaves(format!("{object} of a former pipeline of this name is being deleted")))
+            }
+            Ownership::Foreign => Err(Failure::waiting(
+                Reason::NameTaken,
+                format!("{object} belongs to somebody else; rename it or the pipeline"),
+                NAME_FREED_WITHIN,
+            )),
+        }
+    }
+
+    fn repairs<K: Kind>(&mut self, name: &str) {
+        let object = describe::<K>(name);
+        tracing::info!(pipeline = %self.owner.key, object, "somebody changed it, it is put right");
+        self.context.metrics.repaired(K::NAME);
+        self.changes.repaired.push(object);
+    }
+
+    async fn send<K: Kind>(&self, name: &str, document: &Value) -> Result<K, Failure> {
+        let how = PatchParams::apply(names::FIELD_MANAGER).force();
+        let sent = self.api::<K>().patch(name, &how, &Patch::Apply(document)).await;
+        let object = describe::<K>(name);
+        let live = sent.map_err(|error| Failure::of_request(&object, &error))?;
+        tracing::debug!(pipeline = %self.owner.key, object, "applied");
+        K::cache(&self.context.caches).put(live.clone());
+        Ok(live)
+    }
+
+    fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.context.client.clone(), &self.owner.key.namespace)
+    }
+
+    async fn remove_orphans(&self, applied: &Resources<Applied>) -> Result<(), Failure> {
+        let Resources {
+            service_account,
+            network_policy,
+            accepted,
+            config,
+            assignment,
+            agent,
+            service,
+            workers,
+            disruption_budget,
+            state: PhantomData,
+        } = applied;
+        let account = service_account.iter().map(ResourceExt::name_any).collect();
+        self.remove_all_but::<ServiceAccount>(&account).await?;
+        self.remove_all_but::<NetworkPolicy>(&named(network_policy)).await?;
+        self.remove_all_but::<Deployment>(&named(agent)).await?;
+        self.remove_all_but::<Service>(&named(service)).await?;
+        self.remove_all_but::<StatefulSet>(&named(workers)).await?;
+        self.remove_all_but::<PodDisruptionBudget>(&named(disruption_budget)).await?;
+        self.remove_all_but::<Job>(&BTreeSet::new()).await?;
+        let mut maps = self.configs_in_use(agent, workers);
+        maps.extend([accepted, config, assignment].map(ResourceExt::name_any));
+        self.remove_all_but::<ConfigMap>(&maps).await
+    }
+
+    /// Removes what is ours of a kind and not named here.
+    pub(crate) async fn remove_all_but<K: Kind>(
+        &self,
+        kept: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        for live in K::cache(&self.context.caches).of(&self.owner.key) {
+            let stays = kept.contains(&live.name_any())
+                || live.meta().deletion_timestamp.is_some()
+                || ownership(live.as_ref(), self.owner) != Ownership::Ours;
+            if !stays {
+                self.remove(live.as_ref()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove<K: Kind>(&self, live: &K) -> Result<(), Failure> {
+        let name = live.name_any();
+        let how = DeleteParams {
+            // Not the successor that somebody may have made meanwhile.
+            preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        let object = describe::<K>(&name);
+        match self.api::<K>().delete(&name, &how).await {
+            Ok(_) => {
+                tracing::info!(pipeline = %self.owner.key, object, "removed");
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(Failure::of_request(&object, &error)),
+        }
+    }
+
+    /// Configurations that a pod reads, or may be started again to read: while pods are being replaced
+    /// a controller may bring back one of the older kind, so that all are kept until it is through.
+    fn configs_in_use(&self, agent: &Deployment, workers: &StatefulSet) -> BTreeSet<String> {
+        let caches = &self.context.caches;
+        let key = &self.owner.key;
+        if !is_through(agent, workers) {
+            let all = caches.config_maps.of(key);
+            let names = all.iter().map(|map| map.name_any());
+            return names.filter(|name| names::is_config(&key.name, name)).collect();
+        }
+        let mut used = BTreeSet::new();
+        for pod in caches.pods.of(key) {
+            let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+            used.extend(
+                volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())),
+            );
+        }
+        for template in [template_of_agent(agent), template_of_workers(workers)] {
+            let volumes = template
+                .and_then(|template| template.spec.as_ref())
+                .into_iter()
+                .flat_map(|spec| spec.volumes.iter().flatten());
+            used.extend(
+                volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())),
+            );
+        }
+        used
+    }
+}
+
+/// Whether both controllers have replaced what they had to replace.
+fn is_through(agent: &Deployment, workers: &StatefulSet) -> bool {
+    use super::observe::{agent_facts, worker_facts};
+    let (agent, workers) = (agent_facts(Some(agent)), worker_facts(Some(workers)));
+    [agent, workers].iter().all(|facts| {
+        facts.observed && facts.existing == facts.wanted && facts.updated == facts.existing
+    })
+}
+
+fn named<K: Kind>(object: &K) -> BTreeSet<String> {
+    BTreeSet::from([object.name_any()])
+}
+
+fn describe<K: Kind>(name: &str) -> String {
+    format!("{} {name}", K::NAME)
+}
+
+/// Writes the hash of the object into it, and returns the object as it is sent.
+fn stamped<K: Kind>(wanted: &mut K, object: &str) -> Result<Value, Failure> {
+    let broken = |error: serde_json::Error| {
+        Failure::transient(Reason::ApiRefused, format!("{object} cannot be written: {error}"))
+    };
+    let plain = serde_json::to_value(&*wanted).map_err(broken)?;
+    if let Some(template) = plain.pointer("/spec/template").filter(|_| has_pods::<K>()) {
+        let hash = hash_of(template);
+        // A template that is held back keeps the stamp of the one that was applied.
+        wanted.annotations_mut().entry(TEMPLATE_HASH.to_owned()).or_insert(hash);
+    }
+    let hash = hash_of(&serde_json::to_value(&*wanted).map_err(broken)?);
+    wanted.annotations_mut().insert(labels::APPLIED_HASH.to_owned(), hash);
+    let mut document = serde_json::to_value(&*wanted).map_err(broken)?;
+    if let Some(members) = document.as_object_mut() {
+        members.remove("status");
+        members.insert("apiVersion".to_owned(), K::api_version(&()).into());
+        members.insert("kind".to_owned(), K::kind(&()).into());
+    }
+    Ok(document)
+}
+
+fn has_pods<K: Kind>() -> bool {
+    matches!(K::NAME, "StatefulSet" | "Deployment")
+}
+
+/// `serde_json` keeps members sorted, so that equal values have equal texts.
+fn hash_of(value: &Value) -> String {
+    content_hash(value.to_string().as_bytes())
+}
+
+fn is_held<K: Kind>(live: &K, document: &Value) -> bool {
+    serde_json::to_value(live).is_ok_and(|live| holds(&live, document))
+}
+
+/// Whether sending these would give any pod a new template.
+pub(crate) fn replaces_pods(
+    resources: &Resources<Prepared>,
+    caches: &Caches,
+    owner: &Owner,
+) -> bool {
+    let key = &owner.key;
+    let agent = caches.deployments.get(key, &resources.agent.name_any());
+    let workers = caches.stateful_sets.get(key, &resources.workers.name_any());
+    let differs = |live: Option<&String>, template: Option<&PodTemplateSpec>| {
+        let wanted = template.and_then(|template| serde_json::to_value(template).ok());
+        live != wanted.map(|wanted| hash_of(&wanted)).as_ref()
+    };
+    agent.is_some_and(|live| {
+        differs(live.annotations().get(TEMPLATE_HASH), template_of_agent(&resources.agent))
+    }) || workers.is_some_and(|live| {
+        differs(live.annotations().get(TEMPLATE_HASH), template_of_workers(&resources.workers))
+    })
+}
+
+/// Puts the live pod templates in the place of the new ones, which wait for their turn.
+pub(crate) fn hold_templates(resources: &mut Resources<Prepared>, caches: &Caches, owner: &Owner) {
+    let key = &owner.key;
+    let agent = &mut resources.agent;
+    if let Some(live) = caches.deployments.get(key, &agent.name_any())
+        && let (Some(wanted), Some(there)) = (&mut agent.spec, &live.spec)
+    {
+        wanted.template = there.template.clone();
+        keep_stamp(agent, live.as_ref());
+    }
+    let workers = &mut resources.workers;
+    if let Some(live) = caches.stateful_sets.get(key, &workers.name_any())
+        && let (Some(wanted), Some(there)) = (&mut workers.spec, &live.spec)
+    {
+        wanted.template = there.template.clone();
+        keep_stamp(workers, live.as_ref());
+    }
+}
+
+fn keep_stamp<K: Kind>(wanted: &mut K, live: &K) {
+    if let Some(stamp) = live.annotations().get(TEMPLATE_HASH) {
+        wanted.annotations_mut().insert(TEMPLATE_HASH.to_owned(), stamp.clone());
+    }
+}
+
+fn template_of_agent(agent: &Deployment) -> Option<&PodTemplateSpec> {
+    agent.spec.as_ref().map(|spec| &spec.template)
+}
+
+fn template_of_workers(workers: &StatefulSet) -> Option<&PodTemplateSpec> {
+    workers.spec.as_ref().map(|spec| &spec.template)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn workers(replicas: i32, image: &str) -> StatefulSet {
+        serde_json::from_value(json!({
+            "metadata": {"name": "clicks-worker"},
+            "spec": {
+                "replicas": replicas, "serviceName": "clicks-worker", "selector": {},
+                "template": {"spec": {"containers": [{"name": "tidegate", "image": image}]}},
+            },
+        }))
+        .expect("a StatefulSet")
+    }
+
+    fn stamps(mut object: StatefulSet) -> (String, String) {
+        let document = stamped(&mut object, "it").expect("it can be written");
+        let stamp = |name: &str| document["metadata"]["annotations"][name].to_string();
+        (stamp(labels::APPLIED_HASH), stamp(TEMPLATE_HASH))
+    }
+
+    #[test]
+    fn the_stamp_of_the_template_changes_with_the_template_alone() {
+        let one = stamps(workers(1, "a"));
+        assert_eq!(one, stamps(workers(1, "a")));
+        let scaled = stamps(workers(2, "a"));
+        assert!(one.0 != scaled.0 && one.1 == scaled.1);
+        let upgraded = stamps(workers(1, "b"));
+        assert!(one.0 != upgraded.0 && one.1 != upgraded.1);
+    }
+
+    #[test]
+    fn a_template_that_is_held_back_keeps_the_stamp_of_the_live_one() {
+        let mut live = workers(1, "a");
+        stamped(&mut live, "it").expect("it can be written");
+        let mut wanted = workers(2, "a");
+        keep_stamp(&mut wanted, &live);
+        let held = stamps(wanted);
+        assert_eq!(held.1, stamps(workers(1, "a")).1);
+    }
+
+    #[test]
+    fn what_is_sent_names_its_kind_and_says_nothing_of_a_status() {
+        let mut object = workers(1, "a");
+        object.status = Some(Default::default());
+        let document = stamped(&mut object, "it").expect("it can be written");
+        assert_eq!(
+            (&document["apiVersion"], &document["kind"]),
+            (&json!("apps/v1"), &json!("StatefulSet"))
+        );
+        assert!(document.get("status").is_none());
+    }
+}

@@ -1,0 +1,32 @@
+//! What stands above every object.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::ValidatedPipeline;
+use crate::pipeline::labels::{self, Component};
+
+/// The metadata of an object that belongs to the pipeline as a whole.
+pub(super) fn shared(pipeline: &ValidatedPipeline, name: String) -> ObjectMeta {
+    labelled(pipeline, name, labels::common(&pipeline.name))
+}
+
+/// The metadata of an object that belongs to one component.
+pub(super) fn of(pipeline: &ValidatedPipeline, name: String, component: Component) -> ObjectMeta {
+    labelled(pipeline, name, labels::of(&pipeline.name, component))
+}
+
+fn labelled(
+    pipeline: &ValidatedPipeline,
+    name: String,
+    labels: BTreeMap<String, String>,
+) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(pipeline.namespace.clone()),
+        labels: Some(labels),
+        owner_references: Some(vec![pipeline.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}

@@ -1,0 +1,24 @@
+//! Who the pods are.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use super::{ValidatedPipeline, metadata};
+use crate::pipeline::names;
+
+/// An account without any rights, whose token no pod gets; none when the spec names an account.
+pub(super) fn build(pipeline: &ValidatedPipeline) -> Option<ServiceAccount> {
+    if pipeline.spec.service_account_name.is_some() {
+        return None;
+    }
+    Some(ServiceAccount {
+        metadata: metadata::shared(pipeline, names::shared(&pipeline.name)),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    })
+}
+
+/// The account that the pods run as.
+pub(super) fn name(pipeline: &ValidatedPipeline) -> String {
+    let named = pipeline.spec.service_account_name.clone();
+    named.unwrap_or_else(|| names::shared(&pipeline.name))
+}

@@ -1,0 +1,273 @@
+//! Deletion of what lies outside the cluster.
+//!
+//! A pipeline whose policies say `Delete` carries a finalizer; any other is plain garbage collection.
+//! Workers and agent go first, so that nobody writes what is being deleted; then a Job deletes. The
+//! pipeline goes in any case once the deadline has passed, and an Event says what is left.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Resource, ResourceExt};
+use serde::Deserialize;
+use serde_json::json;
+use tidegate_api::{DeletionAction, GROUP, KIND, VERSION};
+use tidegate_types::Reason;
+
+use super::apply::Applier;
+use super::build::{Cleanup, cleanup_job};
+use super::facts::ValidatedPipeline;
+use super::failure::Failure;
+use super::labels::{self, Component};
+use super::names;
+use super::owner::{Owner, Ownership, ownership};
+use crate::context::{Context, pipeline_resource};
+
+/// How far a deletion is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    /// Nothing outside the cluster is to go, or it went, or somebody else's finalizer is waited for.
+    Done,
+    /// Workers and agent are leaving.
+    Draining,
+    /// The Job deletes.
+    Cleaning,
+    /// It was given up, and this is left.
+    Incomplete(Vec<String>),
+}
+
+/// What the Job's pod says when it ends.
+#[derive(Debug, Deserialize)]
+struct LastWords {
+    #[serde(default)]
+    left: Vec<String>,
+}
+
+/// Whether something outside the cluster goes with the pipeline.
+pub(crate) fn wants_cleanup(pipeline: &ValidatedPipeline) -> bool {
+    let policy = &pipeline.spec.deletion_policy;
+    policy.stream == DeletionAction::Delete || policy.data == DeletionAction::Delete
+}
+
+/// Whether the pipeline waits for us before it goes.
+pub(crate) fn has_finalizer(object: &DynamicObject) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER)
+}
+
+/// Sets or takes back our finalizer, and nobody else's.
+pub(crate) async fn set_finalizer(
+    context: &Context,
+    owner: &Owner,
+    wanted: bool,
+) -> Result<(), Failure> {
+    let finalizers: &[&str] = if wanted { &[names::FINALIZER] } else { &[] };
+    // With the uid, so that a successor of the same name is not meant.
+    let document = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": KIND,
+        "metadata": {"name": owner.key.name, "uid": owner.uid, "finalizers": finalizers},
+    });
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client.clone(), &owner.key.namespace, &pipeline_resource());
+    let how = PatchParams::apply(names::FIELD_MANAGER).force();
+    match api.patch(&owner.key.name, &how, &Patch::Apply(document)).await {
+        Ok(object) => {
+            // One that is gone now comes back as it was last; the watch tells.
+            if object.metadata.deletion_timestamp.is_none() {
+                context.caches.pipelines.put(object);
+            }
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::of_request(&format!("{KIND} {}", owner.key.name), &error)),
+    }
+}
+
+/// Goes one step on with a deletion. The finalizer is the caller's to take back when it is over.
+pub(crate) async fn delete(
+    context: &Context,
+    owner: &Owner,
+    object: &DynamicObject,
+    pipeline: Option<&ValidatedPipeline>,
+    now: Timestamp,
+) -> Result<Deletion, Failure> {
+    if !has_finalizer(object) {
+        return Ok(Deletion::Done);
+    }
+    let Some(pipeline) = pipeline else {
+        let left = "the spec cannot be read, so stream and table stay as they are";
+        return Ok(Deletion::Incomplete(vec![left.to_owned()]));
+    };
+    if !wants_cleanup(pipeline) {
+        return Ok(Deletion::Done);
+    }
+    let left = time_left(context, object, now);
+    if left <= SignedDuration::ZERO {
+        return Ok(Deletion::Incomplete(targets(pipeline)));
+    }
+    let mut applier = Applier::new(context, owner);
+    applier.remove_all_but::<StatefulSet>(&BTreeSet::new()).await?;
+    applier.remove_all_but::<Deployment>(&BTreeSet::new()).await?;
+    let pods = context.caches.pods.of(&owner.key);
+    if pods.iter().any(|pod| !is_cleanup(pod)) {
+        return Ok(Deletion::Draining);
+    }
+    let job = context.caches.jobs.get(&owner.key, &names::cleanup(&owner.key.name));
+    match job.filter(|job| ownership(job.as_ref(), owner) == Ownership::Ours) {
+        Some(job) => Ok(outcome(&job, pods.iter().map(AsRef::as_ref), pipeline)),
+        None => {
+            let deadline = left.unsigned_abs();
+            let cleanup = cleanup_job(pipeline, &context.options.pods, deadline);
+            match start(&mut applier, cleanup).await {
+                Ok(()) => Ok(Deletion::Cleaning),
+                // The namespace goes too, and no Job can be made in it any more.
+                Err(failure) if failure.reason == Reason::Deleting => {
+                    Ok(Deletion::Incomplete(targets(pipeline)))
+                }
+                Err(failure) => Err(failure),
+            }
+        }
+    }
+}
+
+/// The Job is made once: its template can never change.
+async fn start(applier: &mut Applier<'_>, cleanup: Cleanup) -> Result<(), Failure> {
+    let Cleanup { service_account, network_policy, config, job } = cleanup;
+    if let Some(account) = service_account {
+        applier.ensure(account).await?;
+    }
+    applier.ensure(network_policy).await?;
+    applier.ensure(config).await?;
+    applier.ensure(job).await?;
+    Ok(())
+}
+
+fn time_left(context: &Context, object: &DynamicObject, now: Timestamp) -> SignedDuration {
+    let begun = object.meta().deletion_timestamp.as_ref().map_or(now, |time| time.0);
+    let limit = SignedDuration::try_from(context.options.deletion_deadline)
+        .unwrap_or(SignedDuration::from_hours(1));
+    limit - now.duration_since(begun)
+}
+
+fn is_cleanup(pod: &Pod) -> bool {
+    let component = pod.labels().get(labels::COMPONENT);
+    component.is_some_and(|component| component == Component::Cleanup.as_str())
+}
+
+/// How the Job ended, if it did.
+fn outcome<'a>(
+    job: &Job,
+    pods: impl Iterator<Item = &'a Pod>,
+    pipeline: &ValidatedPipeline,
+) -> Deletion {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ended = conditions
+        .filter(|condition| condition.status == "True")
+        .find(|condition| condition.type_ == "Complete" || condition.type_ == "Failed");
+    match ended {
+        None => Deletion::Cleaning,
+        Some(condition) if condition.type_ == "Complete" => match last_words(pods) {
+            // It did what it could, and says what it had to leave.
+            Some(words) if !words.left.is_empty() => Deletion::Incomplete(words.left),
+            _ => Deletion::Done,
+        },
+        Some(_) => Deletion::Incomplete(match last_words(pods) {
+            Some(words) if !words.left.is_empty() => words.left,
+            _ => targets(pipeline),
+        }),
+    }
+}
+
+/// What the newest attempt said.
+fn last_words<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<LastWords> {
+    let mut pods: Vec<&Pod> = pods.filter(|pod| is_cleanup(pod)).collect();
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    pods.into_iter().rev().find_map(|pod| {
+        let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let ended = containers.first()?.state.as_ref()?.terminated.as_ref()?;
+        serde_json::from_str(ended.message.as_deref()?).ok()
+    })
+}
+
+/// What was to be deleted, in words.
+fn targets(pipeline: &ValidatedPipeline) -> Vec<String> {
+    let policy = &pipeline.spec.deletion_policy;
+    let stream = (policy.stream == DeletionAction::Delete)
+        .then(|| format!("stream {}", pipeline.config.source.stream));
+    let table = (policy.data == DeletionAction::Delete)
+        .then(|| format!("table {}", pipeline.config.sink.url));
+    stream.into_iter().chain(table).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::pipeline::validate::tests::accepted;
+
+    fn job(condition: Option<(&str, &str)>) -> Job {
+        let conditions: Vec<Value> = condition
+            .map(|(kind, status)| json!({"type": kind, "status": status, "message": "why"}))
+            .into_iter()
+            .collect();
+        serde_json::from_value(json!({"status": {"conditions": conditions}})).expect("a Job")
+    }
+
+    fn pod(made: &str, component: &str, said: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "creationTimestamp": made,
+                "labels": {(labels::COMPONENT): component},
+            },
+            "status": {"containerStatuses": [{
+                "name": "tidegate", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 65, "message": said}},
+            }]},
+        }))
+        .expect("a pod")
+    }
+
+    #[test]
+    fn a_deletion_ends_with_what_the_newest_attempt_says_is_left() {
+        let pipeline = accepted("deletionPolicy: {stream: Delete, data: Delete}");
+        let left = |what: &[&str]| {
+            Deletion::Incomplete(what.iter().map(|what| (*what).to_owned()).collect())
+        };
+        let early = "2026-06-01T00:00:00Z";
+        let late = "2026-06-01T00:01:00Z";
+        let everything = left(&["stream CLICKS", "table s3://lake/clicks"]);
+        for (condition, pods, wanted) in [
+            (None, vec![], Deletion::Cleaning),
+            (Some(("Complete", "False")), vec![], Deletion::Cleaning),
+            (Some(("Complete", "True")), vec![], Deletion::Done),
+            (
+                Some(("Complete", "True")),
+                vec![pod(
+                    late,
+                    "cleanup",
+                    r#"{"reason": "Ok", "left": ["stream CLICKS: in use"]}"#,
+                )],
+                left(&["stream CLICKS: in use"]),
+            ),
+            (Some(("Failed", "True")), vec![], everything.clone()),
+            (Some(("Failed", "True")), vec![pod(late, "cleanup", "killed")], everything.clone()),
+            (
+                Some(("Failed", "True")),
+                vec![
+                    pod(late, "cleanup", r#"{"left": ["table: 3 files"]}"#),
+                    pod(early, "cleanup", r#"{"left": ["stream", "table"]}"#),
+                    pod(late, "worker", r#"{"left": ["not its business"]}"#),
+                ],
+                left(&["table: 3 files"]),
+            ),
+        ] {
+            let found = outcome(&job(condition), pods.iter(), &pipeline);
+            assert_eq!(found, wanted, "{condition:?}");
+        }
+    }
+}

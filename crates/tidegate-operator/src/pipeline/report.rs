@@ -1,0 +1,168 @@
+//! The last step: status, Events and gauges, whatever happened before; then the end of a deletion.
+//!
+//! The status is applied with our field manager, so that what is no longer said goes. It carries the
+//! pipeline's uid, so that a successor of the same name never gets it, and no resource version: nobody
+//! else writes it, and an edit meanwhile shows in `observedGeneration`.
+
+use kube::Resource;
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::runtime::events::Event;
+use serde_json::json;
+use tidegate_api::{GROUP, IngestionPipelineStatus, KIND, VERSION};
+use tidegate_types::Reason;
+
+use super::Reconcile;
+use super::conditions::{READY, STALLED, find};
+use super::delete::{Deletion, has_finalizer, set_finalizer};
+use super::events::{Happenings, events};
+use super::failure::Failure;
+use super::names;
+use super::status::next_status;
+use super::status_facts::StatusFacts;
+use crate::context::pipeline_resource;
+use crate::metrics::PipelineGauges;
+use crate::queue::Again;
+
+/// Reports what was found and done. A failure of an earlier step stays the outcome.
+pub(super) async fn report(
+    run: &mut Reconcile<'_>,
+    result: Result<Again, Failure>,
+) -> Result<Again, Failure> {
+    if run.object.metadata.deletion_timestamp.is_some() && !has_finalizer(run.object) {
+        // It is the garbage collector's, and may be gone any moment.
+        return result;
+    }
+    let next = next_status(&facts(run, result.as_ref().err()), run.previous.as_ref(), run.now);
+    let written = match &next {
+        Some(status) => write(run, status).await,
+        None => Ok(()),
+    };
+    // What could not be written is a transition once more the next time. A status that is refused will
+    // be refused again (the object does not fit its definition), and an Event is all there is.
+    let refused = written.as_ref().is_err_and(|failure| failure.reason == Reason::ApiRefused);
+    let told = next.as_ref().filter(|_| written.is_ok() || refused);
+    publish(run, &happened(run, result.as_ref().err(), told)).await;
+    if told.is_some() {
+        run.state.memory.status_written = Some(run.now);
+    }
+    show(run, next.as_ref());
+    let again = result?;
+    written?;
+    end_deletion(run).await?;
+    Ok(again)
+}
+
+fn facts<'a>(run: &'a Reconcile<'_>, failure: Option<&'a Failure>) -> StatusFacts<'a> {
+    let asked = run.object.metadata.deletion_timestamp.is_some();
+    StatusFacts {
+        name: &run.owner.key.name,
+        generation: run.object.metadata.generation.unwrap_or_default(),
+        deleting: asked.then(|| run.deletion.as_ref().map_or("it is being deleted", told)),
+        rejection: run.validation.rejection.as_ref(),
+        pipeline: run.validation.pipeline.as_ref(),
+        decisions: run.decisions.as_ref(),
+        observed: &run.observed,
+        failure,
+        memory: &run.state.memory,
+    }
+}
+
+fn told(deletion: &Deletion) -> &'static str {
+    match deletion {
+        Deletion::Done => "everything outside the cluster that was to go is deleted",
+        Deletion::Draining => "workers and agent are leaving",
+        Deletion::Cleaning => "what lies outside the cluster is being deleted",
+        Deletion::Incomplete(_) => "something outside the cluster could not be deleted",
+    }
+}
+
+fn happened(
+    run: &Reconcile<'_>,
+    failure: Option<&Failure>,
+    written: Option<&IngestionPipelineStatus>,
+) -> Vec<Event> {
+    let left_behind = match &run.deletion {
+        Some(Deletion::Incomplete(left)) => left.as_slice(),
+        _ => &[],
+    };
+    let happenings = Happenings {
+        added_columns: &run.validation.added_columns,
+        repaired: &run.changes.repaired,
+        left_behind,
+    };
+    events(&facts(run, failure), run.previous.as_ref(), written, happenings)
+}
+
+async fn write(run: &Reconcile<'_>, status: &IngestionPipelineStatus) -> Result<(), Failure> {
+    let key = &run.owner.key;
+    let document = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": KIND,
+        "metadata": {"name": key.name, "uid": run.owner.uid},
+        "status": status,
+    });
+    let client = run.context.client.clone();
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client, &key.namespace, &pipeline_resource());
+    let how = PatchParams::apply(names::FIELD_MANAGER).force();
+    match api.patch_status(&key.name, &how, &Patch::Apply(document)).await {
+        Ok(object) => {
+            run.context.caches.pipelines.put(object);
+            Ok(())
+        }
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(()),
+        Err(error) => {
+            Err(Failure::of_request(&format!("the status of {KIND} {}", key.name), &error))
+        }
+    }
+}
+
+/// An Event that cannot be published is lost: the status says the same.
+async fn publish(run: &Reconcile<'_>, events: &[Event]) {
+    let mut reference = run.object.object_ref(&pipeline_resource());
+    // Of which state of the object it speaks is told by its time.
+    reference.resource_version = None;
+    for event in events {
+        if let Err(error) = run.context.recorder.publish(event, &reference).await {
+            tracing::warn!(pipeline = %run.owner.key, reason = event.reason, %error, "an Event is lost");
+        }
+    }
+}
+
+fn show(run: &Reconcile<'_>, next: Option<&IngestionPipelineStatus>) {
+    let status = next.or(run.previous.as_ref());
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    let is = |kind| find(conditions, kind).is_some_and(|condition| condition.status == "True");
+    let pipeline = run.validation.pipeline.as_ref();
+    let agent = run.observed.agent_report();
+    let lag = status.and_then(|status| status.lag.as_ref());
+    // The age of what was known last tells the alert that nothing is known since.
+    let written = status.and_then(|status| status.complete_through.as_ref());
+    let through = agent.and_then(|agent| agent.complete_through);
+    let objective = pipeline.and_then(|pipeline| pipeline.spec.objectives.freshness);
+    run.context.metrics.show(
+        &run.owner.key,
+        &PipelineGauges {
+            ready: is(READY),
+            stalled: is(STALLED),
+            suspended: pipeline.is_some_and(|pipeline| pipeline.spec.suspend),
+            lag: agent.and_then(|agent| agent.lag).or(lag.map(|lag| lag.messages)),
+            lag_seconds: agent.and_then(|agent| agent.lag_seconds).or(lag.map(|lag| lag.seconds)),
+            freshness_objective: objective.map(tidegate_types::Span::to_duration),
+            complete_through: through.or(written.map(|time| time.0.as_microsecond())),
+            workers: run.decisions.as_ref().map_or(run.observed.workers.wanted, |d| d.replicas),
+            workers_ready: run.observed.workers.ready,
+        },
+    );
+}
+
+/// Lets the pipeline go.
+async fn end_deletion(run: &Reconcile<'_>) -> Result<(), Failure> {
+    match &run.deletion {
+        Some(Deletion::Done | Deletion::Incomplete(_)) if has_finalizer(run.object) => {
+            set_finalizer(run.context, &run.owner, false).await
+        }
+        _ => Ok(()),
+    }
+}

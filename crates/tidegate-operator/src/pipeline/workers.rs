@@ -1,0 +1,48 @@
+//! Which workers a pipeline has, and how each of them stands.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::facts::Observed;
+use super::memory::Memory;
+
+/// How long a worker may be away or not ready before its partitions go to others and the pipeline says
+/// so. Long enough for a pod to be replaced, short against the patience of people.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a worker stands that should exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its readiness probe passes.
+    Ready,
+    /// Away, leaving or not ready, for less than [`PATIENCE`].
+    Coming,
+    /// The same for longer.
+    Overdue,
+}
+
+/// How the worker of this name stands.
+pub(crate) fn standing(
+    name: &str,
+    observed: &Observed,
+    memory: &Memory,
+    now: Timestamp,
+) -> Standing {
+    let since = match observed.worker_pods.get(name) {
+        Some(pod) if pod.ready && !pod.leaving => return Standing::Ready,
+        Some(pod) => pod.not_ready_since,
+        None => memory.absent_since(name),
+    };
+    if since.is_some_and(|since| is_over(since, PATIENCE, now)) {
+        Standing::Overdue
+    } else {
+        Standing::Coming
+    }
+}
+
+/// Whether `span` has passed since then. A clock that went back passes nothing.
+pub(crate) fn is_over(since: Timestamp, span: Duration, now: Timestamp) -> bool {
+    let passed = now.duration_since(since);
+    Duration::try_from(passed).is_ok_and(|passed| passed >= span)
+}

@@ -1,0 +1,301 @@
+//! The watches: each fills a cache and says which pipelines it concerns.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::core::DynamicObject;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tidegate_telemetry::{Gate, Health};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::{Cache, Change};
+use crate::context::{Caches, Context, pipeline_resource};
+use crate::key::Key;
+use crate::pipeline::labels;
+use crate::queue::GATHER;
+
+/// The pauses between two tries of a watch that broke; the last one stays.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// What the API server says of a resource that it does not know.
+const NOT_FOUND: u16 = 404;
+
+/// A watch that runs until it is dropped.
+pub(crate) type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Every watch, of every kind in every namespace.
+#[derive(Default)]
+pub(crate) struct Watches {
+    /// To be run side by side.
+    pub(crate) running: Vec<Watch>,
+    /// Each is cancelled when its watch has seen a whole list for the first time.
+    pub(crate) filled: Vec<CancellationToken>,
+}
+
+/// Makes the watches. `health` is not ready before each was filled.
+pub(crate) fn watches(context: &Arc<Context>, health: &Health) -> Watches {
+    let mut watches = Watches::default();
+    let namespaces = &context.options.namespaces;
+    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.iter().cloned().map(Some).collect()
+    };
+    for scope in &scopes {
+        let mut start = Starter { context, health, scope, watches: &mut watches };
+        start.pipelines();
+        start.offered_accounts();
+        start.owned("StatefulSet", |caches| &caches.stateful_sets);
+        start.owned("Deployment", |caches| &caches.deployments);
+        start.owned("ConfigMap", |caches| &caches.config_maps);
+        start.owned("Service", |caches| &caches.services);
+        start.owned("ServiceAccount", |caches| &caches.service_accounts);
+        start.owned("PodDisruptionBudget", |caches| &caches.disruption_budgets);
+        start.owned("NetworkPolicy", |caches| &caches.network_policies);
+        start.owned("Job", |caches| &caches.jobs);
+        start.owned("Pod", |caches| &caches.pods);
+    }
+    watches
+}
+
+struct Starter<'a> {
+    context: &'a Arc<Context>,
+    health: &'a Health,
+    scope: &'a Option<String>,
+    watches: &'a mut Watches,
+}
+
+impl Starter<'_> {
+    fn pipelines(&mut self) {
+        let resource = pipeline_resource();
+        let client = self.context.client.clone();
+        let api: Api<DynamicObject> = match self.scope {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let wake = |context: &Context, change: &Change<DynamicObject>| {
+            if is_news(change.old.as_deref(), change.new.as_deref()) {
+                context.queue.add(change.owner.clone(), Instant::now() + GATHER);
+            }
+        };
+        let kind = "IngestionPipeline";
+        self.follow(kind, api, watcher::Config::default(), |caches| &caches.pipelines, wake);
+    }
+
+    fn offered_accounts(&mut self) {
+        let api = api(self.context.client.clone(), self.scope.as_deref());
+        let offered = watcher::Config::default().labels(&format!("{}=true", labels::PIPELINE_USE));
+        let wake = |context: &Context, change: &Change<_>| wake_users(context, &change.owner);
+        self.follow("ServiceAccount", api, offered, |caches| &caches.offered_accounts, wake);
+    }
+
+    fn owned<K>(&mut self, kind: &'static str, cache: fn(&Caches) -> &Cache<K>)
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let api = api(self.context.client.clone(), self.scope.as_deref());
+        let ours = watcher::Config::default().labels(labels::OURS);
+        let wake = |context: &Context, change: &Change<K>| {
+            context.queue.add(change.owner.clone(), Instant::now() + GATHER);
+        };
+        self.follow(kind, api, ours, cache, wake);
+    }
+
+    fn follow<K>(
+        &mut self,
+        kind: &'static str,
+        api: Api<K>,
+        config: watcher::Config,
+        cache: fn(&Caches) -> &Cache<K>,
+        wake: fn(&Context, &Change<K>),
+    ) where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let gate = Gate::closed(format!("waiting for the first list of {kind}"));
+        self.health.watch(gate.clone());
+        let filled = CancellationToken::new();
+        self.watches.filled.push(filled.clone());
+        let follower = Follower {
+            context: Arc::clone(self.context),
+            scope: self.scope.clone(),
+            kind,
+            cache,
+            wake,
+            gate,
+            filled,
+            listed: Vec::new(),
+        };
+        self.watches.running.push(Box::pin(follower.run(api, config)));
+    }
+}
+
+fn api<K>(client: Client, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    }
+}
+
+/// One watch.
+struct Follower<K: Resource> {
+    context: Arc<Context>,
+    scope: Option<String>,
+    kind: &'static str,
+    cache: fn(&Caches) -> &Cache<K>,
+    wake: fn(&Context, &Change<K>),
+    gate: Arc<Gate>,
+    filled: CancellationToken,
+    /// The list that is being read.
+    listed: Vec<K>,
+}
+
+impl<K> Follower<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    async fn run(mut self, api: Api<K>, config: watcher::Config) {
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut failures = 0;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    failures = 0;
+                    self.take(event);
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    tokio::time::sleep(PAUSES[failures]).await;
+                    failures = (failures + 1).min(PAUSES.len() - 1);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event<K>) {
+        let cache = (self.cache)(&self.context.caches);
+        let changes = match event {
+            Event::Apply(object) => cache.put(object),
+            Event::Delete(object) => cache.remove(&object).into_iter().collect(),
+            Event::Init => {
+                self.listed.clear();
+                return;
+            }
+            Event::InitApply(object) => {
+                self.listed.push(object);
+                return;
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let changes = cache.replace(self.scope.as_deref(), listed);
+                self.gate.open();
+                self.filled.cancel();
+                changes
+            }
+        };
+        for change in &changes {
+            (self.wake)(&self.context, change);
+        }
+    }
+
+    /// A watch that was filled once goes on with what it has seen; the API server is asked again.
+    fn failed(&self, error: &watcher::Error) {
+        self.context.metrics.watch_failed(self.kind);
+        let kind = self.kind;
+        if self.gate.is_open() {
+            tracing::debug!(kind, %error, "a watch broke and is begun again");
+            return;
+        }
+        let waits_for = if is_missing(error) {
+            format!("waiting for the definition of {kind}")
+        } else {
+            format!("waiting for the first list of {kind}")
+        };
+        tracing::warn!(kind, %error, "{waits_for}");
+        self.gate.close(waits_for);
+    }
+}
+
+fn is_missing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == NOT_FOUND,
+        _ => false,
+    }
+}
+
+/// Whether a pipeline changed in what is reconciled: our own writes of its status are no news.
+fn is_news(old: Option<&DynamicObject>, new: Option<&DynamicObject>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else { return true };
+    let part = |object: &DynamicObject| {
+        let meta = &object.metadata;
+        let deleted = meta.deletion_timestamp.is_some();
+        (meta.uid.clone(), meta.generation, meta.finalizers.clone(), deleted)
+    };
+    part(old) != part(new) || old.annotations() != new.annotations()
+}
+
+/// Wakes the pipelines that name a service account.
+fn wake_users(context: &Context, account: &Key) {
+    let pipelines = &context.caches.pipelines;
+    for owner in pipelines.owners().into_iter().filter(|key| key.namespace == account.namespace) {
+        let names_it = pipelines.get(&owner, &owner.name).is_some_and(|pipeline| {
+            let named = pipeline.data.pointer("/spec/serviceAccountName");
+            named.and_then(serde_json::Value::as_str) == Some(account.name.as_str())
+        });
+        if names_it {
+            context.queue.add(owner, Instant::now() + GATHER);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pipeline(generation: i64, extra: &serde_json::Value) -> DynamicObject {
+        let mut object = json!({
+            "apiVersion": "tidegate.dev/v1alpha1",
+            "kind": "IngestionPipeline",
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": generation},
+            "status": {"phase": "Running"},
+        });
+        if let (Some(object), Some(extra)) = (object.as_object_mut(), extra.as_object()) {
+            object.extend(extra.clone());
+        }
+        serde_json::from_value(object).expect("an object")
+    }
+
+    #[test]
+    fn a_status_is_no_news_and_everything_else_is() {
+        let old = pipeline(1, &json!({}));
+        let status = pipeline(1, &json!({"status": {"phase": "Idle"}}));
+        assert!(!is_news(Some(&old), Some(&status)));
+        assert!(is_news(Some(&old), Some(&pipeline(2, &json!({})))));
+        assert!(is_news(None, Some(&old)) && is_news(Some(&old), None));
+        let mut asked = old.clone();
+        asked.annotations_mut().insert("tidegate.dev/requestedAt".into(), "now".into());
+        assert!(is_news(Some(&old), Some(&asked)));
+    }
+}

@@ -1,0 +1,159 @@
+//! Operators come, go, and do nothing when nothing is to be done.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use serde_json::json;
+
+use super::support::{ACCOUNT, Document, Stage, options};
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn nothing_is_written_while_nothing_changes() {
+    let stage = Stage::of_stand_ins("steady").await;
+    let operator = stage.operator().await;
+    for name in ["first", "second", "third"] {
+        stage.apply(&Document::of_stand_ins(name)).await;
+    }
+    for name in ["first", "second", "third"] {
+        stage.until_ready(name).await;
+    }
+    // Ready is said before the last object may have been seen again; then it is quiet.
+    let mut before = operator.tap.counted().len();
+    stage
+        .until("the operator is quiet", async || {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let now = operator.tap.counted().len();
+            std::mem::replace(&mut before, now) == now
+        })
+        .await;
+    // Twenty rounds of asking pods.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let asked = operator.tap.counted();
+    assert_eq!(&asked[before..], []);
+    assert!(!operator.has_ended());
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn an_annotation_asks_for_a_look_now() {
+    let stage = Stage::of_stand_ins("requested").await;
+    let mut told = options(&stage.namespace);
+    told.poll_interval = Duration::from_secs(3600);
+    let _operator = stage.operator_with(told).await;
+    stage.apply(&Document::of_stand_ins("clicks").set("scaling", json!({"mode": "Fixed"}))).await;
+    stage
+        .until("the worker runs", async || {
+            let status = stage.pipeline("clicks").await.status.unwrap_or_default();
+            status.ready_replicas == Some(1)
+        })
+        .await;
+    let mut asked = 0;
+    stage
+        .until("the request is heard", async || {
+            // What was said before the first look may be in the status already.
+            asked += 1;
+            stage.node.say("clicks-agent", &json!({"lag": 1000 * asked, "lagSeconds": 60}));
+            let annotation = format!("tidegate.dev/requestedAt=request-{asked}");
+            let annotate = ["annotate", "--overwrite", "ipl/clicks", &annotation];
+            stage.namespace.kubectl(&annotate).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let status = stage.pipeline("clicks").await.status.unwrap_or_default();
+            status.lag.is_some_and(|lag| lag.messages >= 1000)
+        })
+        .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn a_successor_takes_over_from_one_that_leaves_and_from_one_that_dies() {
+    let stage = Stage::of_stand_ins("leader").await;
+    let mut first = stage.process("first").await;
+    until_holder(&stage, "first").await;
+    let mut second = stage.process("second").await;
+    stage.apply(&Document::of_stand_ins("clicks")).await;
+    stage.until_ready("clicks").await;
+
+    // One that leaves gives the Lease back: nobody waits for it to run out.
+    let left = tokio::time::Instant::now();
+    first.signal("TERM").await.unwrap();
+    assert!(first.wait(Duration::from_secs(20)).await.unwrap().success(), "{}", first.output());
+    until_holder(&stage, "second").await;
+    assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+    stage.edit("clicks", &json!({"scaling": {"minReplicas": 2}})).await.unwrap();
+    stage.until_workers("clicks", 2).await;
+
+    let _third = stage.process("third").await;
+    second.kill().await.unwrap();
+    stage.edit("clicks", &json!({"scaling": {"minReplicas": 3}})).await.unwrap();
+    until_holder(&stage, "third").await;
+    stage.until_workers("clicks", 3).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn an_operator_that_was_killed_goes_on_where_it_stood() {
+    let stage = Stage::of_stand_ins("killed").await;
+    for round in 1..=3_u32 {
+        let operator = stage.operator().await;
+        stage
+            .apply(&Document::of_stand_ins("clicks").set("scaling.minReplicas", json!(round)))
+            .await;
+        // Somewhere on the way, a little later each time.
+        let calls = 4 * round as usize;
+        stage
+            .until("it has begun", async || operator.tap.counted().len() >= calls || round > 1)
+            .await;
+        drop(operator);
+    }
+    let _last = stage.operator().await;
+    stage.until_ready("clicks").await;
+    stage.until_workers("clicks", 3).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn pods_that_find_no_place_or_fail_are_named_in_the_status() {
+    let stage = Stage::of_stand_ins("trouble").await;
+    let _operator = stage.operator().await;
+    stage.node.cordon(true);
+    stage.apply(&Document::of_stand_ins("clicks")).await;
+    stage.until_condition("clicks", "Ready", "False", "Unschedulable").await;
+    stage.node.cordon(false);
+    stage.until_ready("clicks").await;
+    stage.node.trouble("clicks-worker", Some(("CrashLoopBackOff", "back-off 10s")));
+    stage.until_condition("clicks", "Ready", "False", "PodFailing").await;
+    stage.node.trouble("clicks-worker", None);
+    stage.until_ready("clicks").await;
+    stage.node.silence("clicks-agent", true);
+    stage.until_condition("clicks", "Ready", "False", "AgentUnreachable").await;
+    stage.node.silence("clicks-agent", false);
+    stage.until_ready("clicks").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn everything_happens_under_the_rights_of_the_chart() {
+    let stage = Stage::of_stand_ins("rights").await;
+    let operator = stage.process("operator").await;
+    stage.apply(&Document::of_stand_ins("clicks")).await;
+    stage.until_ready("clicks").await;
+    let user = stage.namespace.user(ACCOUNT);
+    let records = stage.namespace.plane().audit().unwrap();
+    let own: Vec<_> = records.iter().filter(|record| record.user.username == user).collect();
+    assert!(own.iter().any(|record| record.is_write()));
+    let refused: Vec<_> = own.iter().filter(|record| record.is_forbidden()).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    drop(operator);
+}
+
+async fn until_holder(stage: &Stage, identity: &str) {
+    stage
+        .until(&format!("{identity} holds the Lease"), async || {
+            let leases = stage.namespace.api::<Lease>();
+            let lease = leases.get_opt("tidegate-operator").await.unwrap();
+            let holder = lease.and_then(|lease| lease.spec?.holder_identity);
+            holder.as_deref() == Some(identity)
+        })
+        .await;
+}

@@ -1,0 +1,99 @@
+//! What lies outside the cluster: a broker, tables, and who looks at them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tidegate_testing::readers::Question;
+use tidegate_testing::{NatsServer, Scratch, TidegateCommand, eventually};
+
+use super::LONG;
+use super::document::Document;
+
+/// Everything goes away with it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
+    pub(crate) scratch: Scratch,
+}
+
+impl World {
+    pub(crate) async fn start(name: &str) -> Self {
+        let scratch = Scratch::new(name).unwrap();
+        let nats = NatsServer::start(&scratch.join("nats")).await.unwrap();
+        Self { nats, scratch }
+    }
+
+    /// A pipeline from the broker into a table of that name.
+    pub(crate) fn document(&self, name: &str) -> Document {
+        Document::new(name, &self.nats.url(), &self.scratch.url(name))
+    }
+
+    /// The folder of a table.
+    pub(crate) fn table(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// Publishes `{"id": "<number>", "n": <number>}` for each number, with the id as `Nats-Msg-Id`.
+    pub(crate) async fn publish(&self, document: &Document, numbers: std::ops::Range<u64>) {
+        let mut lines = String::new();
+        for number in numbers.clone() {
+            let line = json!({"id": number.to_string(), "n": number});
+            writeln!(lines, "{line}").unwrap();
+        }
+        let input = self.scratch.join(&format!("input-{}", numbers.start));
+        std::fs::write(&input, lines).unwrap();
+        let said = self
+            .call("publish", document, |command| {
+                command
+                    .argument("--subject")
+                    .argument(format!("{}.{{id}}", document.name))
+                    .argument("--id-field=id")
+                    .argument("--input")
+                    .argument(&input)
+            })
+            .await;
+        assert!(said.contains("published"), "{said}");
+    }
+
+    /// Waits until the table holds exactly these numbers, each once, in the eyes of an engine that is not
+    /// ours.
+    pub(crate) async fn until_rows(&self, document: &Document, count: u64) {
+        let url = self.scratch.url(&document.name);
+        let mut seen = 0;
+        let whole = eventually(&format!("{count} rows"), LONG, async || {
+            let answers = Question::about(&url).ask().await.unwrap_or_default();
+            seen = answers.into_iter().flatten().map(|reading| reading.rows).max().unwrap_or(0);
+            seen >= count
+        })
+        .await;
+        whole.unwrap_or_else(|error| panic!("{error}: {seen} are there"));
+        let reading = Question::about(&url).with_ids().agreed().await.unwrap();
+        let ids: BTreeSet<u64> = reading.ids.iter().map(|id| id.parse().unwrap()).collect();
+        assert_eq!((reading.rows, ids), (count, (0..count).collect()));
+    }
+
+    /// `tidegate verify --source` finds nothing wrong.
+    pub(crate) async fn verify(&self, document: &Document) -> String {
+        self.call("verify", document, |command| command.argument("--source")).await
+    }
+
+    /// A subcommand over the document, to its end.
+    async fn call(
+        &self,
+        subcommand: &str,
+        document: &Document,
+        more: impl FnOnce(TidegateCommand) -> TidegateCommand,
+    ) -> String {
+        let file = self.scratch.join(&format!("{}.yaml", document.name));
+        std::fs::write(&file, document.value().to_string()).unwrap();
+        let command = TidegateCommand::new(subcommand).unwrap().argument("-f").argument(&file);
+        // A folder a call: logs of one name are appended to.
+        let logs = tempfile::tempdir_in(self.scratch.path()).unwrap().keep();
+        let mut process = more(command).spawn(subcommand, &logs).unwrap();
+        let status = process.wait(LONG).await.unwrap();
+        assert!(status.success(), "{subcommand}: {status}\n{}", process.output());
+        process.output()
+    }
+}

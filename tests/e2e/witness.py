@@ -1,0 +1,87 @@
+"""Sees every life of our pods: a watch from the beginning to the end, and their logs."""
+
+import json
+import subprocess
+import threading
+
+import kube
+
+LABEL = "app.kubernetes.io/name=tidegate"
+# A process that SIGKILL ended.
+KILLED = 137
+
+
+class Witness:
+    """Knows every pod that ever carried our label."""
+
+    def __init__(self):
+        self.pods = {}
+        self.killed = set()
+        self.lock = threading.Lock()
+        (kube.OUTPUT / "logs").mkdir(parents=True, exist_ok=True)
+        command = [kube.tool("kubectl"), "get", "pods", "-A", "-l", LABEL, "--watch", "-o", "json"]
+        self.watch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.followers = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        decoder, text = json.JSONDecoder(), ""
+        for line in self.watch.stdout:
+            text += line
+            # kubectl ends each object with a brace in the first column.
+            if line.startswith("}"):
+                pod, _ = decoder.raw_decode(text.lstrip())
+                text = ""
+                self._see(pod)
+
+    def _see(self, pod):
+        uid = pod["metadata"]["uid"]
+        containers = pod["status"].get("containerStatuses", [])
+        with self.lock:
+            known = self.pods.setdefault(uid, {"followed": False, "troubles": set()})
+            known["name"] = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            known["troubles"] |= set(troubles(pod, containers))
+            if not known["followed"] and any("running" in c["state"] for c in containers):
+                known["followed"] = True
+                self._follow(pod["metadata"], uid)
+
+    def _follow(self, metadata, uid):
+        log = kube.OUTPUT / "logs" / f"{metadata['name']}-{uid[:8]}.log"
+        command = [kube.tool("kubectl"), "-n", metadata["namespace"], "logs", "--follow", metadata["name"]]
+        with open(log, "wb") as output:
+            self.followers.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
+
+    def was_told(self, pod):
+        """This pod is about to be killed by us."""
+        with self.lock:
+            self.killed.add(pod["metadata"]["uid"])
+
+    def accusations(self):
+        """What happened to pods without being told to."""
+        with self.lock:
+            return sorted(
+                f"{known['name']}: {trouble}"
+                for uid, known in self.pods.items()
+                for trouble in known["troubles"]
+                if not (uid in self.killed and trouble == f"ended with {KILLED}")
+            )
+
+    def stop(self):
+        for process in [self.watch, *self.followers]:
+            process.terminate()
+            process.wait()
+
+
+def troubles(pod, containers):
+    """What no pod of ours may show."""
+    if pod["status"].get("reason") == "Evicted":
+        yield "evicted"
+    for container in containers:
+        if container["restartCount"]:
+            yield f"restarted, after {container['lastState']}"
+        for state in (container["state"], container["lastState"]):
+            ended = state.get("terminated", {})
+            if ended.get("reason") == "OOMKilled":
+                yield "out of memory"
+            elif ended.get("exitCode"):
+                yield f"ended with {ended['exitCode']}"
