@@ -18,6 +18,8 @@ kept=
 DOCKER_HOST=$(scripts/engine.sh host) || exit 3
 TIDEGATE_CLUSTER_TOOLS=$(scripts/cluster-tools.sh)
 export DOCKER_HOST DOCKER_BUILDKIT=0 TIDEGATE_CLUSTER_TOOLS KUBECONFIG=$output/kubeconfig
+[ "$(df --output=avail target | tail -n 1)" -gt 6000000 ] \
+    || echo "e2e: less than 6 GB are free; images may not fit, and the store stops writing at 99 %" >&2
 rm -rf "$output"
 mkdir -p "$output/context"
 

@@ -45,12 +45,16 @@ up() {
 }
 
 packages() {
-    command -v dockerd >/dev/null && command -v iptables >/dev/null && return
-    command -v apt-get >/dev/null || { echo "dockerd is missing; please install it" >&2; return 1; }
-    echo "engine: installing docker.io and iptables" >&2
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io iptables \
-        >"$state.apt.log" 2>&1 || { cat "$state.apt.log" >&2; return 1; }
+    local program missing=()
+    for program in dockerd iptables ip sysctl; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || { echo "missing: ${missing[*]}; please install them" >&2; return 1; }
+    echo "engine: installing docker.io for ${missing[*]}" >&2
+    mkdir -p "$state"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        docker.io iptables iproute2 procps; } >"$state/apt.log" 2>&1 || { tail -n 20 "$state/apt.log" >&2; return 1; }
 }
 
 start_dockerd() {

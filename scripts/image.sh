@@ -34,7 +34,7 @@ if DOCKER_HOST=$(scripts/engine.sh host); then
     export DOCKER_HOST DOCKER_BUILDKIT=0
     version=$("$context/tidegate" --version | cut -d' ' -f2)
     docker build --quiet --file Dockerfile --build-arg VERSION="$version" --tag "$name" "$context" \
-        2>"$context.log" || { cat "$context.log" >&2; rm -f "$context.log"; exit 1; }
+        >"$context.log" 2>&1 || { cat "$context.log" >&2; rm -f "$context.log"; exit 1; }
     rm -f "$context.log"
     echo "image: built $name"
 else

@@ -7,9 +7,9 @@ cluster looked like are left in target/e2e.
 """
 
 import argparse
-import subprocess
 import sys
 import time
+import traceback
 
 import documents
 import kube
@@ -43,8 +43,10 @@ def run_steps(scenario):
         name, started = step.__name__, time.monotonic()
         try:
             step(scenario)
-        except (kube.Failed, subprocess.TimeoutExpired) as failure:
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the result is told
             print(f"test {name} ... FAILED after {time.monotonic() - started:.0f} s\n  {failure}", flush=True)
+            if not isinstance(failure, kube.Failed):
+                traceback.print_exc()
             return number, 1, len(scenario.STEPS) - number - 1
         print(f"test {name} ... ok ({time.monotonic() - started:.0f} s)", flush=True)
     return len(scenario.STEPS), 0, 0
@@ -70,6 +72,7 @@ def main():
             passed, failed, ignored = run_steps(Scenario(witness, given.seed))
         if failed:
             dump()
+            print("troubles of pods:", witness.troubles() or "none", flush=True)
     finally:
         witness.stop()
     word = "FAILED" if failed else "ok"

@@ -2,6 +2,7 @@
 
 import json
 import random
+import urllib.request
 
 import documents
 import flow
@@ -12,7 +13,7 @@ from kube import eventually, get, get_all, kubectl
 
 CHARTS = kube.ROOT / "charts"
 WORKERS = "app.kubernetes.io/component=worker"
-OPERATORS = "app.kubernetes.io/component=operator"
+AGENT = "app.kubernetes.io/component=agent"
 KILLS = 4
 
 
@@ -82,18 +83,19 @@ class Scenario:
 
     def workers_killed_without_grace_lose_nothing(self):
         for _ in range(KILLS):
-            victim = self.random.choice(eventually("a worker is ready", 60, lambda: self.ready_pods(WORKERS)))
-            self.witness.was_told(victim)
-            kubectl(
-                "-n", NAMESPACE, "delete", "pod", victim["metadata"]["name"], "--grace-period=0", "--force"
-            )
-            self.replaced(victim)
+            workers = eventually("a worker is ready", 60, lambda: self.ready_pods(WORKERS))
+            self.kill(self.random.choice(workers))
+            eventually("two workers are ready", 60, lambda: len(self.ready_pods(WORKERS)) == 2)
+        self.kill(*self.pods(WORKERS), *self.pods(AGENT))
+        self.becomes_ready()
         self.catches_up()
 
-    def replaced(self, victim, seconds=60):
-        name, uid = victim["metadata"]["name"], victim["metadata"]["uid"]
-        same = lambda pod: pod["metadata"]["name"] == name and pod["metadata"]["uid"] != uid  # noqa: E731
-        eventually(f"{name} is replaced", seconds, lambda: any(map(same, self.ready_pods(WORKERS))))
+    def kill(self, *victims):
+        """At once and without grace; returns when the API server has forgotten them."""
+        for victim in victims:
+            self.witness.was_told(victim)
+        names = [victim["metadata"]["name"] for victim in victims]
+        kubectl("-n", NAMESPACE, "delete", "pod", *names, "--grace-period=0", "--force")
 
     def an_edit_is_followed_after_the_leading_operator_was_deleted(self):
         lease = get("lease", "tidegate-operator", "-n", OPERATOR_NAMESPACE)
@@ -178,7 +180,7 @@ class Scenario:
         self.catches_up()
 
     def verify_as_a_job_proves_that_nothing_is_missing_or_doubled(self):
-        eventually("nothing waits", 60, lambda: self.pipeline()["status"]["lag"]["messages"] == 0)
+        eventually("nothing waits", 120, lambda: self.pipeline()["status"]["lag"]["messages"] == 0)
         kube.apply(documents.verifying_job())
         kubectl("-n", NAMESPACE, "wait", "job/verify", "--for=condition=complete", "--timeout=120s")
 
@@ -191,10 +193,21 @@ class Scenario:
 
     def a_deleted_pipeline_leaves_nothing_behind(self):
         self.edit({"deletionPolicy": {"stream": "Delete", "data": "Delete"}})
+        # The finalizer comes with the operator's look at the edit.
+        self.becomes_ready()
+        expect(self.streams() == ["FLIGHTS"], f"streams before: {self.streams()}")
         kubectl("-n", NAMESPACE, "delete", "ingestionpipeline", PIPELINE, "--timeout=120s")
         eventually("no object is left", 60, lambda: not self.objects())
         left = table.objects(documents.TABLE)
         expect(not left, f"the store still has {left[:5]}")
+        expect(not self.streams(), f"the broker still has {self.streams()}")
+
+    def streams(self):
+        """The streams of the broker, as its own monitoring lists them."""
+        with kube.forwarded("services", "service/nats", 8222) as monitor:
+            with urllib.request.urlopen(f"{monitor}/jsz?streams=1", timeout=10) as answer:
+                accounts = json.load(answer)["account_details"]
+        return [stream["name"] for account in accounts for stream in account.get("stream_detail", [])]
 
     def objects(self):
         """Everything in the namespace that carries the pipeline's label."""

@@ -26,9 +26,12 @@ def reach(endpoint):
 
 def rows(url):
     """As the table's log counts them; 0 when there is no table."""
-    if not read_table.is_table(url):
-        return 0
-    actions = read_table.delta_table(url).get_add_actions(flatten=True)
+    try:
+        if not read_table.is_table(url):
+            return 0
+        actions = read_table.delta_table(url).get_add_actions(flatten=True)
+    except Exception as error:  # noqa: BLE001 - deltalake has no common one; whoever waits asks again
+        raise kube.Failed(f"reading {url}: {error}") from error
     return sum(actions.column("num_records").to_pylist())
 
 

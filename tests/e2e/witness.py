@@ -38,9 +38,10 @@ class Witness:
         uid = pod["metadata"]["uid"]
         containers = pod["status"].get("containerStatuses", [])
         with self.lock:
-            known = self.pods.setdefault(uid, {"followed": False, "troubles": set()})
+            known = self.pods.setdefault(uid, {"followed": False, "ended": False, "troubles": set()})
             known["name"] = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             known["troubles"] |= set(troubles(pod, containers))
+            known["ended"] |= any("terminated" in c["state"] for c in containers)
             if not known["followed"] and any("running" in c["state"] for c in containers):
                 known["followed"] = True
                 self._follow(pod["metadata"], uid)
@@ -57,7 +58,11 @@ class Witness:
             self.killed.add(pod["metadata"]["uid"])
 
     def accusations(self):
-        """What happened to pods without being told to."""
+        """What happened to pods without being told to; fails when there is no telling."""
+        self._must_have_seen_lives()
+        return self.troubles()
+
+    def troubles(self):
         with self.lock:
             return sorted(
                 f"{known['name']}: {trouble}"
@@ -65,6 +70,15 @@ class Witness:
                 for trouble in known["troubles"]
                 if not (uid in self.killed and trouble == f"ended with {KILLED}")
             )
+
+    def _must_have_seen_lives(self):
+        """A watch that broke off has nothing to say, and must not be taken for innocence."""
+        if self.watch.poll() is not None:
+            raise kube.Failed("the watch of the pods ended early")
+        with self.lock:
+            ended = sum(known["ended"] for known in self.pods.values())
+        if not ended:
+            raise kube.Failed(f"of {len(self.pods)} pods none was seen to end")
 
     def stop(self):
         for process in [self.watch, *self.followers]:

@@ -7,7 +7,6 @@
 //! belongs to the resolution of the configuration, not here. There is no client in this crate.
 
 #![expect(unreachable_pub, reason = "the schema derivation writes public structs into functions")]
-#![expect(clippy::duplicated_attributes, reason = "clippy takes several printer columns for one")]
 
 mod cluster;
 mod crd;

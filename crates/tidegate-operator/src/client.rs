@@ -1,12 +1,44 @@
 //! The way to the API server, counted.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
-use kube::Client;
 use kube::client::Body;
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
 use tower::service_fn;
 
+use crate::OperatorError;
 use crate::metrics::Metrics;
+
+/// How long the API server may take to let us in.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A client for the cluster around us, by the pod's service account, or for the one that `KUBECONFIG`
+/// names.
+///
+/// # Errors
+///
+/// [`OperatorError::Connect`] when there is neither. Nothing is asked of the API server yet.
+pub async fn connect() -> Result<Client, OperatorError> {
+    let failed = |looked| {
+        move |source: Box<dyn std::error::Error + Send + Sync>| OperatorError::Connect {
+            looked,
+            source,
+        }
+    };
+    let (looked, config) = match std::env::var_os("KUBECONFIG") {
+        Some(_) => {
+            let found = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
+            ("KUBECONFIG", found.map_err(Into::into))
+        }
+        None => ("the pod's service account", Config::incluster().map_err(Into::into)),
+    };
+    let mut config = config.map_err(failed(looked))?;
+    config.connect_timeout = Some(CONNECT_WITHIN);
+    Client::try_from(config).map_err(|error| failed(looked)(error.into()))
+}
 
 /// The same client, whose requests are counted by verb and resource.
 pub(crate) fn counted(client: &Client, metrics: &Metrics) -> Client {

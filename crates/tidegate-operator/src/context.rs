@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{ApiResource, DynamicObject};
@@ -124,14 +124,11 @@ fn trim_pipeline(object: &mut DynamicObject) {
     object.annotations_mut().remove(LAST_APPLIED);
 }
 
-/// Of a pod's spec only the node and the volumes are asked for.
+/// Of a pod's spec only the configurations that it mounts are asked for.
 fn trim_pod(pod: &mut Pod) {
     trim_metadata(pod);
     let Some(spec) = &mut pod.spec else { return };
-    let kept = k8s_openapi::api::core::v1::PodSpec {
-        node_name: spec.node_name.take(),
-        volumes: spec.volumes.take(),
-        ..Default::default()
-    };
-    *spec = kept;
+    let volumes = spec.volumes.take().into_iter().flatten();
+    let maps = volumes.filter(|volume| volume.config_map.is_some()).collect();
+    *spec = PodSpec { volumes: Some(maps), ..PodSpec::default() };
 }

@@ -5,6 +5,15 @@ use thiserror::Error;
 /// The operator cannot go on.
 #[derive(Debug, Error)]
 pub enum OperatorError {
+    /// There is no way to the API server.
+    #[error("unable to find the API server, {looked} was looked at")]
+    Connect {
+        /// Where was looked.
+        looked: &'static str,
+        /// What was wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The endpoint could not be opened.
     #[error(transparent)]
     Endpoint {

@@ -27,6 +27,7 @@ mod queue;
 mod run;
 mod watch;
 
+pub use client::connect;
 pub use error::OperatorError;
 pub use options::{CloudIdentity, OperatorOptions, PodSettings};
 pub use run::run;

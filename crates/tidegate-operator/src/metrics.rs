@@ -120,29 +120,30 @@ impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let add = &mut Adder(registry);
         let metrics = Self {
-            reconciles: add.new("tidegate_operator_reconciles", "Reconciles by outcome"),
-            errors: add.new("tidegate_operator_reconcile_errors", "Failed reconciles by reason"),
+            reconciles: add.plain("tidegate_operator_reconciles", "Reconciles by outcome"),
+            errors: add.plain("tidegate_operator_reconcile_errors", "Failed reconciles by reason"),
             duration: add.seconds(
                 "tidegate_operator_reconcile_duration",
                 "How long reconciles take",
                 Histogram::new(RECONCILE_SECONDS),
             ),
-            queue_depth: add.new("tidegate_operator_queue_depth", "Pipelines that are due"),
-            leader: add.new("tidegate_operator_leader", "1 while this replica holds the Lease"),
-            requests: add.new("tidegate_operator_api_requests", "Requests to the API server"),
-            watch_errors: add.new("tidegate_operator_watch_errors", "Watches that broke, by kind"),
+            queue_depth: add.plain("tidegate_operator_queue_depth", "Pipelines that are due"),
+            leader: add.plain("tidegate_operator_leader", "1 while this replica holds the Lease"),
+            requests: add.plain("tidegate_operator_api_requests", "Requests to the API server"),
+            watch_errors: add
+                .plain("tidegate_operator_watch_errors", "Watches that broke, by kind"),
             drift: add
-                .new("tidegate_operator_drift_repaired", "Objects changed by others, by kind"),
-            polls: add.new("tidegate_operator_pods_polled", "Questions to pods by outcome"),
-            lag: add.new("tidegate_pipeline_lag", "Messages that are not committed yet"),
+                .plain("tidegate_operator_drift_repaired", "Objects changed by others, by kind"),
+            polls: add.plain("tidegate_operator_pods_polled", "Questions to pods by outcome"),
+            lag: add.plain("tidegate_pipeline_lag", "Messages that are not committed yet"),
             lag_seconds: add.seconds(
                 "tidegate_pipeline_lag",
                 "Age of the oldest message that is not committed yet",
                 Family::default(),
             ),
-            ready: add.new("tidegate_pipeline_ready", "1 while the condition Ready is True"),
-            stalled: add.new("tidegate_pipeline_stalled", "1 while somebody has to act"),
-            suspended: add.new("tidegate_pipeline_suspended", "1 while it is suspended"),
+            ready: add.plain("tidegate_pipeline_ready", "1 while the condition Ready is True"),
+            stalled: add.plain("tidegate_pipeline_stalled", "1 while somebody has to act"),
+            suspended: add.plain("tidegate_pipeline_suspended", "1 while it is suspended"),
             freshness: add.seconds(
                 "tidegate_pipeline_freshness_objective",
                 "How old data may be, by objectives.freshness",
@@ -153,8 +154,8 @@ impl Metrics {
                 "Everything published before this instant (since 1970) is in the table",
                 Family::default(),
             ),
-            workers: add.new("tidegate_pipeline_workers", "Workers that are wanted"),
-            workers_ready: add.new("tidegate_pipeline_workers_ready", "Workers that are ready"),
+            workers: add.plain("tidegate_pipeline_workers", "Workers that are wanted"),
+            workers_ready: add.plain("tidegate_pipeline_workers_ready", "Workers that are ready"),
             shown: Arc::default(),
         };
         // From the start, so that a rate can be taken of the first one too.
@@ -272,7 +273,7 @@ fn set_or_remove_seconds(
 struct Adder<'a>(&'a mut Registry);
 
 impl Adder<'_> {
-    fn new<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
         let metric = M::default();
         self.0.register(name, help, metric.clone());
         metric

@@ -183,7 +183,7 @@ where
                     self.take(event);
                 }
                 Err(error) => {
-                    self.failed(&error);
+                    self.failed(&error, failures == 0);
                     tokio::time::sleep(PAUSES[failures]).await;
                     failures = (failures + 1).min(PAUSES.len() - 1);
                 }
@@ -218,7 +218,7 @@ where
     }
 
     /// A watch that was filled once goes on with what it has seen; the API server is asked again.
-    fn failed(&self, error: &watcher::Error) {
+    fn failed(&self, error: &watcher::Error, first: bool) {
         self.context.metrics.watch_failed(self.kind);
         let kind = self.kind;
         if self.gate.is_open() {
@@ -230,7 +230,9 @@ where
         } else {
             format!("waiting for the first list of {kind}")
         };
-        tracing::warn!(kind, %error, "{waits_for}");
+        if first {
+            tracing::warn!(kind, %error, "{waits_for}");
+        }
         self.gate.close(waits_for);
     }
 }

@@ -14,7 +14,8 @@ use thiserror::Error;
 use tidegate_types::{Incarnation, Ledger, Reason};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::files::layout::{Belonging, belonging, object_of_log_path, removal_mark};
+use crate::files::belonging::{Belonging, belonging};
+use crate::files::layout::{object_of_log_path, removal_mark};
 use crate::files::system;
 use crate::ledger::{LedgerError, LedgerState};
 use crate::log::{CommitLog, LiveFile, LogError, TableSnapshot};

@@ -61,10 +61,15 @@ impl WorkerError {
     }
 }
 
-/// What happened and why, in one line, from the outside in. A cause that its effect quotes already is left
-/// out.
+/// What happened and why, in one line.
 #[must_use]
 pub fn in_words(error: &(dyn StdError + 'static)) -> String {
+    causes(error).join(": ")
+}
+
+/// What happened and why, from the outside in. A cause that its effect quotes already is left out.
+#[must_use]
+pub fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
     for cause in std::iter::successors(Some(error), |error| (*error).source()) {
         let cause = cause.to_string();
@@ -72,7 +77,7 @@ pub fn in_words(error: &(dyn StdError + 'static)) -> String {
             told.push(cause);
         }
     }
-    told.join(": ")
+    told
 }
 
 /// Whether a fault with this reason may be gone at the next try.

@@ -57,7 +57,7 @@ mod table;
 pub mod verify;
 mod window;
 
-pub use error::{WorkerError, in_words};
+pub use error::{WorkerError, causes, in_words};
 pub use isolation::{ProbeLimits, decode_probe};
 pub use options::{AssignmentGeneration, StreamCare, Summary, WorkerOptions};
 pub use plan::{Plan, plan};

@@ -7,6 +7,8 @@ use tidegate_source::SourceError;
 use tidegate_types::Reason;
 use tidegate_worker::WorkerError;
 
+pub(crate) use tidegate_worker::causes;
+
 /// The exit codes that scripts and supervisors act on.
 pub(crate) mod code {
     /// `verify`: the table is damaged.
@@ -108,18 +110,6 @@ pub(crate) fn worker_failed(error: WorkerError) -> Failure {
 pub(crate) fn source_failed(error: SourceError) -> Failure {
     let (retry, reason) = (error.is_transient(), error.reason());
     Failure::of(error).worth_retrying(retry).because_of(reason)
-}
-
-/// What happened and why, from the outside in. A cause that its effect quotes already is left out.
-pub(crate) fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut told: Vec<String> = Vec::new();
-    for cause in std::iter::successors(Some(error), |error| (*error).source()) {
-        let cause = cause.to_string();
-        if !told.last().is_some_and(|effect| effect.ends_with(&cause)) {
-            told.push(cause);
-        }
-    }
-    told
 }
 
 /// Of two exit codes the one that needs a person: damage before everything, permanent before retry.

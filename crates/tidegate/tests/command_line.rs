@@ -162,3 +162,34 @@ fn a_filter_that_cannot_be_read_is_refused() {
     assert_eq!(code(&output), 65);
     assert!(err(&output).contains("TIDEGATE_LOG"), "{}", err(&output));
 }
+
+#[test]
+fn s8_the_process_that_tries_a_message_limits_itself_before_it_reads_it() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["decode-probe", "--address-space", "3221225472", "--cpu-seconds", "7"])
+        .env("PATH", "/nowhere")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // It waits for its input meanwhile.
+    let file = format!("/proc/{}/limits", child.id());
+    let limited = |limits: &str| {
+        [("Max core file size", "0"), ("Max cpu time", "7"), ("Max address space", "3221225472")]
+            .iter()
+            .all(|(name, value)| {
+                let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
+                let mut words = line.split_whitespace();
+                (words.next(), words.next()) == (Some(*value), Some(*value))
+            })
+    };
+    let started = std::time::Instant::now();
+    let mut limits = String::new();
+    while !limited(&limits) {
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{limits}");
+        limits = std::fs::read_to_string(&file).expect("it runs");
+        std::thread::yield_now();
+    }
+    drop(child.stdin.take());
+    // No configuration came.
+    assert_eq!(child.wait().expect("it ends").code(), Some(75));
+}

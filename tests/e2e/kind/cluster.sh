@@ -35,10 +35,15 @@ kind() {
 
 can_build() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
+debootstrap_package() {
+    echo "cluster: installing debootstrap"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
+}
+
 node_image() {
     if [ -z "${KIND_IMAGE:-}" ] && can_build; then
-        command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-            --no-install-recommends debootstrap >/dev/null
+        command -v debootstrap >/dev/null || debootstrap_package >&2
         tools ./coredns ./pause
         "$here/node-image.sh" "$("$here/../../../scripts/cluster-tools.sh" all)" "$tools"
     elif [ "${KIND_IMAGE:-published}" != published ]; then

@@ -5,78 +5,33 @@
 //! somebody else is never taken over.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::{Api, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, ResourceExt};
 use serde_json::Value;
-use tidegate_config::content_hash;
 use tidegate_types::Reason;
 
 use super::build::{Applied, Prepared, Resources};
 use super::compare::holds;
 use super::failure::Failure;
+use super::kind::{Kind, describe};
 use super::owner::{Owner, Ownership, ownership};
+use super::stamp::{stamped, template_of_agent, template_of_workers};
 use super::{labels, names};
-use crate::cache::Cache;
-use crate::context::{Caches, Context};
+use crate::context::Context;
 
-/// Annotation of workloads: the hash of the pod template that was applied.
-const TEMPLATE_HASH: &str = "tidegate.dev/template-hash";
 /// How long an object of a former pipeline, or one that is being deleted, may take to go.
 const COLLECTED_WITHIN: Duration = Duration::from_secs(2);
 /// How long until somebody else's object is looked at again.
 const NAME_FREED_WITHIN: Duration = Duration::from_secs(60);
-
-/// A kind of object that pipelines have.
-pub(crate) trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Serialize
-    + DeserializeOwned
-    + Clone
-    + Debug
-    + Send
-    + Sync
-    + 'static
-{
-    /// The kind's name.
-    const NAME: &'static str;
-    /// Where it is cached.
-    fn cache(caches: &Caches) -> &Cache<Self>;
-}
-
-macro_rules! kinds {
-    ($($kind:ident => $cache:ident,)+) => {
-        $(impl Kind for $kind {
-            const NAME: &'static str = stringify!($kind);
-            fn cache(caches: &Caches) -> &Cache<Self> {
-                &caches.$cache
-            }
-        })+
-    };
-}
-
-kinds! {
-    ServiceAccount => service_accounts,
-    NetworkPolicy => network_policies,
-    ConfigMap => config_maps,
-    Deployment => deployments,
-    Service => services,
-    StatefulSet => stateful_sets,
-    PodDisruptionBudget => disruption_budgets,
-    Job => jobs,
-}
 
 /// What applying found besides.
 #[derive(Debug, Default)]
@@ -314,150 +269,6 @@ fn named<K: Kind>(object: &K) -> BTreeSet<String> {
     BTreeSet::from([object.name_any()])
 }
 
-fn describe<K: Kind>(name: &str) -> String {
-    format!("{} {name}", K::NAME)
-}
-
-/// Writes the hash of the object into it, and returns the object as it is sent.
-fn stamped<K: Kind>(wanted: &mut K, object: &str) -> Result<Value, Failure> {
-    let broken = |error: serde_json::Error| {
-        Failure::transient(Reason::ApiRefused, format!("{object} cannot be written: {error}"))
-    };
-    let plain = serde_json::to_value(&*wanted).map_err(broken)?;
-    if let Some(template) = plain.pointer("/spec/template").filter(|_| has_pods::<K>()) {
-        let hash = hash_of(template);
-        // A template that is held back keeps the stamp of the one that was applied.
-        wanted.annotations_mut().entry(TEMPLATE_HASH.to_owned()).or_insert(hash);
-    }
-    let hash = hash_of(&serde_json::to_value(&*wanted).map_err(broken)?);
-    wanted.annotations_mut().insert(labels::APPLIED_HASH.to_owned(), hash);
-    let mut document = serde_json::to_value(&*wanted).map_err(broken)?;
-    if let Some(members) = document.as_object_mut() {
-        members.remove("status");
-        members.insert("apiVersion".to_owned(), K::api_version(&()).into());
-        members.insert("kind".to_owned(), K::kind(&()).into());
-    }
-    Ok(document)
-}
-
-fn has_pods<K: Kind>() -> bool {
-    matches!(K::NAME, "StatefulSet" | "Deployment")
-}
-
-/// `serde_json` keeps members sorted, so that equal values have equal texts.
-fn hash_of(value: &Value) -> String {
-    content_hash(value.to_string().as_bytes())
-}
-
 fn is_held<K: Kind>(live: &K, document: &Value) -> bool {
     serde_json::to_value(live).is_ok_and(|live| holds(&live, document))
-}
-
-/// Whether sending these would give any pod a new template.
-pub(crate) fn replaces_pods(
-    resources: &Resources<Prepared>,
-    caches: &Caches,
-    owner: &Owner,
-) -> bool {
-    let key = &owner.key;
-    let agent = caches.deployments.get(key, &resources.agent.name_any());
-    let workers = caches.stateful_sets.get(key, &resources.workers.name_any());
-    let differs = |live: Option<&String>, template: Option<&PodTemplateSpec>| {
-        let wanted = template.and_then(|template| serde_json::to_value(template).ok());
-        live != wanted.map(|wanted| hash_of(&wanted)).as_ref()
-    };
-    agent.is_some_and(|live| {
-        differs(live.annotations().get(TEMPLATE_HASH), template_of_agent(&resources.agent))
-    }) || workers.is_some_and(|live| {
-        differs(live.annotations().get(TEMPLATE_HASH), template_of_workers(&resources.workers))
-    })
-}
-
-/// Puts the live pod templates in the place of the new ones, which wait for their turn.
-pub(crate) fn hold_templates(resources: &mut Resources<Prepared>, caches: &Caches, owner: &Owner) {
-    let key = &owner.key;
-    let agent = &mut resources.agent;
-    if let Some(live) = caches.deployments.get(key, &agent.name_any())
-        && let (Some(wanted), Some(there)) = (&mut agent.spec, &live.spec)
-    {
-        wanted.template = there.template.clone();
-        keep_stamp(agent, live.as_ref());
-    }
-    let workers = &mut resources.workers;
-    if let Some(live) = caches.stateful_sets.get(key, &workers.name_any())
-        && let (Some(wanted), Some(there)) = (&mut workers.spec, &live.spec)
-    {
-        wanted.template = there.template.clone();
-        keep_stamp(workers, live.as_ref());
-    }
-}
-
-fn keep_stamp<K: Kind>(wanted: &mut K, live: &K) {
-    if let Some(stamp) = live.annotations().get(TEMPLATE_HASH) {
-        wanted.annotations_mut().insert(TEMPLATE_HASH.to_owned(), stamp.clone());
-    }
-}
-
-fn template_of_agent(agent: &Deployment) -> Option<&PodTemplateSpec> {
-    agent.spec.as_ref().map(|spec| &spec.template)
-}
-
-fn template_of_workers(workers: &StatefulSet) -> Option<&PodTemplateSpec> {
-    workers.spec.as_ref().map(|spec| &spec.template)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn workers(replicas: i32, image: &str) -> StatefulSet {
-        serde_json::from_value(json!({
-            "metadata": {"name": "clicks-worker"},
-            "spec": {
-                "replicas": replicas, "serviceName": "clicks-worker", "selector": {},
-                "template": {"spec": {"containers": [{"name": "tidegate", "image": image}]}},
-            },
-        }))
-        .expect("a StatefulSet")
-    }
-
-    fn stamps(mut object: StatefulSet) -> (String, String) {
-        let document = stamped(&mut object, "it").expect("it can be written");
-        let stamp = |name: &str| document["metadata"]["annotations"][name].to_string();
-        (stamp(labels::APPLIED_HASH), stamp(TEMPLATE_HASH))
-    }
-
-    #[test]
-    fn the_stamp_of_the_template_changes_with_the_template_alone() {
-        let one = stamps(workers(1, "a"));
-        assert_eq!(one, stamps(workers(1, "a")));
-        let scaled = stamps(workers(2, "a"));
-        assert!(one.0 != scaled.0 && one.1 == scaled.1);
-        let upgraded = stamps(workers(1, "b"));
-        assert!(one.0 != upgraded.0 && one.1 != upgraded.1);
-    }
-
-    #[test]
-    fn a_template_that_is_held_back_keeps_the_stamp_of_the_live_one() {
-        let mut live = workers(1, "a");
-        stamped(&mut live, "it").expect("it can be written");
-        let mut wanted = workers(2, "a");
-        keep_stamp(&mut wanted, &live);
-        let held = stamps(wanted);
-        assert_eq!(held.1, stamps(workers(1, "a")).1);
-    }
-
-    #[test]
-    fn what_is_sent_names_its_kind_and_says_nothing_of_a_status() {
-        let mut object = workers(1, "a");
-        object.status = Some(Default::default());
-        let document = stamped(&mut object, "it").expect("it can be written");
-        assert_eq!(
-            (&document["apiVersion"], &document["kind"]),
-            (&json!("apps/v1"), &json!("StatefulSet"))
-        );
-        assert!(document.get("status").is_none());
-    }
 }

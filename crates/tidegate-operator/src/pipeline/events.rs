@@ -121,7 +121,7 @@ struct Change<'a> {
 
 impl Change<'_> {
     /// The condition, when it did not say the same before.
-    fn new(&self, kind: &str) -> Option<&Condition> {
+    fn changed(&self, kind: &str) -> Option<&Condition> {
         let after = find(self.after, kind)?;
         let same = find(self.before, kind)
             .is_some_and(|before| before.status == after.status && before.reason == after.reason);
@@ -129,7 +129,7 @@ impl Change<'_> {
     }
 
     fn becomes(&self, kind: &str, status: &str, action: &str) -> Option<Event> {
-        let after = self.new(kind).filter(|after| after.status == status)?;
+        let after = self.changed(kind).filter(|after| after.status == status)?;
         Some(warning(known(&after.reason)?, action, &after.message))
     }
 
@@ -145,7 +145,7 @@ impl Change<'_> {
     }
 
     fn stalled(&self) -> Option<Event> {
-        let after = self.new(STALLED)?;
+        let after = self.changed(STALLED)?;
         // The refusal is an Event already, or was one.
         let refused = find(self.after, SPEC_ACCEPTED)
             .is_some_and(|spec| spec.status == "False" && spec.reason == after.reason);
@@ -153,7 +153,7 @@ impl Change<'_> {
     }
 
     fn ready(&self) -> Option<Event> {
-        let after = self.new(READY)?;
+        let after = self.changed(READY)?;
         let reason = known(&after.reason)?;
         if reason == Reason::Suspended {
             return Some(normal(reason, "Suspend", &after.message));
@@ -170,13 +170,15 @@ impl Change<'_> {
     }
 
     fn late(&self) -> Option<Event> {
-        let after = self.new(CAUGHT_UP).filter(|after| after.reason == Reason::Late.as_str())?;
+        let after =
+            self.changed(CAUGHT_UP).filter(|after| after.reason == Reason::Late.as_str())?;
         Some(warning(Reason::Late, "Read", &after.message))
     }
 
     fn rolling_out(&self) -> Option<Event> {
-        let after =
-            self.new(RECONCILING).filter(|after| after.reason == Reason::RollingOut.as_str())?;
+        let after = self
+            .changed(RECONCILING)
+            .filter(|after| after.reason == Reason::RollingOut.as_str())?;
         Some(normal(Reason::RollingOut, "RollOut", &after.message))
     }
 }

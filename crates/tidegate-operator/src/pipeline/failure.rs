@@ -84,17 +84,18 @@ fn describe(error: &kube::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::response::{StatusCause, StatusDetails};
+    use serde_json::json;
 
     use super::*;
 
     #[test]
     fn a_refusal_is_told_from_an_api_server_out_of_reach() {
         let status = |code: u16, cause: &str| {
-            let cause = StatusCause { reason: cause.into(), ..StatusCause::default() };
-            let details = StatusDetails { causes: vec![cause], ..StatusDetails::default() };
-            let message = "no".to_owned();
-            let status = Status { code, message, details: Some(details), ..Status::default() };
+            let status = json!({
+                "code": code, "message": "no",
+                "details": {"causes": [{"reason": cause, "message": "", "field": ""}]},
+            });
+            let status: Status = serde_json::from_value(status).expect("a status");
             kube::Error::Api(status.boxed())
         };
         for (error, reason) in [

@@ -38,7 +38,8 @@ fn a_pipeline_to_which_nothing_happens_gets_no_write() {
 
 #[test]
 fn what_somebody_may_wait_for_is_written_at_once() {
-    let changes: [(&str, fn(&mut World)); 9] = [
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 9] = [
         ("a generation", |world| world.generation = 2),
         ("a condition", |w| w.agent().sink = Some(state(Reason::SinkUnreachable, "403"))),
         ("a worker", |world| world.observed.workers = settled(3)),

@@ -55,8 +55,8 @@ async fn a_pipeline_becomes_its_objects_and_is_ready() {
 #[tokio::test]
 #[ignore = "needs a control plane; run by make test"]
 async fn messages_become_rows_by_real_agents_and_workers() {
-    let world = World::start("create-real").await;
     let stage = Stage::of_processes("create-real").await;
+    let world = World::around(&stage).await;
     let _operator = stage.process("operator").await;
     let document = world.document("clicks");
     stage.apply(&document).await;

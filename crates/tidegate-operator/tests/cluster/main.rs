@@ -13,6 +13,8 @@ mod cluster {
     mod definition;
     mod deletion;
     mod edit;
+    mod flow;
+    mod malformed;
     mod operators;
     mod repair;
     mod scaling;

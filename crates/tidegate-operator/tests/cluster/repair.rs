@@ -123,13 +123,13 @@ async fn an_object_of_somebody_else_is_not_taken_over() {
         "metadata": {"name": "clicks-worker"}, "spec": {"ports": [{"port": 80}]}});
     stage.namespace.apply(&foreign).await.unwrap();
     stage.apply(&Document::of_stand_ins("clicks")).await;
-    stage.until_condition("clicks", "Stalled", "True", "NameTaken").await;
+    stage.until_condition("clicks", "Ready", "False", "NameTaken").await;
     let services = stage.namespace.api::<Service>();
     let service = services.get("clicks-worker").await.unwrap();
     assert!(service.owner_references().is_empty());
     assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 80);
-    let stalled = stage.condition("clicks", "Stalled").await.unwrap();
-    assert!(stalled.message.contains("clicks-worker"), "{}", stalled.message);
+    let ready = stage.condition("clicks", "Ready").await.unwrap();
+    assert!(ready.message.contains("clicks-worker"), "{}", ready.message);
     services.delete("clicks-worker", &DeleteParams::default()).await.unwrap();
     stage
         .namespace

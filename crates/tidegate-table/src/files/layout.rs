@@ -14,10 +14,10 @@ use super::FileError;
 /// The folder of the dead-letter table below the main table's root.
 pub const DEAD_LETTER_TABLE: &str = "_dead_letters";
 /// The folder of the log below a table's root, as Delta wants it.
-const LOG_FOLDER: &str = "_delta_log";
+pub(super) const LOG_FOLDER: &str = "_delta_log";
 /// The folder of our own side files. Names with an underscore in front are left alone by Delta's
 /// vacuum and by readers of folders.
-const SIDE_FOLDER: &str = "_tidegate";
+pub(super) const SIDE_FOLDER: &str = "_tidegate";
 /// How Hive and Delta write a null, and the empty string, which Delta takes for null.
 const NULL_SEGMENT: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Longest encoded column name or value. Twice this and an equals sign stay below the 255 bytes that
@@ -102,56 +102,6 @@ pub fn window_snapshot(
 ) -> Path {
     let windows = format!("window-{incarnation}-{partition}");
     join([SIDE_FOLDER.to_owned(), ledger.to_string(), windows, format!("{nonce}.snapshot")])
-}
-
-/// What an object below a table's root is for, by its place and name alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Belonging {
-    /// A data file of the ledger, committed or not.
-    Data,
-    /// Of the dead-letter table.
-    DeadLetters,
-    /// A side file of the ledger, or left behind by a store probe.
-    Side,
-    /// Of the table's log.
-    Log,
-    /// Neither, as far as can be seen.
-    Unknown,
-}
-
-/// What an object is for in a table of `ledger`.
-#[must_use]
-pub fn belonging(object: &Path, ledger: &Ledger) -> Belonging {
-    let parts: Vec<_> = object.parts().map(|part| part.as_ref().to_owned()).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    match parts.as_slice() {
-        [LOG_FOLDER, _, ..] => Belonging::Log,
-        [DEAD_LETTER_TABLE, _, ..] => Belonging::DeadLetters,
-        [SIDE_FOLDER, owner, _, ..] if *owner == ledger.as_str() => Belonging::Side,
-        [SIDE_FOLDER, name] if name.starts_with("probe-") => Belonging::Side,
-        [folders @ .., name]
-            if folders.iter().all(|folder| folder.contains('='))
-                && is_data_file_of(name, ledger) =>
-        {
-            Belonging::Data
-        }
-        _ => Belonging::Unknown,
-    }
-}
-
-/// Whether a file's name is one of [`FileName`], of this ledger. Names of ledgers may have hyphens, so it
-/// is read from the end.
-fn is_data_file_of(name: &str, ledger: &Ledger) -> bool {
-    let Some(stem) = name.strip_suffix(".parquet") else { return false };
-    let mut parts = stem.rsplitn(4, '-');
-    let (number, nonce, epoch, owner) = (parts.next(), parts.next(), parts.next(), parts.next());
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let hexadecimal = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let of_epoch = |text: &str| text.split_once('.').is_some_and(|(a, b)| digits(a) && digits(b));
-    number.is_some_and(digits)
-        && nonce.is_some_and(hexadecimal)
-        && epoch.is_some_and(of_epoch)
-        && owner.and_then(|owner| owner.strip_prefix("tg-")) == Some(ledger.as_str())
 }
 
 /// Says that the removal of a table was decided, for whoever goes on with it.
@@ -345,38 +295,6 @@ mod tests {
             ledger_settings(&ledger, nonce).as_ref(),
             "_tidegate/analytics.clicks/keys-0000000000000001.json"
         );
-    }
-
-    #[test]
-    fn an_object_is_the_tables_only_by_a_name_that_we_give() {
-        let of = |path: &str| belonging(&Path::parse(path).expect("a path"), &name().ledger);
-        let data = path(&[("ts_day", Some("2026-06-01"))]);
-        assert_eq!(belonging(data.object(), &name().ledger), Belonging::Data);
-        let file = data.object().filename().expect("a name").to_owned();
-        for (path, expected) in [
-            (file.as_str(), Belonging::Data),
-            (&format!("other/{file}"), Belonging::Unknown),
-            (&format!("a=1/b=2/{file}"), Belonging::Data),
-            (&file.replace("clicks", "clicks-x"), Belonging::Unknown),
-            (&file.replace("tg-", "xx-tg-"), Belonging::Unknown),
-            (&file.replace(".parquet", ".parquet.tmp"), Belonging::Unknown),
-            ("part-00000-c000.snappy.parquet", Belonging::Unknown),
-            ("_delta_log/00000000000000000007.json", Belonging::Log),
-            ("_delta_log/_sidecars/x.parquet", Belonging::Log),
-            ("sub/_delta_log/00000000000000000007.json", Belonging::Unknown),
-            ("_dead_letters/_delta_log/00000000000000000000.json", Belonging::DeadLetters),
-            ("_tidegate/analytics.clicks/keys-0000000000000001.json", Belonging::Side),
-            ("_tidegate/analytics.other/keys-0000000000000001.json", Belonging::Unknown),
-            ("_tidegate/probe-0000000000000001-race", Belonging::Side),
-            ("_tidegate/notes.txt", Belonging::Unknown),
-            ("README.md", Belonging::Unknown),
-        ] {
-            assert_eq!(of(path), expected, "{path}");
-        }
-        // A ledger whose name another one begins with.
-        let longer = Ledger::new("analytics.clicks-3").expect("valid");
-        let of_longer = DataPath::new(&[], &FileName { ledger: longer, ..name() });
-        assert_eq!(belonging(of_longer.object(), &name().ledger), Belonging::Unknown);
     }
 
     #[test]

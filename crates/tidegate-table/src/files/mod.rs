@@ -6,6 +6,7 @@
 //! were read back), its statistics are true of its rows, and a writer that fails or is dropped leaves
 //! no object under the final name.
 
+pub(crate) mod belonging;
 mod bounds;
 mod encoder;
 mod error;

@@ -53,6 +53,15 @@ impl ControlPlane {
     ///
     /// When the programs were not built or do not come up.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&workspace().join("crds")).await
+    }
+
+    /// One with other definitions than the workspace's.
+    ///
+    /// # Errors
+    ///
+    /// When the programs were not built or do not come up, or the definitions are refused.
+    pub async fn start_with(definitions: &Path) -> Result<Self> {
         let tools = cluster_tools()?;
         let folder = new_folder()?;
         let (tokens, admin, manager) = access::tokens();
@@ -65,7 +74,7 @@ impl ControlPlane {
         admin.write(&folder.join("kubeconfig"))?;
         wait_until_ready(&admin, &mut [&mut etcd, &mut server]).await?;
         // The garbage collector learns new kinds only every 30 s, so ours are there before it starts.
-        apply_definitions(&tools, &folder)?;
+        apply_definitions(&tools, &folder, definitions)?;
         Access::new(port, &folder.join("apiserver.crt"), &manager, "default")
             .write(&folder.join("manager.kubeconfig"))?;
         let manager = controller_manager(&folder);
@@ -236,23 +245,30 @@ async fn wait_for_controllers(admin: &Access, manager: &mut Component) -> Result
     trouble.map_or(Ok(()), Err)
 }
 
-fn apply_definitions(tools: &Path, folder: &Path) -> Result<()> {
-    let crds = workspace().join("crds");
-    for arguments in [
-        ["apply", "--server-side", "-f"].as_slice(),
-        &["wait", "--for=condition=Established", "--timeout=60s", "-f"],
-    ] {
+fn apply_definitions(tools: &Path, folder: &Path, definitions: &Path) -> Result<()> {
+    let kubectl = |arguments: &[&str]| -> Result<()> {
         let output = Command::new(tools.join("kubectl"))
             .env("KUBECONFIG", folder.join("kubeconfig"))
             .env("HOME", folder)
             .args(arguments)
-            .arg(&crds)
+            .arg(definitions)
             .output()
             .context("run kubectl")?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "kubectl {arguments:?}: {complaint}");
+        Ok(())
+    };
+    kubectl(&["apply", "--server-side", "-f"])?;
+    // It fails at once on a definition that has no conditions yet.
+    let begun = std::time::Instant::now();
+    loop {
+        match kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f"]) {
+            Err(error)
+                if error.to_string().contains("accessor error")
+                    && begun.elapsed() < START_LIMIT => {}
+            outcome => return outcome,
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

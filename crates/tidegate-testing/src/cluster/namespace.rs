@@ -46,7 +46,15 @@ impl Namespace {
     ///
     /// When the control plane does not start, or the namespace does not get its service account.
     pub async fn create(stem: &str) -> Result<Self> {
-        let plane = ControlPlane::shared().await?;
+        Self::create_on(ControlPlane::shared().await?, stem).await
+    }
+
+    /// The same on another control plane.
+    ///
+    /// # Errors
+    ///
+    /// When the namespace does not get its service account.
+    pub async fn create_on(plane: &'static ControlPlane, stem: &str) -> Result<Self> {
         let client = plane.client().await?;
         let name = format!("{stem}-{}", &random()[..6]);
         let namespaces: Api<KubernetesNamespace> = Api::all(client.clone());

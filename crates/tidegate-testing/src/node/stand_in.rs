@@ -139,7 +139,8 @@ async fn answer(
     let mut stream = BufReader::new(stream);
     let Some(request) = Request::read(&mut stream).await? else { return Ok(()) };
     let saying = stand_ins.of(&pod.name_any());
-    if saying.silent {
+    // A container that waits does not answer either.
+    if saying.silent || saying.trouble.is_some() {
         return Ok(());
     }
     let (status, body) = match (request.head.method(), request.head.target()) {

@@ -81,8 +81,11 @@ impl Board {
         self.change(|known| (known.source, known.backlog) = (Some(failed), None));
     }
 
-    pub(super) fn source_is_well(&self) {
-        self.change(|known| known.source = Some(state(Reason::Ok, "")));
+    /// It was looked at; a complaint is about what was seen, which is known all the same.
+    pub(super) fn source_seen(&self, complaint: Option<&WorkerError>) {
+        let told = complaint
+            .map_or_else(|| state(Reason::Ok, ""), |error| state(error.reason(), &in_words(error)));
+        self.change(|known| known.source = Some(told));
     }
 
     /// The stream's facts and caveats about what the broker keeps.

@@ -58,12 +58,12 @@ impl SourceHalf {
         let connection = source_setup::connect(source, &self.secrets, true, name).await?;
         let facts = source_setup::open_stream(&connection, &self.config, true).await?;
         let mut looking = Looking::new(self, connection);
-        looking.check_settings(&facts)?;
+        looking.complaint = looking.check_settings(&facts).err();
         loop {
             let asked = stream_facts(&looking.connection, &self.config.source.stream);
             let facts = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| silent())??;
             looking.look(&facts).await?;
-            self.board.source_is_well();
+            self.board.source_seen(looking.complaint.as_ref());
             self.board.beat();
             tokio::time::sleep(looking.pause()).await;
         }
@@ -86,6 +86,8 @@ struct Looking<'a> {
     /// Where a ledger begins that the log does not know (P6).
     start: Option<Position>,
     backlog: Option<Backlog>,
+    /// What is wrong with the stream, and does not keep it from being looked at.
+    complaint: Option<WorkerError>,
     cared: Option<Instant>,
     trimmed: Instant,
 }
@@ -100,6 +102,7 @@ impl<'a> Looking<'a> {
             life: None,
             start: None,
             backlog: None,
+            complaint: None,
             cared: None,
             trimmed: Instant::now(),
         }
@@ -189,10 +192,11 @@ impl<'a> Looking<'a> {
             created: facts.created.clone(),
         };
         if self.cared.is_none_or(|at| at.elapsed() >= care_each) {
-            self.check_settings(facts)?;
             let caretaker = caretaker(facts.incarnation(0));
-            caretaker.register().await?;
-            caretaker.check_coverage().await?;
+            self.complaint = match self.check_stream(facts, &caretaker).await {
+                Err(error) if error.is_transient() => return Err(error),
+                found => found.err(),
+            };
             self.cared = Some(Instant::now());
         }
         if let Some((incarnation, table)) = known
@@ -200,13 +204,23 @@ impl<'a> Looking<'a> {
         {
             let trimmed = caretaker(incarnation).trim(&table.log).await;
             self.trimmed = Instant::now();
-            self.tell_of_trim(trimmed)?;
+            self.tell_of_trim(trimmed);
         }
         Ok(())
     }
 
-    /// A trim that fails is no fault of the source, unless it found one.
-    fn tell_of_trim(&self, trimmed: Result<Trimmed, WorkerError>) -> Result<(), WorkerError> {
+    async fn check_stream(
+        &self,
+        facts: &StreamFacts,
+        caretaker: &Caretaker,
+    ) -> Result<(), WorkerError> {
+        self.check_settings(facts)?;
+        caretaker.register().await?;
+        Ok(caretaker.check_coverage().await?)
+    }
+
+    /// A trim that fails is no fault of the source.
+    fn tell_of_trim(&self, trimmed: Result<Trimmed, WorkerError>) {
         self.board.trim_is(match trimmed {
             Ok(Trimmed::Off) => None,
             Ok(Trimmed::Done) => Some(state(Reason::Ok, "")),
@@ -214,14 +228,12 @@ impl<'a> Looking<'a> {
                 let says = format!("{other} may still have to read the stream");
                 Some(state(Reason::TrimBlocked, &says))
             }
-            Err(error) if error.reason() == Reason::SubjectsOutsidePartitions => return Err(error),
             Err(error) => {
                 let message = in_words(&error);
                 tracing::warn!(reason = %error.reason(), error = message, "trimming failed, will retry");
                 Some(state(error.reason(), &message))
             }
         });
-        Ok(())
     }
 
     /// Whether the stream's settings carry the guarantee (S1), and how durable it is.

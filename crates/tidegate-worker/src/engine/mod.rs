@@ -6,7 +6,7 @@
 //! dropped, the windows are loaded again and reading starts over at the floors (D3).
 //!
 //! `intake` takes what the source brings, `sealing` makes batches of it, `idle` looks at the stream
-//! beside the readings, `leaving` ends.
+//! beside the readings, `turn` keeps an eye on the loop, `leaving` ends.
 
 mod idle;
 mod intake;
@@ -41,7 +41,7 @@ use crate::options::Summary;
 use crate::random::Random;
 use crate::reading::{ByteBudget, Order, Read, Reading, ReadingOptions, read};
 use crate::window::WindowStore;
-use turn::Turn;
+use turn::{Turn, showing_life};
 
 /// Batches that may be sealed and not yet committed: one in the put, one behind it.
 const IN_FLIGHT: usize = 2;
@@ -224,24 +224,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.in_flight < IN_FLIGHT || self.batch.buffered_bytes() < self.parts.max_batch_bytes
-    }
-
-    /// Whether messages wait that could be read.
-    fn has_backlog(&self) -> bool {
-        let waiting = self.active.values().any(|active| active.pending > 0);
-        self.trouble.is_none() && (waiting || !self.chunks.1.is_empty())
-    }
-
-    /// Where a partition kills workers, the next messages wait until the last ones are committed, so
-    /// that their death cannot take those along (S8).
-    fn waits_for_proof(&self) -> bool {
-        let usual = self.parts.reader.batch_messages;
-        let mut small = self.active.iter().filter(|(_, active)| active.batch_limit < usual);
-        small.any(|(k, _)| self.in_flight > 0 || self.batch.progress.contains_key(k))
-    }
-
     // --- what the committer says
 
     pub(super) async fn on_event(&mut self, event: Event) -> Result<(), WorkerError> {
@@ -306,7 +288,9 @@ impl Engine {
 
     /// Loads the window and starts to read.
     pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), WorkerError> {
-        let window = self.parts.windows.load(&claimed).await?;
+        // A long window that is read back from the table takes its time, and is no silence.
+        let load = self.parts.windows.load(&claimed);
+        let window = showing_life(&self.parts.metrics, load).await?;
         let partition = claimed.partition;
         let state = &claimed.state;
         let base = state.floor.unwrap_or_default();
@@ -408,16 +392,5 @@ impl Engine {
     pub(super) async fn ask(&mut self, request: Request) -> Result<(), WorkerError> {
         let gone = |_| WorkerError::transient(Reason::Fenced, "the committer is gone");
         self.parts.requests.send(request).await.map_err(gone)
-    }
-
-    pub(super) fn report(&self) {
-        let metrics = &self.parts.metrics;
-        if self.leaving.is_none() {
-            metrics.set_ready(self.active.len() == self.wanted);
-        }
-        metrics.set_lag(self.active.values().map(|active| active.pending).sum());
-        metrics.set_buffered(self.batch.buffered_bytes() as u64);
-        let ids = self.active.values().filter_map(|a| a.window.as_ref()).map(Window::len);
-        metrics.set_window_ids(ids.sum::<usize>() as u64);
     }
 }

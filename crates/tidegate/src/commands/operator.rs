@@ -4,16 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kube::config::KubeConfigOptions;
-use kube::{Client, Config};
 use tidegate_operator::{CloudIdentity, OperatorOptions, PodSettings};
 use tidegate_types::Span;
 
 use crate::failure::Failure;
 use crate::signals::Signals;
-
-/// How long the API server may take to let us in.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Run the controllers: what an `IngestionPipeline` asks for is made and kept in the cluster
 ///
@@ -120,25 +115,11 @@ enum CloudArg {
 /// Runs until a signal.
 pub(crate) async fn operator(args: OperatorArgs) -> Result<u8, Failure> {
     let signals = Signals::listen()?;
-    let client = client().await?;
+    let client = tidegate_operator::connect().await.map_err(|error| {
+        Failure::of(error).advising("run it in a pod with a service account, or set KUBECONFIG")
+    })?;
     tidegate_operator::run(args.options(), client, signals.drain).await.map_err(Failure::of)?;
     Ok(0)
-}
-
-/// A client for the cluster around us, or the one that KUBECONFIG names.
-async fn client() -> Result<Client, Failure> {
-    let mut config = match std::env::var_os("KUBECONFIG") {
-        Some(_) => Config::from_kubeconfig(&KubeConfigOptions::default())
-            .await
-            .map_err(|error| Failure::of(error).during("reading KUBECONFIG"))?,
-        None => Config::incluster().map_err(|error| {
-            Failure::of(error)
-                .during("looking for the API server")
-                .advising("run it in a pod with a service account, or set KUBECONFIG")
-        })?,
-    };
-    config.connect_timeout = Some(CONNECT_WITHIN);
-    Client::try_from(config).map_err(Failure::of)
 }
 
 impl OperatorArgs {

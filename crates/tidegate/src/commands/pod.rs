@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
-/// A loop goes round every few seconds; a store that hangs is given up sooner than this.
-const LONGEST_SILENCE: Duration = Duration::from_secs(180);
+/// A loop goes round every few seconds; a store that hangs is given up within four minutes, and that is
+/// no reason to kill anybody.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 /// How long answers that are on their way may hold up the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Where Kubernetes picks up why a container ended, and the variable that names another place.

@@ -1,13 +1,17 @@
 //! What pods say and do while something is wrong, and that they need no restart when it is well again.
 
 use serde_json::{Value, json};
-use tidegate_testing::NatsOptions;
+use tidegate_testing::{NatsOptions, NatsServer};
 
 use crate::ground::{assignment, numbered, partitioned};
 use crate::support::{Bench, Pipeline, Rows};
 
 fn reason(status: &Value) -> &str {
     status["pod"]["state"]["reason"].as_str().unwrap()
+}
+
+fn message(status: &Value) -> &str {
+    status["pod"]["state"]["message"].as_str().unwrap()
 }
 
 #[tokio::test]
@@ -52,7 +56,7 @@ async fn secrets_that_are_missing_or_wrong_are_named_and_read_again() {
     let folder = bench.scratch.join("guarded");
     let configuration = "authorization { token: \"right\" }".to_owned();
     let options = NatsOptions { configuration, ..NatsOptions::default() };
-    let nats = tidegate_testing::NatsServer::start_with(&folder, &options).await.unwrap();
+    let nats = NatsServer::start_with(&folder, &options).await.unwrap();
     bench.nats = nats;
     let pipeline = Pipeline::new("guarded", &bench.nats.url(), bench.scratch.path())
         .set("source.jetStream.credentials", json!({"secretRef": {"name": "nats"}}));
@@ -69,13 +73,26 @@ async fn secrets_that_are_missing_or_wrong_are_named_and_read_again() {
     for pod in [&agent, &worker] {
         let refused = |status: &Value| reason(status) == "SourceUnreachable";
         let status = pod.says("the refusal", refused).await;
-        let message = status["pod"]["state"]["message"].as_str().unwrap();
+        let message = message(&status);
         assert!(message.contains("refused the credentials"), "{message}");
         assert!(!message.contains("canary"), "{message}");
     }
     std::fs::write(secret.join("token"), "right").unwrap();
     agent.says("it is let in", |status| reason(status) == "Ok").await;
     worker.holds(&[0]).await;
+
+    // The token is replaced while they are connected: the broker lets nobody in with the old one.
+    let configuration = "authorization { token: \"newer\" }".to_owned();
+    let options = NatsOptions { configuration, port: Some(bench.nats.port()) };
+    bench.nats.stop().await.unwrap();
+    bench.nats = NatsServer::start_with(&folder, &options).await.unwrap();
+    for pod in [&agent, &worker] {
+        pod.says("the refusal", |status| message(status).contains("credentials")).await;
+    }
+    std::fs::write(secret.join("token"), "newer").unwrap();
+    agent.says("it is let in", |status| reason(status) == "Ok").await;
+    worker.holds(&[0]).await;
+    worker.says("it is well again", |status| reason(status) == "Ok").await;
     assert_eq!(worker.terminate().await, Some(0));
     assert!(!worker.serving.process.output().contains("canary"));
 }

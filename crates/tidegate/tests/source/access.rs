@@ -188,6 +188,35 @@ async fn a_private_authority_and_a_client_certificate_let_in_and_are_asked_for()
     }
 }
 
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn a_private_authority_in_a_folder_of_the_environment_is_trusted_beside_the_others() {
+    let tls = workspace().join("crates/tidegate-source/tests/data/tls");
+    let settings = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}",
+        tls.join("server.crt"),
+        tls.join("server.key")
+    );
+    let mut guarded = Guarded::start(settings).await;
+    guarded.pipeline =
+        guarded.pipeline.clone().set("source.jetStream.credentials", serde_json::Value::Null);
+    let refused = guarded.end(guarded.publish()).await;
+    assert!(matches!(refused.code, Some(65 | 75)), "{}", refused.output);
+    // As the kubelet lays out a ConfigMap: a folder of links into a folder that is replaced.
+    let mounted = guarded.scratch.join("authorities");
+    fs::create_dir_all(mounted.join("..2026")).unwrap();
+    fs::copy(tls.join("ca.crt"), mounted.join("..2026/ca.crt")).unwrap();
+    std::os::unix::fs::symlink("..2026", mounted.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/ca.crt", mounted.join("ca.crt")).unwrap();
+    let bundle = guarded.scratch.join("bundle.crt");
+    fs::write(&bundle, "").unwrap();
+    let trusting = guarded
+        .publish()
+        .environment("SSL_CERT_FILE", bundle.to_str().unwrap())
+        .environment("SSL_CERT_DIR", mounted.to_str().unwrap());
+    guarded.end(trusting).await.expect(0);
+}
+
 fn configuration(tls: &Path) -> String {
     format!(
         "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}",

@@ -11,6 +11,8 @@ use tidegate_config::Assignment;
 use tidegate_operator::OperatorOptions;
 use tidegate_testing::cluster::Access;
 use tidegate_testing::{Namespace, ProcessNode, Tap, TidegateProcess, eventually};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::LONG;
 use super::document::Document;
@@ -29,7 +31,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Pods are stand-ins.
     pub(crate) async fn of_stand_ins(name: &str) -> Self {
-        let namespace = Namespace::create(name).await.unwrap();
+        Self::of_stand_ins_in(Namespace::create(name).await.unwrap()).await
+    }
+
+    /// The same in a namespace that is there.
+    pub(crate) async fn of_stand_ins_in(namespace: Namespace) -> Self {
         let node = ProcessNode::stand_in(&namespace).await.unwrap();
         Self::with(namespace, node).await
     }
@@ -81,11 +87,12 @@ impl Stage {
     /// Waits for something and shows the pipelines when it does not come.
     pub(crate) async fn until(&self, what: &str, condition: impl AsyncFnMut() -> bool) {
         if let Err(error) = eventually(what, LONG, condition).await {
-            let list = self.namespace.api::<IngestionPipeline>().list(&ListParams::default()).await;
-            let pipelines = list.unwrap().items;
-            let statuses: Vec<_> =
-                pipelines.iter().map(|found| json!({"status": found.status})).collect();
-            panic!("{error}; pipelines: {}", serde_json::to_string_pretty(&statuses).unwrap());
+            // Without reading them: a test may have made some that cannot be read.
+            let list = self.namespace.kubectl(&["get", "ipl", "--output", "json"]).await.unwrap();
+            let list: Value = serde_json::from_str(&list).unwrap();
+            let pipelines: String =
+                list["items"].as_array().into_iter().flatten().map(in_words).collect();
+            panic!("{error}\n{pipelines}");
         }
     }
 
@@ -136,6 +143,19 @@ impl Stage {
         uids
     }
 
+    /// What a pod says about itself; null when it does not answer.
+    pub(crate) async fn report(&self, pod: &str) -> Value {
+        let report = async || {
+            let address = self.node.address(pod)?;
+            let mut stream = TcpStream::connect(address).await.ok()?;
+            stream.write_all(b"GET /status HTTP/1.0\r\n\r\n").await.ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.ok()?;
+            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+        };
+        report().await.unwrap_or_default()
+    }
+
     /// Who reads what.
     pub(crate) async fn assignment(&self, name: &str) -> Assignment {
         let maps = self.namespace.api::<ConfigMap>();
@@ -172,6 +192,22 @@ pub(crate) fn is_settled(pipeline: &IngestionPipeline) -> bool {
 fn condition(pipeline: &IngestionPipeline, kind: &str) -> Option<Condition> {
     let conditions = &pipeline.status.as_ref()?.conditions;
     conditions.iter().find(|condition| condition.type_ == kind).cloned()
+}
+
+/// A pipeline's conditions, a line each.
+fn in_words(pipeline: &Value) -> String {
+    let status = &pipeline["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let lines: String = conditions
+        .map(|condition| {
+            let field = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+            let (kind, holds) = (field("type"), field("status"));
+            format!("  {kind}={holds} {}: {}\n", field("reason"), field("message"))
+        })
+        .collect();
+    let metadata = &pipeline["metadata"];
+    let (wanted, observed) = (&metadata["generation"], &status["observedGeneration"]);
+    format!("{}, generation {observed} of {wanted}\n{lines}", metadata["name"])
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -4,7 +4,9 @@ use super::*;
 use crate::pipeline::facts::{Rejection, Trouble};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::fixtures::{World, at, state};
-use tidegate_types::Guarantee;
+use crate::pipeline::outlook::{Outlook, Part, outlook};
+use tidegate_api::ScalingMode;
+use tidegate_types::{Guarantee, Span};
 
 /// What kstatus makes of an object that it does not know.
 fn kstatus(conditions: &[Condition]) -> &'static str {

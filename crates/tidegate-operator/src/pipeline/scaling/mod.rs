@@ -23,9 +23,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tidegate_api::{ScalingMode, ScalingSpec, ScalingStatus};
 use tidegate_types::{Reason, Span};
 
-use super::facts::ScalingDecision;
-use super::message::count;
-use super::workers::is_over;
+use crate::pipeline::facts::ScalingDecision;
+use crate::pipeline::message::count;
+use crate::pipeline::workers::is_over;
 
 /// Workers are not taken away when those that remain would be busier than this share of their time.
 const BUSIEST: f64 = 0.9;
@@ -299,15 +299,16 @@ fn as_number(count: u64) -> f64 {
 }
 
 /// Whether a decision with this reason changed the number.
-pub(super) fn is_step(reason: Reason) -> bool {
+pub(in crate::pipeline) fn is_step(reason: Reason) -> bool {
     matches!(reason, Reason::ScaledUp | Reason::ScaledDown | Reason::ScaledToZero)
 }
 
 /// A count as Kubernetes keeps it.
-pub(super) fn as_count(number: i32) -> u32 {
+pub(in crate::pipeline) fn as_count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
 #[cfg(test)]
-#[path = "scaling_tests.rs"]
+mod simulation;
+#[cfg(test)]
 mod tests;
