@@ -48,6 +48,26 @@ crash: setup ## the crash suite alone, longer: make crash CYCLES=2000
 	CYCLES=$(CYCLES) PATH="$(TIDEGATE_SERVICES):$$PATH" \
 	    cargo test --release --locked --workspace crash -- --ignored --nocapture
 
+.PHONY: cluster
+cluster: build ## the tests on a Kubernetes control plane alone (needs Go; builds it once)
+	tools=$$(scripts/cluster-tools.sh); \
+	TIDEGATE_CLUSTER_TOOLS=$$tools RUST_TEST_THREADS=6 PATH="$(TIDEGATE_SERVICES):$$PATH" \
+	    cargo test --release --locked --workspace -- --ignored cluster_ cluster::
+
+.PHONY: crash-points
+crash-points: build ## the operator dies at each of its requests: make crash-points SCENARIOS=edit,drift
+	SCENARIOS=$(or $(SCENARIOS),all) cargo test --release --locked --workspace --test hard crash_points \
+	    -- --ignored --nocapture
+
+.PHONY: mutations
+mutations: build ## generated edits of many pipelines: make mutations CASES=50000 SEED=7 HERD=24
+	CASES=$(or $(CASES),20000) SEED=$(or $(SEED),$$RANDOM) HERD=$(HERD) \
+	    cargo test --release --locked --workspace --test hard mutations -- --ignored --nocapture
+
+.PHONY: bench-operator
+bench-operator: build ## a thousand pipelines and one operator: time, memory, requests (PIPELINES=, STEADY=)
+	PIPELINES=$(PIPELINES) STEADY=$(STEADY) cargo bench --locked --workspace --bench operator
+
 .PHONY: interop
 interop: build ## DuckDB, deltalake and polars read tables on a local directory and on S3
 	@$(TIDEGATE_PYTHON) tests/interop.py

@@ -92,7 +92,7 @@ def troubles(pod, containers):
         yield "evicted"
     for container in containers:
         if container["restartCount"]:
-            yield f"restarted, after {container['lastState']}"
+            yield f"restarted {container['restartCount']} times"
         for state in (container["state"], container["lastState"]):
             ended = state.get("terminated", {})
             if ended.get("reason") == "OOMKilled":

@@ -61,6 +61,9 @@ pub struct AgentReport {
     pub counters: Counters,
     /// The committed floor of each partition.
     pub floors: BTreeMap<PartitionId, Position>,
+    /// The highest assignment generation under which a partition was claimed; 0 when none is known. Only a
+    /// higher one, or this one, can claim.
+    pub claimed_generation: i64,
     /// Everything published before this instant is in the table (microseconds since 1970).
     pub complete_through: Option<i64>,
     /// The ledger's newest commit that the agent knows.

@@ -1,15 +1,18 @@
 //! What the API server was seen to hold: one cache a kind, filled by a watch, asked by pipeline.
 //!
 //! An object that we have just written is put in at once, so that the next reconcile does not act on
-//! what was there before; a watch event that is older than that is passed over. Resource versions are
-//! compared as numbers, as Kubernetes allows since 1.35 and as etcd has always made them.
+//! what was there before; a watch event that is older than that is passed over, and so is the answer to
+//! a write that was overtaken by the object's deletion. Resource versions are compared as numbers, as Kubernetes allows since 1.35 and as etcd has always made them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kube::{Resource, ResourceExt};
 
 use crate::key::Key;
+
+/// How many deletions are remembered: far more than there can be answers under way.
+const REMEMBERED: usize = 1024;
 
 /// One kind. `owner` tells whose an object is; what is nobody's is not kept. `trim` takes away what
 /// nobody asks for, because a thousand pipelines are held here whole.
@@ -17,7 +20,23 @@ use crate::key::Key;
 pub(crate) struct Cache<K> {
     owner: fn(&K) -> Option<Key>,
     trim: fn(&mut K),
-    inner: RwLock<HashMap<Key, BTreeMap<String, Arc<K>>>>,
+    inner: RwLock<Inner<K>>,
+}
+
+type Objects<K> = HashMap<Key, BTreeMap<String, Arc<K>>>;
+
+#[derive(Debug)]
+struct Inner<K> {
+    objects: Objects<K>,
+    removed: Removed,
+}
+
+/// The objects that were deleted last, each with the version that its deletion has. An object that
+/// only lost its label is told like a deleted one, and may come back with a later version.
+#[derive(Debug, Default)]
+struct Removed {
+    versions: HashMap<String, u64>,
+    order: VecDeque<String>,
 }
 
 /// What an event changed.
@@ -30,31 +49,39 @@ pub(crate) struct Change<K> {
 
 impl<K: Resource> Cache<K> {
     pub(crate) fn new(owner: fn(&K) -> Option<Key>, trim: fn(&mut K)) -> Self {
-        Self { owner, trim, inner: RwLock::default() }
+        Self {
+            owner,
+            trim,
+            inner: RwLock::new(Inner { objects: HashMap::new(), removed: Removed::default() }),
+        }
     }
 
     /// One object of a pipeline.
     pub(crate) fn get(&self, owner: &Key, name: &str) -> Option<Arc<K>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.get(owner)?.get(name).cloned()
+        inner.objects.get(owner)?.get(name).cloned()
     }
 
     /// Every object of a pipeline, by name.
     pub(crate) fn of(&self, owner: &Key) -> Vec<Arc<K>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.get(owner).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+        inner
+            .objects
+            .get(owner)
+            .map(|objects| objects.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Every pipeline that owns something here.
     pub(crate) fn owners(&self) -> Vec<Key> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.keys().cloned().collect()
+        inner.objects.keys().cloned().collect()
     }
 
     /// The names of everything that is held of a namespace.
     pub(crate) fn names_in(&self, namespace: &str) -> BTreeSet<String> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let here = inner.iter().filter(|(owner, _)| owner.namespace == namespace);
+        let here = inner.objects.iter().filter(|(owner, _)| owner.namespace == namespace);
         here.flat_map(|(_, objects)| objects.keys().cloned()).collect()
     }
 
@@ -64,6 +91,10 @@ impl<K: Resource> Cache<K> {
         let Some(owner) = (self.owner)(&object) else { return Vec::new() };
         (self.trim)(&mut object);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let Inner { objects: inner, removed } = &mut *inner;
+        if removed.overtook(&object) {
+            return Vec::new();
+        }
         let name = object.name_any();
         let old = inner.get(&owner).and_then(|objects| objects.get(&name)).cloned();
         if old.as_ref().is_some_and(|old| is_as_new(old.as_ref(), &object)) {
@@ -71,7 +102,7 @@ impl<K: Resource> Cache<K> {
         }
         let mut changes = Vec::new();
         if old.is_none() {
-            changes.extend(leave_former_owner(&mut inner, &owner, &object));
+            changes.extend(leave_former_owner(inner, &owner, &object));
         }
         let new = Arc::new(object);
         inner.entry(owner.clone()).or_default().insert(name, Arc::clone(&new));
@@ -83,6 +114,8 @@ impl<K: Resource> Cache<K> {
     pub(crate) fn remove(&self, object: &K) -> Option<Change<K>> {
         let owner = (self.owner)(object)?;
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let Inner { objects: inner, removed } = &mut *inner;
+        removed.note(object);
         let objects = inner.get_mut(&owner)?;
         let name = object.name_any();
         if objects.get(&name).is_none_or(|there| there.uid() != object.uid()) {
@@ -109,7 +142,7 @@ impl<K: Resource> Cache<K> {
             .collect();
         let mut changes = Vec::new();
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        for (owner, objects) in inner.iter_mut() {
+        for (owner, objects) in &mut inner.objects {
             if namespace.is_some_and(|namespace| namespace != owner.namespace) {
                 continue;
             }
@@ -122,13 +155,33 @@ impl<K: Resource> Cache<K> {
                 stays
             });
         }
-        inner.retain(|_, objects| !objects.is_empty());
+        inner.objects.retain(|_, objects| !objects.is_empty());
         changes
     }
 }
 
+impl Removed {
+    fn note<K: Resource>(&mut self, object: &K) {
+        let (Some(uid), Some(version)) = (object.uid(), version(object)) else { return };
+        if self.versions.insert(uid.clone(), version).is_none() {
+            self.order.push_back(uid);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.versions.remove(&oldest);
+            }
+        }
+    }
+
+    /// Whether the object was deleted after it was as it is here.
+    fn overtook<K: Resource>(&self, object: &K) -> bool {
+        let deleted = object.meta().uid.as_ref().and_then(|uid| self.versions.get(uid));
+        deleted.is_some_and(|deleted| version(object).is_some_and(|seen| seen <= *deleted))
+    }
+}
+
 fn leave_former_owner<K: Resource>(
-    inner: &mut HashMap<Key, BTreeMap<String, Arc<K>>>,
+    inner: &mut Objects<K>,
     owner: &Key,
     object: &K,
 ) -> Option<Change<K>> {
@@ -214,6 +267,29 @@ mod tests {
         assert_eq!(versions(&cache, "p"), ["9"]);
         assert!(cache.remove(&object("p", "a", "new", 10)).is_some());
         assert!(cache.owners().is_empty(), "nothing is kept of a pipeline without objects");
+    }
+
+    #[test]
+    fn the_answer_to_a_write_that_was_overtaken_by_a_deletion_brings_nothing_back() {
+        let cache = Cache::new(owner, |_| ());
+        cache.put(object("p", "a", "u", 1));
+        assert!(cache.remove(&object("p", "a", "u", 5)).is_some());
+        assert!(cache.put(object("p", "a", "u", 4)).is_empty());
+        assert!(cache.owners().is_empty(), "nothing would ever take it away again");
+        assert_eq!(cache.put(object("p", "a", "v", 6)).len(), 1, "a successor");
+        assert_eq!(cache.put(object("p", "b", "u", 7)).len(), 1, "it got its label back");
+    }
+
+    #[test]
+    fn only_the_last_deletions_are_remembered() {
+        let mut removed = Removed::default();
+        for version in 0..3 * REMEMBERED {
+            removed.note(&object("p", "a", &version.to_string(), 9));
+            removed.note(&object("p", "a", &version.to_string(), 9));
+        }
+        assert_eq!((removed.versions.len(), removed.order.len()), (REMEMBERED, REMEMBERED));
+        assert!(!removed.overtook(&object("p", "a", "0", 1)));
+        assert!(removed.overtook(&object("p", "a", &(3 * REMEMBERED - 1).to_string(), 1)));
     }
 
     #[test]

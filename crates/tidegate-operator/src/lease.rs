@@ -45,11 +45,10 @@ pub(crate) async fn campaign(
     let (identity, last_round) = (identity.to_owned(), Instant::now());
     let mut candidate = Candidate { api, identity, seen: None, held: None, last_round };
     loop {
+        // A loss is told before the next request, which may hang.
+        candidate.tell(leading);
         candidate.round().await;
-        let leads = candidate.leads(Instant::now());
-        if leading.send_replace(leads) != leads {
-            tracing::info!(identity = candidate.identity, leads, "leadership changed");
-        }
+        candidate.tell(leading);
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep_until(candidate.next_round(Instant::now())) => {}
@@ -91,9 +90,16 @@ impl Candidate {
         self.held.is_some_and(|since| now.saturating_duration_since(since) < HELD)
     }
 
-    /// The next renewal or look, but never later than the loss is to be told.
+    fn tell(&self, leading: &watch::Sender<bool>) {
+        let leads = self.leads(Instant::now());
+        if leading.send_replace(leads) != leads {
+            tracing::info!(identity = self.identity, leads, "leadership changed");
+        }
+    }
+
+    /// The next renewal or look, but never later than the loss is to be told, and never at once.
     fn next_round(&self, now: Instant) -> Instant {
-        match self.held {
+        match self.held.filter(|_| self.leads(now)) {
             Some(since) if since == self.last_round => (now + RENEW).min(since + HELD),
             Some(since) => (now + LOOK).min(since + HELD),
             None => now + LOOK,
@@ -111,14 +117,35 @@ impl Candidate {
             Ok(Err(error)) => tracing::warn!(%error, "the Lease cannot be read or written"),
             Err(_) => tracing::warn!("the Lease cannot be read or written in time"),
         }
+        if !self.leads(Instant::now()) {
+            self.held = None;
+        }
     }
 
     /// Whether we hold it now.
     async fn step(&mut self, now: Instant) -> Result<bool, kube::Error> {
-        // A holder writes without looking: a conflict shows that somebody else did.
+        // A holder writes without looking: a conflict shows that somebody wrote.
         if self.held.is_none() || self.seen.is_none() {
             self.look(now).await?;
         }
+        if self.write(now).await? {
+            return Ok(true);
+        }
+        // That somebody may have been us, with an answer that got lost.
+        if self.seen.is_none() {
+            self.look(now).await?;
+        }
+        Ok(self.is_named() && self.write(now).await?)
+    }
+
+    /// Whether the record, as it is known, names us.
+    fn is_named(&self) -> bool {
+        let spec = self.seen.as_ref().and_then(|seen| seen.lease.spec.as_ref());
+        spec.and_then(|spec| spec.holder_identity.as_deref()) == Some(&self.identity)
+    }
+
+    /// Writes our name when it may stand there. After a conflict nothing is known of the record.
+    async fn write(&mut self, now: Instant) -> Result<bool, kube::Error> {
         let written = match decide(&self.identity, self.seen.as_ref(), now) {
             Step::Wait => return Ok(false),
             Step::Create => self.api.create(&PostParams::default(), &self.record(None)).await,
@@ -208,6 +235,13 @@ fn decide(identity: &str, seen: Option<&Seen>, now: Instant) -> Step {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
     use super::*;
 
     fn held_by(holder: &str, seconds: i32, since: Instant) -> Seen {
@@ -233,6 +267,112 @@ mod tests {
         ] {
             assert_eq!(decide("me", seen.as_ref(), at), wanted, "{seen:?}");
         }
+    }
+
+    fn candidate(client: Client, held: Option<Instant>, last_round: Instant) -> Candidate {
+        let (api, identity) = (Api::namespaced(client, "ns"), "me".to_owned());
+        Candidate { api, identity, seen: None, held, last_round }
+    }
+
+    /// An API server with one Lease. `answers` says which of the writes that land are answered.
+    fn server(lease: Value, answers: fn(usize) -> bool) -> (Client, Arc<Mutex<(Value, usize)>>) {
+        let state = Arc::new(Mutex::new((lease, 0)));
+        let shared = Arc::clone(&state);
+        let service = service_fn(move |request: Request<Body>| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let writes = request.method() == Method::PUT;
+                let body = request.into_body().collect_bytes().await.expect("a body");
+                let (code, answer, silent) = {
+                    let mut state = shared.lock().expect("the state");
+                    let (lease, written) = &mut *state;
+                    if writes {
+                        replace(lease, written, &body, answers)
+                    } else {
+                        (200, lease.clone(), false)
+                    }
+                };
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                let answer = Body::from(answer.to_string().into_bytes());
+                Ok::<_, std::convert::Infallible>(
+                    Response::builder().status(code).body(answer).expect("an answer"),
+                )
+            }
+        });
+        (Client::new(service, "ns"), state)
+    }
+
+    fn replace(
+        lease: &mut Value,
+        written: &mut usize,
+        body: &[u8],
+        answers: fn(usize) -> bool,
+    ) -> (u16, Value, bool) {
+        let mut new: Value = serde_json::from_slice(body).expect("a Lease");
+        let version = |lease: &Value| lease["metadata"]["resourceVersion"].to_string();
+        if version(&new) != version(lease) {
+            let conflict = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "code": 409, "reason": "Conflict", "message": "changed"});
+            return (409, conflict, false);
+        }
+        *written += 1;
+        new["metadata"]["resourceVersion"] = (100 + *written).to_string().into();
+        *lease = new.clone();
+        (200, new, !answers(*written))
+    }
+
+    fn record(holder: &str) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": NAME, "namespace": "ns", "uid": "u", "resourceVersion": "100"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_got_lost_does_not_end_a_reign() {
+        let (client, state) = server(record(""), |written| written != 2);
+        let mut me = candidate(client, None, Instant::now());
+        me.round().await;
+        assert!(me.leads(Instant::now()), "it was free");
+        me.round().await;
+        assert_eq!(state.lock().expect("the state").1, 2, "the second write landed");
+        assert!(me.leads(Instant::now()), "a renewal may fail");
+        let begun = Instant::now();
+        me.round().await;
+        assert_eq!(me.held, Some(begun), "the record names us, so it is renewed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_with_somebody_else_ends_a_reign() {
+        let (client, state) = server(record("me"), |_| true);
+        let mut me = candidate(client, None, Instant::now());
+        me.round().await;
+        let mut theirs = record("other");
+        theirs["metadata"]["resourceVersion"] = "200".into();
+        state.lock().expect("the state").0 = theirs;
+        me.round().await;
+        assert!(me.held.is_none() && !me.leads(Instant::now()));
+        assert_eq!(state.lock().expect("the state").0["spec"]["holderIdentity"], "other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_loss_it_looks_again_after_a_pause_whatever_happens() {
+        let refused = service_fn(|_: Request<Body>| async {
+            Err::<Response<Body>, _>(std::io::Error::other("refused"))
+        });
+        let begun = Instant::now();
+        let mut me = candidate(Client::new(refused, "ns"), Some(begun), begun);
+        for _ in 0..20 {
+            let now = Instant::now();
+            let next = me.next_round(now);
+            assert!(next > now, "{:?} after the last renewal", now - begun);
+            tokio::time::sleep_until(next).await;
+            me.round().await;
+        }
+        assert!(me.held.is_none(), "it was lost {:?} ago", begun.elapsed());
     }
 
     #[test]

@@ -28,6 +28,11 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
+/// How long a watch may fail before what it has seen counts as out of date.
+const FAILS_FOR: Duration = Duration::from_secs(60);
+/// A watch that has not failed for so long is well again: that it was begun says nothing by itself, and
+/// a try takes less than this to fail.
+const WELL_AFTER: Duration = Duration::from_secs(20);
 /// What the API server says of a resource that it does not know.
 const NOT_FOUND: u16 = 404;
 
@@ -84,13 +89,9 @@ impl Starter<'_> {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        let wake = |context: &Context, change: &Change<DynamicObject>| {
-            if is_news(change.old.as_deref(), change.new.as_deref()) {
-                context.queue.add(change.owner.clone(), Instant::now() + GATHER);
-            }
-        };
         let kind = "IngestionPipeline";
-        self.follow(kind, api, watcher::Config::default(), |caches| &caches.pipelines, wake);
+        let everything = watcher::Config::default();
+        self.follow(kind, api, everything, |caches| &caches.pipelines, wake_changed);
     }
 
     fn offered_accounts(&mut self) {
@@ -140,6 +141,7 @@ impl Starter<'_> {
             wake,
             gate,
             filled,
+            trouble: Trouble::default(),
             listed: Vec::new(),
         };
         self.watches.running.push(Box::pin(follower.run(api, config)));
@@ -165,6 +167,7 @@ struct Follower<K: Resource> {
     wake: fn(&Context, &Change<K>),
     gate: Arc<Gate>,
     filled: CancellationToken,
+    trouble: Trouble,
     /// The list that is being read.
     listed: Vec<K>,
 }
@@ -175,19 +178,36 @@ where
 {
     async fn run(mut self, api: Api<K>, config: watcher::Config) {
         let mut events = std::pin::pin!(watcher(api, config));
-        let mut failures = 0;
-        while let Some(event) = events.next().await {
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.trouble.passes() => {
+                    self.well();
+                    continue;
+                }
+            };
             match event {
-                Ok(event) => {
-                    failures = 0;
+                Some(Ok(event)) => {
+                    // That a list is asked for says nothing about the answer.
+                    if !matches!(event, Event::Init) {
+                        self.well();
+                    }
                     self.take(event);
                 }
-                Err(error) => {
-                    self.failed(&error, failures == 0);
-                    tokio::time::sleep(PAUSES[failures]).await;
-                    failures = (failures + 1).min(PAUSES.len() - 1);
+                Some(Err(error)) => {
+                    let fault = self.trouble.failed(Instant::now());
+                    self.failed(&error, fault);
+                    tokio::time::sleep(fault.pause).await;
                 }
+                None => return,
             }
+        }
+    }
+
+    fn well(&mut self) {
+        if self.trouble.ended() && self.filled.is_cancelled() && !self.gate.is_open() {
+            tracing::info!(kind = self.kind, "the watch goes on");
+            self.gate.open();
         }
     }
 
@@ -217,23 +237,76 @@ where
         }
     }
 
-    /// A watch that was filled once goes on with what it has seen; the API server is asked again.
-    fn failed(&self, error: &watcher::Error, first: bool) {
+    /// A watch that was filled once goes on with what it has seen, and the API server is asked again;
+    /// when that helps nothing for too long the replica is not ready.
+    fn failed(&self, error: &watcher::Error, fault: Fault) {
         self.context.metrics.watch_failed(self.kind);
         let kind = self.kind;
-        if self.gate.is_open() {
-            tracing::debug!(kind, %error, "a watch broke and is begun again");
-            return;
-        }
-        let waits_for = if is_missing(error) {
+        let waits_for = if self.filled.is_cancelled() {
+            format!("the watch of {kind} fails, what is known of it is out of date")
+        } else if is_missing(error) {
             format!("waiting for the definition of {kind}")
         } else {
             format!("waiting for the first list of {kind}")
         };
-        if first {
+        let told = if self.filled.is_cancelled() { fault.lasts } else { fault.first };
+        if told {
             tracing::warn!(kind, %error, "{waits_for}");
+        } else {
+            tracing::debug!(kind, %error, "a watch broke and is begun again");
         }
-        self.gate.close(waits_for);
+        if !self.filled.is_cancelled() || fault.lasts {
+            self.gate.close(waits_for);
+        }
+    }
+}
+
+/// The failures of a watch since it was last well.
+#[derive(Debug, Default)]
+struct Trouble {
+    failures: usize,
+    since: Option<Instant>,
+    last: Option<Instant>,
+    told: bool,
+}
+
+/// One failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fault {
+    /// It was well before.
+    first: bool,
+    /// It has failed for too long; told once.
+    lasts: bool,
+    /// How long to wait before the next try.
+    pause: Duration,
+}
+
+impl Trouble {
+    fn failed(&mut self, now: Instant) -> Fault {
+        let since = *self.since.get_or_insert(now);
+        let too_long = now.saturating_duration_since(since) >= FAILS_FOR;
+        let fault = Fault {
+            first: self.failures == 0,
+            lasts: too_long && !self.told,
+            pause: PAUSES[self.failures.min(PAUSES.len() - 1)],
+        };
+        self.told |= too_long;
+        self.failures = self.failures.saturating_add(1);
+        self.last = Some(now + fault.pause);
+        fault
+    }
+
+    /// Whether there was any.
+    fn ended(&mut self) -> bool {
+        std::mem::take(self).since.is_some()
+    }
+
+    /// Comes when it has not failed for long enough; never when it has not failed.
+    async fn passes(&self) {
+        match self.last {
+            Some(last) => tokio::time::sleep_until(last + WELL_AFTER).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -242,6 +315,20 @@ fn is_missing(error: &watcher::Error) -> bool {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == NOT_FOUND,
         _ => false,
+    }
+}
+
+/// Takes in a pipeline as the answer to our own write shows it. Somebody may have edited it meanwhile: the
+/// watch then brings nothing new any more, so that the edit is heard of here.
+pub(crate) fn take_in(context: &Context, pipeline: DynamicObject) {
+    for change in &context.caches.pipelines.put(pipeline) {
+        wake_changed(context, change);
+    }
+}
+
+fn wake_changed(context: &Context, change: &Change<DynamicObject>) {
+    if is_news(change.old.as_deref(), change.new.as_deref()) {
+        context.queue.add(change.owner.clone(), Instant::now() + GATHER);
     }
 }
 
@@ -299,5 +386,29 @@ mod tests {
         let mut asked = old.clone();
         asked.annotations_mut().insert("tidegate.dev/requestedAt".into(), "now".into());
         assert!(is_news(Some(&old), Some(&asked)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_for_a_minute_is_told_once_and_is_well_after_a_quiet_time() {
+        let mut trouble = Trouble::default();
+        let begun = Instant::now();
+        let mut faults = Vec::new();
+        while begun.elapsed() < FAILS_FOR * 2 {
+            let fault = trouble.failed(Instant::now());
+            faults.push((begun.elapsed(), fault));
+            let next = Instant::now() + fault.pause;
+            tokio::select! {
+                () = trouble.passes() => panic!("it is not well while it fails"),
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+        let told: Vec<_> = faults.iter().filter(|(_, fault)| fault.lasts).collect();
+        assert!(matches!(&told[..], [(at, _)] if *at >= FAILS_FOR), "{told:?}");
+        assert_eq!(faults.iter().filter(|(_, fault)| fault.first).count(), 1);
+        let pauses: Vec<Duration> = faults.iter().take(5).map(|(_, fault)| fault.pause).collect();
+        assert_eq!((&pauses[..4], pauses[4]), (&PAUSES[..], PAUSES[3]), "it does not begin anew");
+        trouble.passes().await;
+        assert!(trouble.ended() && !trouble.ended());
+        assert!(trouble.failed(Instant::now()).first);
     }
 }

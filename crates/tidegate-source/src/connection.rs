@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::authorities;
 use crate::backoff;
 use crate::error::{Cause, SourceError};
 
@@ -55,7 +56,8 @@ impl fmt::Debug for Credentials {
 /// Files for TLS.
 #[derive(Debug, Clone, Default)]
 pub struct TlsFiles {
-    /// Certificate authorities to trust; none: the system's.
+    /// Certificate authorities to trust, and no others; none: the system's and
+    /// [`ConnectOptions::private_authorities`].
     pub authorities: Option<PathBuf>,
     /// Certificate and key for client authentication.
     pub client: Option<(PathBuf, PathBuf)>,
@@ -70,6 +72,8 @@ pub struct ConnectOptions {
     pub credentials: Option<Credentials>,
     /// TLS is demanded when this is present; otherwise the addresses and the server decide.
     pub tls: Option<TlsFiles>,
+    /// Certificates (PEM) of authorities to trust beside the system's.
+    pub private_authorities: Option<Vec<u8>>,
     /// The name that the broker shows for this connection.
     pub client_name: String,
 }
@@ -257,6 +261,11 @@ fn client_options(
         if let Some((certificate, key)) = &tls.client {
             client = client.add_client_certificate(certificate.clone(), key.clone());
         }
+    }
+    let named = options.tls.as_ref().is_some_and(|tls| tls.authorities.is_some());
+    if let Some(private) = options.private_authorities.as_ref().filter(|_| !named) {
+        let identity = options.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        client = client.tls_client_config(authorities::client_config(private, identity)?);
     }
     Ok(client)
 }

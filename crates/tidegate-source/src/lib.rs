@@ -14,6 +14,7 @@
 //! This is the only crate that imports the NATS client; its types stop here.
 
 mod ack_subject;
+mod authorities;
 mod backoff;
 mod caught_up;
 mod connection;

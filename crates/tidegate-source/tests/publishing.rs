@@ -192,5 +192,19 @@ async fn tls_with_a_private_authority_and_a_client_certificate() {
     let connection = connect(Some(both)).await.expect("trusted on both sides");
     ensure_stream(&connection, &spec(Partitioning::None)).await.expect("made");
     connect(Some(TlsFiles { authorities, client: None })).await.expect_err("no certificate");
-    connect(Some(TlsFiles { authorities: None, client })).await.expect_err("not trusted");
+    let nobody = TlsFiles { authorities: None, client };
+    connect(Some(nobody.clone())).await.expect_err("not trusted");
+    let private = std::fs::read(files.join("ca.crt")).expect("the authority");
+    let beside = |tls: TlsFiles| {
+        let servers = vec![server.url().replace("nats://", "tls://")];
+        Connection::connect(ConnectOptions {
+            servers,
+            tls: Some(tls),
+            private_authorities: Some(private.clone()),
+            ..ConnectOptions::default()
+        })
+    };
+    beside(nobody).await.expect("trusted beside the system's");
+    let other = TlsFiles { authorities: Some(files.join("client.crt")), client: None };
+    beside(other).await.expect_err("the pipeline's own authorities are the only ones");
 }

@@ -17,7 +17,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
 use keys::{Identity, RereadKey};
@@ -47,13 +47,22 @@ pub struct StoreOptions {
     pub region: Option<String>,
     /// The bucket stands in the path instead of the host name.
     pub path_style: bool,
+    /// Certificates (PEM) of authorities to trust beside the system's.
+    pub private_authorities: Option<Vec<u8>>,
 }
 
 impl StoreOptions {
     /// A store that needs nothing but its address.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, keys: None, endpoint: None, region: None, path_style: false }
+        Self {
+            url,
+            keys: None,
+            endpoint: None,
+            region: None,
+            path_style: false,
+            private_authorities: None,
+        }
     }
 }
 
@@ -132,7 +141,7 @@ fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
     let client = |retry, timeout| -> Result<Arc<dyn ObjectStore>, StoreError> {
         let bucket = s3_builder(options)?
             .with_retry(retry)
-            .with_client_options(client_options(options, timeout))
+            .with_client_options(client_options(options, timeout)?)
             .build()
             .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;
         Ok(Arc::new(PrefixStore::new(bucket, prefix.clone())))
@@ -182,12 +191,16 @@ fn s3_endpoint(options: &StoreOptions, endpoint: &str, bucket: &str) -> Result<S
     Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
-fn client_options(options: &StoreOptions, timeout: Duration) -> ClientOptions {
+fn client_options(options: &StoreOptions, timeout: Duration) -> Result<ClientOptions, StoreError> {
     let plain = options.endpoint.as_deref().is_some_and(|e| e.starts_with("http://"));
-    ClientOptions::new()
+    let client = ClientOptions::new()
         .with_allow_http(plain)
         .with_timeout(timeout)
-        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_connect_timeout(CONNECT_TIMEOUT);
+    let private =
+        Certificate::from_pem_bundle(options.private_authorities.as_deref().unwrap_or(&[]))
+            .map_err(|source| StoreError::Authorities { source })?;
+    Ok(private.into_iter().fold(client, ClientOptions::with_root_certificate))
 }
 
 /// The address with a slash at the end, so that joining a path goes below it.
@@ -203,6 +216,8 @@ fn address(options: &StoreOptions, problem: &str) -> StoreError {
     StoreError::Address { url: options.url.to_string(), problem: problem.to_owned() }
 }
 
+#[cfg(test)]
+mod authorities_tests;
 #[cfg(test)]
 mod s3_tests;
 #[cfg(test)]

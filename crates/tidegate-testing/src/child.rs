@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::guard;
+use crate::guard::Watched;
 use crate::wait::eventually;
 
 /// A child process; its output is kept in files and it is killed when the value goes away, or this
@@ -21,6 +21,8 @@ pub struct ManagedChild {
     process_id: u32,
     stdout: PathBuf,
     stderr: PathBuf,
+    /// Behind the child, so that it is watched until it was killed.
+    _watched: Watched,
 }
 
 impl ManagedChild {
@@ -42,8 +44,8 @@ impl ManagedChild {
             .spawn()
             .with_context(|| format!("start {name}"))?;
         let process_id = child.id().context("a child that was just started has an id")?;
-        guard::watch(process_id);
-        Ok(Self { name: name.to_owned(), child, process_id, stdout, stderr })
+        let watched = Watched::new(process_id);
+        Ok(Self { name: name.to_owned(), child, process_id, stdout, stderr, _watched: watched })
     }
 
     /// The process id.
@@ -148,12 +150,6 @@ impl ManagedChild {
     #[must_use]
     pub fn output(&self) -> String {
         self.stdout() + &self.stderr()
-    }
-}
-
-impl Drop for ManagedChild {
-    fn drop(&mut self) {
-        guard::release(self.process_id);
     }
 }
 

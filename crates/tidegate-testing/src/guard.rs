@@ -4,6 +4,7 @@
 //! drop nothing: for them a shell of its own process group listens on a pipe that only the test process
 //! holds. When the pipe ends, so do the processes named in it, and folders that nobody needs are removed.
 
+use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -13,17 +14,29 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// A file in a folder that is to stay, because a test failed in it.
 pub(crate) const KEEP: &str = "keep";
 
+/// Processes are known by their number and the moment at which they began: numbers are given again, and
+/// nobody else's process may die.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
-pids=' ' folders=''
+watched=' ' folders=''
+began() {
+    read -r line < "/proc/$1/stat" || return
+    # Behind the name in brackets, which may hold anything, the twentieth word.
+    set -- ${line##*) }
+    echo "${20}"
+}
 while read -r word value; do
     case $word in
-        watch) pids="$pids$value " ;;
-        release) case $pids in *" $value "*) pids="${pids%% "$value" *} ${pids#* "$value" }" ;; esac ;;
+        watch) watched="$watched$value " ;;
+        release)
+            case $watched in *" $value "*) watched="${watched%% "$value" *} ${watched#* "$value" }" ;; esac
+            ;;
         remove) folders="$folders $value" ;;
     esac
 done
-[ "$pids" = ' ' ] || kill -9 $pids 2>/dev/null
+for one in $watched; do
+    [ "$(began "${one%%@*}")" != "${one##*@}" ] || kill -9 "${one%%@*}"
+done
 for folder in $folders; do
     # What was just killed may still be writing.
     for attempt in 1 2 3 4 5; do
@@ -35,14 +48,34 @@ done
 
 static PIPE: OnceLock<Option<Mutex<ChildStdin>>> = OnceLock::new();
 
-/// From now on the process dies with this one.
-pub(crate) fn watch(process_id: u32) {
-    say(&format!("watch {process_id}"));
+/// A process that dies with this one, for as long as the value lives.
+#[derive(Debug)]
+pub(crate) struct Watched(Option<String>);
+
+impl Watched {
+    /// The process must have been started just now, and not been waited for.
+    pub(crate) fn new(process_id: u32) -> Self {
+        let watched = began(process_id).map(|began| format!("{process_id}@{began}"));
+        if let Some(watched) = &watched {
+            say(&format!("watch {watched}"));
+        }
+        Self(watched)
+    }
 }
 
-/// The process has ended; another one may get its number.
-pub(crate) fn release(process_id: u32) {
-    say(&format!("release {process_id}"));
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(watched) = &self.0 {
+            say(&format!("release {watched}"));
+        }
+    }
+}
+
+/// When a process began, in the kernel's ticks; none where the kernel does not say.
+fn began(process_id: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
+    let (_, behind_the_name) = stat.rsplit_once(") ")?;
+    behind_the_name.split(' ').nth(19).map(str::to_owned)
 }
 
 /// The folder is removed at the end of this process, unless a file [`KEEP`] stands in it.
@@ -82,19 +115,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_end_of_the_pipe_watched_processes_die_and_released_ones_live() {
+    async fn at_the_end_of_the_pipe_watched_processes_die_and_others_live() {
         let scratch = Scratch::new("guard").unwrap();
         let (kept, removed) = (scratch.join("kept"), scratch.join("removed"));
         for folder in [&kept, &removed] {
-            std::fs::create_dir(folder).unwrap();
+            fs::create_dir(folder).unwrap();
         }
-        std::fs::write(kept.join(KEEP), "").unwrap();
-        let (mut first, mut released, mut last) = (sleeper(), sleeper(), sleeper());
+        fs::write(kept.join(KEEP), "").unwrap();
+        let mut children = [(); 4].map(|()| sleeper());
+        let known = children.each_ref().map(|child| {
+            let id = child.id();
+            format!("{id}@{}", began(id).unwrap())
+        });
+        let [first, released, last, another] = &mut children;
         let pipe = start().unwrap();
-        let ids = [first.id(), released.id(), last.id()];
         for line in [
-            format!("watch {}\nwatch {}\nwatch {}", ids[0], ids[1], ids[2]),
-            format!("release {}", ids[1]),
+            format!("watch {}\nwatch {}\nwatch {}", known[0], known[1], known[2]),
+            // The number of one that ended long ago.
+            format!("watch {}@1", another.id()),
+            format!("release {}", known[1]),
             format!("remove {}\nremove {}", kept.display(), removed.display()),
         ] {
             writeln!(pipe.lock().unwrap(), "{line}").unwrap();
@@ -106,8 +145,11 @@ mod tests {
                 && !removed.exists()
         };
         eventually("the guard has done its work", Duration::from_secs(20), gone).await.unwrap();
-        assert!(released.try_wait().unwrap().is_none() && kept.exists());
-        released.kill().unwrap();
-        released.wait().unwrap();
+        assert!(kept.exists());
+        for child in [released, another] {
+            assert!(child.try_wait().unwrap().is_none());
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }

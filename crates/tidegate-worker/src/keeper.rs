@@ -19,6 +19,10 @@ use crate::options::StreamCare;
 /// lagging leader once showed nothing pending with 212 k messages undelivered (nats-server #6698).
 const SAMPLES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
+/// With many partitions, and as many workers that look, coverage is checked less often: this much time
+/// for each.
+const COVERAGE_EACH_PARTITION: Duration = Duration::from_secs(1);
+
 /// What the engine learns of the stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StreamNews {
@@ -47,14 +51,14 @@ impl Keeper {
     async fn work(&self) {
         let haste = haste();
         let (sample_each, sample_age) = (SAMPLES.0 / haste, SAMPLES.1 / haste);
-        let (coverage_each, trim_each) = (COVERAGE_EACH / haste, TRIM_EACH / haste);
+        let (coverage_each, trim_each) = (self.coverage_each() / haste, TRIM_EACH / haste);
         let mut samples = LeaderSamples::new(sample_age);
         let (mut covered, mut trimmed) = (Instant::now(), Instant::now());
         loop {
             if let Err(error) = self.sample(&mut samples).await {
                 self.report("sampling", error).await;
             }
-            if self.care != StreamCare::Agent && covered.elapsed() >= coverage_each {
+            if covered.elapsed() >= coverage_each {
                 covered = Instant::now();
                 self.look_after_readers().await;
             }
@@ -66,9 +70,20 @@ impl Keeper {
         }
     }
 
+    /// Every partition is asked about.
+    fn coverage_each(&self) -> Duration {
+        let partitions = u32::try_from(self.caretaker.filters.len()).unwrap_or(u32::MAX);
+        COVERAGE_EACH.max(COVERAGE_EACH_PARTITION.saturating_mul(partitions))
+    }
+
+    /// What no partition reads stops every worker, whoever cares for the stream: going on would bring
+    /// newer messages into the table while these are missing (S3).
     async fn look_after_readers(&self) {
         if let Err(error) = self.caretaker.check_coverage().await {
             self.report("the coverage check", error).await;
+        }
+        if self.care == StreamCare::Agent {
+            return;
         }
         if let Err(error) = self.caretaker.register().await {
             debug!(error = %error, "registering the ledger failed, will retry");

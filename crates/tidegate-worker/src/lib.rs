@@ -47,6 +47,7 @@ mod options;
 mod plan;
 pub mod pod;
 mod preflight;
+mod private_ca;
 mod random;
 mod reading;
 mod run;

@@ -39,9 +39,9 @@ pub enum StreamCare {
     /// All of it: make and keep the stream, register the ledger, trim. One worker of a pipeline that has
     /// no agent.
     All,
-    /// Register the ledger and see that every message has a partition. Its other workers.
+    /// Register the ledger. Its other workers.
     Reader,
-    /// None: the agent does it.
+    /// None: the agent does it. That every message has a partition all of them see to.
     Agent,
 }
 

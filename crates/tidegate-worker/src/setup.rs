@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::error::WorkerError;
 use crate::judge::{DedupRule, EventTimeRule, Judge};
+use crate::private_ca;
 use crate::secrets::{SecretError, Secrets};
 
 /// Opens the table's object store.
@@ -33,6 +34,7 @@ pub fn open_store(config: &PipelineConfig, secrets: &Secrets) -> Result<TableSto
     options.endpoint.clone_from(&sink.s3.endpoint);
     options.region.clone_from(&sink.s3.region);
     options.path_style = sink.s3.addressing_style == tidegate_config::AddressingStyle::Path;
+    options.private_authorities = private_ca::authorities()?;
     if let Some(name) = &sink.secret {
         let keys = MountedKey { secrets: secrets.clone(), name: name.clone() };
         // A key that is missing is told at once.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::error::WorkerError;
+use crate::private_ca;
 use crate::secrets::Secrets;
 
 /// How long a worker waits for the one that makes the stream.
@@ -59,8 +60,14 @@ pub(crate) async fn connect(
         }),
         None => None,
     };
-    let servers = source.servers.clone();
-    Ok(Connection::connect(ConnectOptions { servers, credentials, tls, client_name }).await?)
+    let options = ConnectOptions {
+        servers: source.servers.clone(),
+        credentials,
+        tls,
+        private_authorities: private_ca::authorities()?,
+        client_name,
+    };
+    Ok(Connection::connect(options).await?)
 }
 
 fn credentials(name: &str, secrets: &Secrets) -> Result<Credentials, WorkerError> {

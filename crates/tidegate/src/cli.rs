@@ -111,7 +111,7 @@ mod tests {
             "crd --log-format json",
             "worker --config c --assignment a --name p-worker-0 --address 10.0.0.1 --port 8080 \
              --secrets-dir s --data-dir d",
-            "agent --config c --address ::1 --port 0 --secrets-dir s --data-dir d",
+            "agent --config c --address ::1 --port 0 --secrets-dir s",
             "cleanup --config c --secrets-dir s --delete-stream --delete-data --deadline 90s",
             "decode-probe --address-space 1073741824 --cpu-seconds 10",
             "operator --own-namespace n --identity p --image i --namespaces a,b --poll-interval 5s \

@@ -10,6 +10,26 @@ pub(crate) struct Signals {
     pub(crate) drain: CancellationToken,
     /// Leave at once; what is not committed is read again later.
     pub(crate) leave: CancellationToken,
+    words: Words,
+}
+
+/// What the log says of the two signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// The first.
+    pub(crate) drain: &'static str,
+    /// The second.
+    pub(crate) leave: &'static str,
+}
+
+impl Default for Words {
+    /// Those of whoever reads and commits.
+    fn default() -> Self {
+        Self {
+            drain: "draining: committing what is held, a second signal leaves at once",
+            leave: "leaving at once, what is not committed will be read again",
+        }
+    }
 }
 
 impl Signals {
@@ -19,7 +39,16 @@ impl Signals {
     ///
     /// When the system refuses a handler.
     pub(crate) fn listen() -> std::io::Result<Self> {
-        let signals = Self::default();
+        Self::listen_saying(Words::default())
+    }
+
+    /// The same for a process that holds nothing to commit.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses a handler.
+    pub(crate) fn listen_saying(words: Words) -> std::io::Result<Self> {
+        let signals = Self { words, ..Self::default() };
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let told = signals.clone();
@@ -36,10 +65,10 @@ impl Signals {
 
     fn received(&self) {
         if self.drain.is_cancelled() {
-            tracing::warn!("leaving at once, what is not committed will be read again");
+            tracing::warn!("{}", self.words.leave);
             self.leave.cancel();
         } else {
-            tracing::info!("draining: committing what is held, a second signal leaves at once");
+            tracing::info!("{}", self.words.drain);
             self.drain.cancel();
         }
     }

@@ -24,6 +24,7 @@ use super::compare::holds;
 use super::failure::Failure;
 use super::kind::{Kind, describe};
 use super::owner::{Owner, Ownership, ownership};
+use super::rewritten::{Rewrites, Rewritten};
 use super::stamp::{stamped, template_of_agent, template_of_workers};
 use super::{labels, names};
 use crate::context::Context;
@@ -38,22 +39,30 @@ const NAME_FREED_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Changes {
     /// Objects that somebody else had changed and that were put right.
     pub(crate) repaired: Vec<String>,
+    /// Objects that do not come out as they are applied, for the next reconcile.
+    pub(crate) rewrites: Rewrites,
 }
 
 /// Applies the objects of one pipeline.
 pub(crate) struct Applier<'a> {
     context: &'a Context,
     owner: &'a Owner,
-    changes: Changes,
+    repaired: Vec<String>,
+    rewritten: Rewritten,
 }
 
 impl<'a> Applier<'a> {
     pub(crate) fn new(context: &'a Context, owner: &'a Owner) -> Self {
-        Self { context, owner, changes: Changes::default() }
+        Self { context, owner, repaired: Vec::new(), rewritten: Rewritten::default() }
+    }
+
+    /// With what the reconcile before found.
+    pub(crate) fn knowing(self, rewrites: Rewrites) -> Self {
+        Self { rewritten: Rewritten::since(rewrites), ..self }
     }
 
     pub(crate) fn into_changes(self) -> Changes {
-        self.changes
+        Changes { repaired: self.repaired, rewrites: self.rewritten.into_now() }
     }
 
     /// Applies everything, what pods need before the pods, and then removes what is left over.
@@ -105,14 +114,19 @@ impl<'a> Applier<'a> {
             self.check_owner(live.as_ref())?;
             let same_hash = live.annotations().get(labels::APPLIED_HASH)
                 == wanted.annotations().get(labels::APPLIED_HASH);
-            if same_hash && is_held(live.as_ref(), &document) {
+            let mut is_known = || self.rewritten.is_known(live.as_ref(), &document);
+            if same_hash && (is_held(live.as_ref(), &document) || is_known()) {
                 return Ok(live.as_ref().clone());
             }
             if same_hash {
                 self.repairs::<K>(&name);
             }
         }
-        self.send(&name, &document).await
+        let live = self.send(&name, &document).await?;
+        if !is_held(&live, &document) {
+            self.rewritten.note(&live, &document);
+        }
+        Ok(live)
     }
 
     /// An object that carries our labels is in the cache. Any other of that name was there before us,
@@ -148,7 +162,7 @@ impl<'a> Applier<'a> {
         let object = describe::<K>(name);
         tracing::info!(pipeline = %self.owner.key, object, "somebody changed it, it is put right");
         self.context.metrics.repaired(K::NAME);
-        self.changes.repaired.push(object);
+        self.repaired.push(object);
     }
 
     async fn send<K: Kind>(&self, name: &str, document: &Value) -> Result<K, Failure> {
@@ -259,10 +273,7 @@ impl<'a> Applier<'a> {
 /// Whether both controllers have replaced what they had to replace.
 fn is_through(agent: &Deployment, workers: &StatefulSet) -> bool {
     use super::observe::{agent_facts, worker_facts};
-    let (agent, workers) = (agent_facts(Some(agent)), worker_facts(Some(workers)));
-    [agent, workers].iter().all(|facts| {
-        facts.observed && facts.existing == facts.wanted && facts.updated == facts.existing
-    })
+    agent_facts(Some(agent)).is_replaced() && worker_facts(Some(workers)).is_replaced()
 }
 
 fn named<K: Kind>(object: &K) -> BTreeSet<String> {

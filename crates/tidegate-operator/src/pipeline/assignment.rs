@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tidegate_config::{Assignment, WorkerAssignment};
-use tidegate_types::PartitionId;
+use tidegate_types::{Epoch, PartitionId};
 
 use super::facts::Observed;
 use super::memory::Memory;
@@ -29,27 +29,46 @@ pub(crate) struct WorkerFacts {
     pub(crate) able: bool,
 }
 
+/// What a new generation has to be above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GenerationFacts {
+    /// The highest that a worker follows or the log knows; 0 when none is.
+    pub(crate) known: i64,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
 /// Distributes the partitions. `workers` are those that should exist, by ordinal; when none is able the
 /// partitions stay where they are. The answer equals `previous` when nothing has to change.
 ///
-/// A new generation is the time in seconds, or one more than the last where that is higher: a pipeline
-/// that was deleted and made again, or restored into another cluster, has lost its assignment, and the
-/// epochs in the table's log only let a higher generation pass.
+/// A new generation is the time in seconds, or one more than the highest known where that is higher: a
+/// pipeline that was deleted and made again, or restored into another cluster, has lost its assignment,
+/// and neither workers nor the epochs in the table's log let a lower generation pass. For the same reason
+/// an assignment that is below what is known is given out anew.
 pub(crate) fn assign(
     previous: Option<&Assignment>,
     partitions: u32,
     workers: &[WorkerFacts],
-    now: Timestamp,
+    generations: GenerationFacts,
 ) -> Assignment {
     let chosen = distribute(previous, partitions, &takers(previous, workers));
+    // One that no claim could carry says nothing.
+    let known = Some(generations.known).filter(|known| can_be_claimed(known.saturating_add(1)));
+    let known = known.unwrap_or(0);
     match previous {
-        Some(previous) if previous.workers == chosen => previous.clone(),
+        Some(previous) if previous.workers == chosen && previous.generation >= known => {
+            previous.clone()
+        }
         _ => {
-            let last = previous.map_or(0, |previous| previous.generation);
-            let generation = now.as_second().max(last.saturating_add(1));
+            let last = previous.map_or(0, |previous| previous.generation).max(known);
+            let generation = generations.now.as_second().max(last.saturating_add(1));
             Assignment { generation, workers: chosen }
         }
     }
+}
+
+fn can_be_claimed(generation: i64) -> bool {
+    Epoch::default().next(generation).is_some()
 }
 
 /// The workers that should exist with `replicas` of them, and which of them are able.

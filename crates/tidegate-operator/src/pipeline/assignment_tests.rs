@@ -16,6 +16,16 @@ fn facts(able: &[bool]) -> Vec<WorkerFacts> {
     able.iter().enumerate().map(fact).collect()
 }
 
+/// Nothing is known beside the assignment itself.
+fn assign(
+    previous: Option<&Assignment>,
+    partitions: u32,
+    workers: &[WorkerFacts],
+    now: Timestamp,
+) -> Assignment {
+    super::assign(previous, partitions, workers, GenerationFacts { known: 0, now })
+}
+
 fn owners(assignment: &Assignment) -> BTreeMap<PartitionId, Vec<&str>> {
     let mut owners: BTreeMap<PartitionId, Vec<&str>> = BTreeMap::new();
     for worker in &assignment.workers {
@@ -129,6 +139,24 @@ fn a_pipeline_that_was_made_again_has_a_higher_generation_than_the_log() {
     assert!(after.generation > before.generation);
     let fits_an_epoch = (1_i64 << 42) - 1;
     assert!(at(100 * 365 * 86_400).as_second() < fits_an_epoch);
+}
+
+#[test]
+fn a_generation_below_what_workers_follow_or_the_log_knows_is_given_out_anew() {
+    let lost = assigned(7, &[("clicks-worker-0", &[0, 1, 2, 3])]);
+    let of = |previous, known, second| {
+        let generations = GenerationFacts { known, now: at(second) };
+        super::assign(previous, 4, &facts(&[true]), generations)
+    };
+    assert_eq!(of(Some(&lost), 7, 0), lost);
+    let behind = at(1_000).as_second();
+    assert_eq!(of(Some(&lost), behind, 0).generation, behind + 1, "clocks differ");
+    assert_eq!(of(None, behind, 0).generation, behind + 1, "the ConfigMap was lost");
+    let anew = of(Some(&lost), behind, 0);
+    assert_eq!(of(Some(&anew), behind, 5), anew, "once is enough");
+    for nonsense in [i64::MAX, (1 << 42) - 1, -1] {
+        assert_eq!(of(Some(&lost), nonsense, 0), lost);
+    }
 }
 
 #[test]

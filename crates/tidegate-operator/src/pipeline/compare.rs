@@ -46,6 +46,7 @@ fn holds_members(live: &Map<String, Value>, wanted: &Map<String, Value>, quantit
 fn is_nothing(wanted: &Value) -> bool {
     match wanted {
         Value::Null => true,
+        Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
         _ => false,
@@ -55,12 +56,17 @@ fn is_nothing(wanted: &Value) -> bool {
 fn holds_items(live: &[Value], wanted: &[Value]) -> bool {
     if let Some(key) = item_key(wanted) {
         return wanted.iter().all(|item| {
-            let same = |other: &&Value| other.get(key) == item.get(key);
+            let same = |other: &&Value| said(other, key) == said(item, key);
             live.iter().filter(same).any(|other| holds_at(other, item, false))
         });
     }
     live.len() == wanted.len()
         && live.iter().zip(wanted).all(|(live, wanted)| holds_at(live, wanted, false))
+}
+
+/// A member, if it says anything.
+fn said<'a>(item: &'a Value, name: &str) -> Option<&'a Value> {
+    item.get(name).filter(|value| !is_nothing(value))
 }
 
 /// The field that every item has, and each with another value.
@@ -148,6 +154,19 @@ mod tests {
             },
         });
         assert!(holds(&live, &wanted));
+    }
+
+    #[test]
+    fn an_empty_text_that_the_api_server_drops_is_held() {
+        let tolerations = json!({"tolerations": [{"key": "", "operator": "Exists", "effect": ""}]});
+        assert!(holds(&json!({"tolerations": [{"operator": "Exists"}]}), &tolerations));
+        assert!(holds(&tolerations, &tolerations));
+        assert!(!holds(&json!({"tolerations": [{"operator": "Equal"}]}), &tolerations));
+        let taint = json!({"tolerations": [{"operator": "Exists", "effect": "NoExecute"}]});
+        assert!(!holds(&taint, &tolerations), "an empty text is not any text");
+        let variable = json!({"env": [{"name": "A", "value": ""}]});
+        assert!(holds(&json!({"env": [{"name": "A"}]}), &variable));
+        assert!(!holds(&json!({"env": [{"name": "A", "value": "1"}]}), &variable));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tidegate_api::{IngestionPipelineStatus, ScalingMode};
 use tidegate_config::WorkerReport;
 
-use super::assignment::{assign, worker_facts};
+use super::assignment::{GenerationFacts, assign, worker_facts};
 use super::facts::{Decisions, Observed, ValidatedPipeline};
 use super::memory::{Memory, reports};
 use super::meter::lifetime_rate;
@@ -29,7 +29,12 @@ pub(crate) fn decide(
     Decisions {
         replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
         agents: i32::from(!pipeline.spec.suspend),
-        assignment: assign(observed.assignment.as_ref(), partitions, &workers, now),
+        assignment: assign(
+            observed.assignment.as_ref(),
+            partitions,
+            &workers,
+            GenerationFacts { known: observed.known_generation(), now },
+        ),
         scaling,
         hold_templates: false,
     }
@@ -55,6 +60,7 @@ fn scale(
         partitions: pipeline.config.source.partitioning.count(),
         current: as_count(observed.workers.wanted),
         flush,
+        unclaimed: is_unclaimed(pipeline, observed),
         pending: observed.agent_report().and_then(|report| report.lag),
         rate: memory.meter.rate().or_else(lifetime),
         flow: memory.meter.flow(),
@@ -64,6 +70,12 @@ fn scale(
         previous: previous.filter(|_| lag),
         now,
     })
+}
+
+/// Whether the agent has seen the log, and not every partition was claimed.
+fn is_unclaimed(pipeline: &ValidatedPipeline, observed: &Observed) -> bool {
+    let seen = observed.agent_report().is_some_and(|report| report.lag.is_some());
+    seen && !observed.has_begun(pipeline.config.source.partitioning.count())
 }
 
 /// The workers that should exist and say how they are.

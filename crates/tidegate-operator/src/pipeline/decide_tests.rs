@@ -112,3 +112,31 @@ fn workers_that_are_to_leave_do_not_count() {
     let rate = decisions.scaling.memory.and_then(|memory| memory.rate_per_worker);
     assert_eq!(rate, Some(800));
 }
+
+#[test]
+fn a_pipeline_that_nobody_claimed_gets_a_worker_as_soon_as_the_log_was_seen() {
+    let pipeline = clicks(|_| {});
+    let mut world = World::new().with_workers(0);
+    world.agent().floors.clear();
+    world.agent().lag = None;
+    assert_eq!(carry_out(&mut world, &pipeline).replicas, 0, "the log was not seen");
+    world.agent().lag = Some(0);
+    assert_eq!(carry_out(&mut world, &pipeline).replicas, 1);
+    for _ in 0..100 {
+        assert_eq!(carry_out(&mut world, &pipeline).replicas, 1, "it stays until it has claimed");
+    }
+    world.agent().floors = World::new().agent().floors.clone();
+    let left = (0..100).find(|_| carry_out(&mut world, &pipeline).replicas == 0);
+    assert!(left.is_some());
+}
+
+#[test]
+fn what_workers_follow_and_the_log_knows_is_passed_by_the_next_generation() {
+    let pipeline = clicks(|_| {});
+    let mut world = World::new();
+    let far = at(1_000_000).as_second();
+    world.agent().claimed_generation = far;
+    assert_eq!(carry_out(&mut world, &pipeline).assignment.generation, far + 1);
+    world.worker(1).report.as_mut().expect("it answers").assignment_generation = far + 5;
+    assert_eq!(carry_out(&mut world, &pipeline).assignment.generation, far + 6);
+}

@@ -5,18 +5,20 @@
 //! pipeline goes in any case once the deadline has passed, and an Event says what is left.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, Status};
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_api::{DeletionAction, GROUP, KIND, VERSION};
 use tidegate_types::Reason;
+use tokio::time::Instant;
 
 use super::apply::Applier;
 use super::build::{Cleanup, cleanup_job};
@@ -25,7 +27,12 @@ use super::failure::Failure;
 use super::labels::{self, Component};
 use super::names;
 use super::owner::{Owner, Ownership, ownership};
+use super::validate::Validation;
 use crate::context::{Context, pipeline_resource};
+use crate::watch::take_in;
+
+/// How long until a pipeline that somebody else changed is looked at again.
+const CHANGED_AGAIN: Duration = Duration::from_secs(1);
 
 /// How far a deletion is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,27 +71,91 @@ pub(crate) async fn set_finalizer(
     owner: &Owner,
     wanted: bool,
 ) -> Result<(), Failure> {
-    let finalizers: &[&str] = if wanted { &[names::FINALIZER] } else { &[] };
+    if !wanted {
+        return take_finalizer(context, owner).await;
+    }
     // With the uid, so that a successor of the same name is not meant.
     let document = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": KIND,
-        "metadata": {"name": owner.key.name, "uid": owner.uid, "finalizers": finalizers},
+        "metadata": {"name": owner.key.name, "uid": owner.uid, "finalizers": [names::FINALIZER]},
     });
+    let how = PatchParams::apply(names::FIELD_MANAGER).force();
+    patch(context, owner, &how, &Patch::Apply(document), true).await
+}
+
+/// Takes our finalizer back, whoever wrote it: one that came with a restored backup has no manager, and
+/// an apply takes away only what the same manager applied.
+pub(crate) async fn take_finalizer(context: &Context, owner: &Owner) -> Result<(), Failure> {
+    // Newer than what the reconcile began with when the status was written since.
+    let live = context.caches.pipelines.get(&owner.key, &owner.key.name);
+    let live = live.filter(|live| live.uid().as_ref() == Some(&owner.uid) && has_finalizer(live));
+    let Some(live) = live else { return Ok(()) };
+    let how = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    patch(context, owner, &how, &Patch::Merge(without_finalizer(&live)), false).await
+}
+
+/// A merge patch replaces the whole list, so that it may only meet the object that it was made from.
+fn without_finalizer(live: &DynamicObject) -> Value {
+    let others: Vec<&String> =
+        live.finalizers().iter().filter(|finalizer| *finalizer != names::FINALIZER).collect();
+    json!({"metadata": {
+        "uid": live.uid(),
+        "resourceVersion": live.resource_version(),
+        "finalizers": others,
+    }})
+}
+
+async fn patch(
+    context: &Context,
+    owner: &Owner,
+    how: &PatchParams,
+    patch: &Patch<Value>,
+    wanted: bool,
+) -> Result<(), Failure> {
+    let name = &owner.key.name;
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &owner.key.namespace, &pipeline_resource());
-    let how = PatchParams::apply(names::FIELD_MANAGER).force();
-    match api.patch(&owner.key.name, &how, &Patch::Apply(document)).await {
+    let changed = |what: &str| {
+        Failure::waiting(Reason::Progressing, format!("{KIND} {name}: {what}"), CHANGED_AGAIN)
+    };
+    match api.patch(name, how, patch).await {
         Ok(object) => {
+            let done = has_finalizer(&object) == wanted;
             // One that is gone now comes back as it was last; the watch tells.
             if object.metadata.deletion_timestamp.is_none() {
-                context.caches.pipelines.put(object);
+                take_in(context, object);
+            }
+            if done { Ok(()) } else { Err(changed("its finalizers are not what was sent")) }
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            if let Some(live) = context.caches.pipelines.get(&owner.key, name) {
+                gone(context, &live, &status);
             }
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Failure::of_request(&format!("{KIND} {}", owner.key.name), &error)),
+        Err(kube::Error::Api(status)) if status.code == 409 && !wanted => {
+            Err(changed("somebody changed it meanwhile"))
+        }
+        Err(error) => Err(Failure::of_request(&format!("{KIND} {name}"), &error)),
     }
+}
+
+/// Forgets a pipeline of which the API server says that there is none: no event may come for it any
+/// more. That the kind is not served says nothing about one object of it.
+pub(crate) fn gone(context: &Context, object: &DynamicObject, refusal: &Status) {
+    if names_object(refusal, &object.name_any())
+        && let Some(change) = context.caches.pipelines.remove(object)
+    {
+        context.queue.add(change.owner, Instant::now());
+    }
+}
+
+fn names_object(refusal: &Status, name: &str) -> bool {
+    refusal.details.as_ref().is_some_and(|details| details.name == name)
 }
 
 /// Goes one step on with a deletion. The finalizer is the caller's to take back when it is over.
@@ -92,19 +163,16 @@ pub(crate) async fn delete(
     context: &Context,
     owner: &Owner,
     object: &DynamicObject,
-    pipeline: Option<&ValidatedPipeline>,
+    validation: &Validation,
     now: Timestamp,
 ) -> Result<Deletion, Failure> {
     if !has_finalizer(object) {
         return Ok(Deletion::Done);
     }
-    let Some(pipeline) = pipeline else {
-        let left = "the spec cannot be read, so stream and table stay as they are";
-        return Ok(Deletion::Incomplete(vec![left.to_owned()]));
+    let pipeline = match to_clean(validation) {
+        Ok(pipeline) => pipeline,
+        Err(deletion) => return Ok(deletion),
     };
-    if !wants_cleanup(pipeline) {
-        return Ok(Deletion::Done);
-    }
     let left = time_left(context, object, now);
     if left <= SignedDuration::ZERO {
         return Ok(Deletion::Incomplete(targets(pipeline)));
@@ -117,32 +185,61 @@ pub(crate) async fn delete(
         return Ok(Deletion::Draining);
     }
     let job = context.caches.jobs.get(&owner.key, &names::cleanup(&owner.key.name));
+    let mut make_job = false;
     match job.filter(|job| ownership(job.as_ref(), owner) == Ownership::Ours) {
-        Some(job) => Ok(outcome(&job, pods.iter().map(AsRef::as_ref), pipeline)),
-        None => {
-            let deadline = left.unsigned_abs();
-            let cleanup = cleanup_job(pipeline, &context.options.pods, deadline);
-            match start(&mut applier, cleanup).await {
-                Ok(()) => Ok(Deletion::Cleaning),
-                // The namespace goes too, and no Job can be made in it any more.
-                Err(failure) if failure.reason == Reason::Deleting => {
-                    Ok(Deletion::Incomplete(targets(pipeline)))
-                }
-                Err(failure) => Err(failure),
+        Some(job) => {
+            let so_far = outcome(&job, pods.iter().map(AsRef::as_ref), pipeline);
+            if so_far != Deletion::Cleaning {
+                return Ok(so_far);
             }
         }
+        None => make_job = true,
+    }
+    let cleanup = cleanup_job(pipeline, &context.options.pods, left.unsigned_abs());
+    match ensure(&mut applier, cleanup, make_job).await {
+        Ok(()) => Ok(Deletion::Cleaning),
+        // The namespace goes too, and nothing can be made in it any more.
+        Err(failure) if failure.reason == Reason::Deleting => {
+            Ok(Deletion::Incomplete(targets(pipeline)))
+        }
+        Err(failure) => Err(failure),
     }
 }
 
-/// The Job is made once: its template can never change.
-async fn start(applier: &mut Applier<'_>, cleanup: Cleanup) -> Result<(), Failure> {
+/// What there is to delete, or how the deletion ends without a Job.
+fn to_clean(validation: &Validation) -> Result<&ValidatedPipeline, Deletion> {
+    let said = validation.rejection.as_ref().map_or("", |rejection| rejection.message.as_str());
+    let Some(pipeline) = &validation.pipeline else {
+        let left =
+            format!("no accepted spec is known, so stream and table stay as they are: {said}");
+        return Err(Deletion::Incomplete(vec![left]));
+    };
+    if !wants_cleanup(pipeline) {
+        return Err(Deletion::Done);
+    }
+    if validation.withheld {
+        let left = targets(pipeline).into_iter().map(|target| format!("{target}: {said}"));
+        return Err(Deletion::Incomplete(left.collect()));
+    }
+    Ok(pipeline)
+}
+
+/// What the Job needs is looked after while it runs, because in a foreground deletion the garbage
+/// collector takes that too. The Job is made once: its template can never change.
+async fn ensure(
+    applier: &mut Applier<'_>,
+    cleanup: Cleanup,
+    make_job: bool,
+) -> Result<(), Failure> {
     let Cleanup { service_account, network_policy, config, job } = cleanup;
     if let Some(account) = service_account {
         applier.ensure(account).await?;
     }
     applier.ensure(network_policy).await?;
     applier.ensure(config).await?;
-    applier.ensure(job).await?;
+    if make_job {
+        applier.ensure(job).await?;
+    }
     Ok(())
 }
 
@@ -205,9 +302,8 @@ fn targets(pipeline: &ValidatedPipeline) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
+    use crate::pipeline::facts::Rejection;
     use crate::pipeline::validate::tests::accepted;
 
     fn job(condition: Option<(&str, &str)>) -> Job {
@@ -269,5 +365,58 @@ mod tests {
             let found = outcome(&job(condition), pods.iter(), &pipeline);
             assert_eq!(found, wanted, "{condition:?}");
         }
+    }
+
+    #[test]
+    fn our_finalizer_goes_by_a_patch_that_meets_only_what_was_seen() {
+        let live: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": KIND,
+            "metadata": {
+                "name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7",
+                "finalizers": ["example.com/a", names::FINALIZER, "example.com/b"],
+            },
+        }))
+        .expect("a pipeline");
+        let wanted = json!({"metadata": {
+            "uid": "u", "resourceVersion": "7", "finalizers": ["example.com/a", "example.com/b"],
+        }});
+        assert_eq!(without_finalizer(&live), wanted);
+    }
+
+    #[test]
+    fn only_an_answer_about_the_object_itself_says_that_it_is_gone() {
+        let status = |details: Value| -> Status {
+            serde_json::from_value(json!({"code": 404, "details": details})).expect("a status")
+        };
+        assert!(names_object(&status(json!({"name": "p", "kind": "ingestionpipelines"})), "p"));
+        assert!(!names_object(&status(json!({"causes": []})), "p"));
+        assert!(!names_object(&status(Value::Null), "p"));
+    }
+
+    #[test]
+    fn without_a_spec_or_the_accounts_consent_the_deletion_tells_the_real_reason() {
+        let pipeline = || Some(accepted("deletionPolicy: {stream: Delete, data: Delete}"));
+        let no = |reason| Some(Rejection { reason, message: "no".to_owned() });
+        let bad = no(Reason::InvalidConfiguration);
+        let validation = |pipeline, rejection, withheld| Validation {
+            pipeline,
+            rejection,
+            withheld,
+            ..Validation::default()
+        };
+        assert!(to_clean(&validation(pipeline(), None, false)).is_ok());
+        assert!(to_clean(&validation(pipeline(), bad.clone(), false)).is_ok(), "accepted before");
+        let left = |deletion: Result<_, Deletion>| match deletion {
+            Err(Deletion::Incomplete(left)) => left,
+            other => panic!("{:?}", other.err()),
+        };
+        let never = left(to_clean(&validation(None, bad, false)).map(|_| ()));
+        let words = "no accepted spec is known, so stream and table stay as they are: no";
+        assert_eq!(never, [words]);
+        let refused = no(Reason::ServiceAccountRefused);
+        let withheld = left(to_clean(&validation(pipeline(), refused.clone(), true)).map(|_| ()));
+        assert_eq!(withheld, ["stream CLICKS: no", "table s3://lake/clicks: no"]);
+        let keeps = validation(Some(accepted("")), refused, true);
+        assert_eq!(to_clean(&keeps).err(), Some(Deletion::Done));
     }
 }

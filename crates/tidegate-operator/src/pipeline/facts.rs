@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tidegate_api::{IngestionPipelineSpec, ScalingStatus};
 use tidegate_config::{AgentReport, Assignment, PipelineConfig, WorkerReport};
-use tidegate_types::Reason;
+use tidegate_types::{PartitionId, Reason};
 
-/// What the spec points to and what is remembered of it, read from the API server.
+/// What the spec points to and what is remembered of it, read from the caches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct References {
     /// The service accounts of the namespace that offer themselves to pipelines: those that carry the
@@ -91,9 +91,12 @@ impl WorkloadFacts {
             && self.updated == self.wanted
             && self.ready == self.wanted
     }
-}
 
-impl WorkloadFacts {
+    /// Whether its controller has replaced what it had to replace, be the new pods ready or not.
+    pub(crate) fn is_replaced(self) -> bool {
+        self.observed && self.existing == self.wanted && self.updated == self.existing
+    }
+
     /// Whether pods of an older template exist.
     pub(crate) fn is_rolling(self) -> bool {
         self.observed && self.updated < self.existing
@@ -104,6 +107,22 @@ impl Observed {
     /// What the agent says; none when it does not answer.
     pub(crate) fn agent_report(&self) -> Option<&AgentReport> {
         self.agent_pod.as_ref().and_then(|pod| pod.report.as_ref())
+    }
+
+    /// Whether every partition has a floor in the log: reading has begun, and where it begins is known
+    /// for good. False when the agent does not answer or has not seen the log.
+    pub(crate) fn has_begun(&self, partitions: u32) -> bool {
+        let has_floor = |report: &AgentReport| {
+            (0..partitions).all(|k| report.floors.contains_key(&PartitionId(k)))
+        };
+        self.agent_report().is_some_and(has_floor)
+    }
+
+    /// The highest generation that a worker follows or the log knows.
+    pub(crate) fn known_generation(&self) -> i64 {
+        let log = self.agent_report().map_or(0, |report| report.claimed_generation);
+        let pods = self.worker_pods.values().filter_map(|pod| pod.report.as_ref());
+        pods.map(|report| report.assignment_generation).fold(log, i64::max)
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_config::{
     AgentReport, Assignment, CommitReport, GuaranteeReport, PodReport, State, WorkerAssignment,
     WorkerReport,
 };
-use tidegate_types::{Counters, Guarantee, PartitionId, Reason};
+use tidegate_types::{Counters, Guarantee, PartitionId, Position, Reason};
 
 use super::conditions::{conditions, find};
 use super::facts::{
@@ -103,6 +103,7 @@ pub(crate) struct World {
     pub(crate) generation: i64,
     pub(crate) deleting: Option<String>,
     pub(crate) rejection: Option<Rejection>,
+    pub(crate) withheld: bool,
     pub(crate) pipeline: Option<ValidatedPipeline>,
     pub(crate) decisions: Option<Decisions>,
     pub(crate) observed: Observed,
@@ -120,6 +121,7 @@ impl World {
             generation: 1,
             deleting: None,
             rejection: None,
+            withheld: false,
             pipeline: Some(clicks(|_| {})),
             decisions: None,
             observed: Observed::default(),
@@ -218,6 +220,7 @@ impl World {
             generation: self.generation,
             deleting: self.deleting.as_deref(),
             rejection: self.rejection.as_ref(),
+            withheld: self.withheld,
             pipeline: self.pipeline.as_ref(),
             decisions: self.decisions.as_ref(),
             observed: &self.observed,
@@ -262,6 +265,7 @@ fn agent() -> AgentReport {
         }),
         lag: Some(100),
         lag_seconds: Some(5),
+        floors: (0..8).map(|k| (PartitionId(k), Position(100))).collect(),
         counters: Counters { read: 1_000, rows: 990, duplicate: 10, ..Counters::default() },
         complete_through: Some(at(-10).as_microsecond()),
         last_commit: Some(CommitReport { version: 40, time: at(-10).as_microsecond() }),

@@ -14,6 +14,7 @@ use tidegate_config::{AgentReport, WorkerReport};
 use super::facts::Observed;
 use super::meter::Meter;
 use super::names;
+use super::rewritten::Rewrites;
 use super::workers::is_over;
 
 /// How long after the last dead letter a pipeline is said to write them.
@@ -33,6 +34,8 @@ pub(crate) struct Memory {
     /// Pod templates were sent that differ from live ones, and their pods are not all there. Whoever
     /// sends them sets it; making a workload for the first time is not meant.
     pub(crate) rolling: bool,
+    /// Objects that do not come out as they are applied.
+    pub(crate) rewrites: Rewrites,
     /// Workers that should exist and do not, and since when that was seen.
     absent: BTreeMap<String, Timestamp>,
     /// Times that each worker said it was fenced.

@@ -154,7 +154,8 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
-fn as_number(count: u64) -> f64 {
+/// A count to reckon with.
+pub(crate) fn as_number(count: u64) -> f64 {
     // Exact to 2⁵³, and a rate needs far less.
     #[allow(clippy::cast_precision_loss)]
     let number = count as f64;

@@ -25,6 +25,7 @@ mod owner;
 mod poll;
 mod problems;
 mod report;
+mod rewritten;
 mod rollout;
 mod scaling;
 mod stamp;
@@ -34,7 +35,7 @@ mod status_facts;
 mod validate;
 mod workers;
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,17 +45,18 @@ use tidegate_types::Reason;
 use tokio::time::Instant;
 
 use self::apply::{Applier, Changes};
-use self::build::build;
+use self::build::{Prepared, Resources, build};
 use self::decide::decide;
 use self::delete::{Deletion, delete, has_finalizer, set_finalizer, wants_cleanup};
 use self::dereference::dereference;
 use self::facts::{Decisions, Observed, ValidatedPipeline};
 use self::failure::Failure;
-use self::observe::{hand_out, observe};
+use self::observe::{agent_facts, hand_out, observe, worker_facts};
+use self::outlook::{Outlook, outlook};
 use self::owner::Owner;
 use self::report::report;
-use self::rollout::{RolloutFacts, Turn, progress};
-use self::stamp::{hold_templates, replaces_pods};
+use self::rollout::{Progress, RolloutFacts, Turn, progress};
+use self::stamp::{hold_templates, is_edited, live_templates, mark_spec, replaces_pods, spec_mark};
 use self::state::status_of;
 use self::validate::{Rules, Validation, validate};
 use crate::context::Context;
@@ -103,6 +105,9 @@ pub(crate) async fn reconcile(context: &Context, key: &Key) -> Again {
         Ok(result) => result,
         Err(_) => Err(Failure::transient(Reason::ApiUnavailable, "it took too long")),
     };
+    if result.is_err() {
+        run.give_back();
+    }
     let result = match tokio::time::timeout(LONGEST_REPORT, report(&mut run, result)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::transient(Reason::ApiUnavailable, "the status took too long")),
@@ -130,6 +135,16 @@ struct Reconcile<'a> {
     decisions: Option<Decisions>,
     changes: Changes,
     deletion: Option<Deletion>,
+    attempt: Option<Attempt>,
+}
+
+/// The sending of pod templates, before it began.
+struct Attempt {
+    /// A permit was taken for it.
+    fresh: bool,
+    /// See [`live_templates`].
+    live: [Option<String>; 2],
+    progress: Progress,
 }
 
 impl<'a> Reconcile<'a> {
@@ -146,6 +161,7 @@ impl<'a> Reconcile<'a> {
             decisions: None,
             changes: Changes::default(),
             deletion: None,
+            attempt: None,
         }
     }
 
@@ -160,23 +176,39 @@ impl<'a> Reconcile<'a> {
         }
         let Some(pipeline) = self.validation.pipeline.clone() else {
             // Nothing was ever accepted. What runs of it, if anything, is left alone.
+            self.rollouts().forget(&self.owner.key);
             return Ok(Again::OnChange);
         };
         // Before anything is made outside the cluster there is somebody to delete it.
         self.keep_finalizer(&pipeline).await?;
         // Pure: how many workers, who reads what, and every object.
-        let decisions = self.decide(&pipeline);
+        let mut decisions = self.decide(&pipeline);
         let mut resources = build(&pipeline, &decisions, &self.context.options.pods);
+        let generation = self.object.metadata.generation.unwrap_or_default();
+        mark_spec(&mut resources, &spec_mark(generation, &pipeline.spec));
+        // New pods because of a new release take their turn.
+        decisions.hold_templates = self.turn(&resources) == Turn::Wait;
         if decisions.hold_templates {
             hold_templates(&mut resources, &self.context.caches, &self.owner);
         }
         self.decisions = Some(decisions);
         // Only what differs is sent.
-        let mut applier = Applier::new(self.context, &self.owner);
-        let applied = applier.apply(resources).await;
+        let known = std::mem::take(&mut self.state.memory.rewrites);
+        let mut applier = Applier::new(self.context, &self.owner).knowing(known);
+        // Who reads what comes first: whatever else is refused, a dead worker's partitions are read.
+        let assigned = applier.ensure(resources.assignment.clone()).await;
+        if assigned.is_ok() {
+            self.hand_out().await;
+        }
+        let applied = match assigned {
+            Ok(_) => applier.apply(resources).await,
+            Err(failure) => Err(failure),
+        };
         self.changes = applier.into_changes();
-        applied?;
-        self.hand_out().await;
+        self.state.memory.rewrites = std::mem::take(&mut self.changes.rewrites);
+        let applied = applied?;
+        self.observed.agent = agent_facts(Some(&applied.agent));
+        self.observed.workers = worker_facts(Some(&applied.workers));
         Ok(self.next_look(&pipeline))
     }
 
@@ -195,8 +227,9 @@ impl<'a> Reconcile<'a> {
     }
 
     async fn delete(&mut self) -> Result<Again, Failure> {
-        let pipeline = self.validation.pipeline.as_ref();
-        let step = delete(self.context, &self.owner, self.object, pipeline, self.now).await?;
+        self.rollouts().forget(&self.owner.key);
+        let (validation, now) = (&self.validation, self.now);
+        let step = delete(self.context, &self.owner, self.object, validation, now).await?;
         let again = match &step {
             Deletion::Done | Deletion::Incomplete(_) => Again::OnChange,
             Deletion::Draining | Deletion::Cleaning => Again::After(DELETION_INTERVAL),
@@ -214,21 +247,39 @@ impl<'a> Reconcile<'a> {
     }
 
     fn decide(&mut self, pipeline: &ValidatedPipeline) -> Decisions {
-        let previous = self.previous.as_ref();
-        let memory = &mut self.state.memory;
-        let mut decisions = decide(pipeline, &self.observed, previous, memory, self.now);
-        let settings = &self.context.options.pods;
-        let built = build(pipeline, &decisions, settings);
+        let (previous, memory) = (self.previous.as_ref(), &mut self.state.memory);
+        decide(pipeline, &self.observed, previous, memory, self.now)
+    }
+
+    /// Whether the new pod templates may be sent; takes a permit where one is needed.
+    fn turn(&mut self, resources: &Resources<Prepared>) -> Turn {
+        let (context, owner) = (self.context, &self.owner);
         let facts = RolloutFacts {
-            replaces_pods: replaces_pods(&built, &self.context.caches, &self.owner),
-            edited: self.object.metadata.generation
-                != previous.and_then(|status| status.observed_generation),
+            replaces_pods: replaces_pods(resources, &context.caches, owner),
+            edited: is_edited(resources, &context.caches, owner),
             progress: progress(&self.observed),
         };
-        let mut rollouts = self.context.rollouts.lock().unwrap_or_else(PoisonError::into_inner);
-        decisions.hold_templates = rollouts.turn(&self.owner.key, facts) == Turn::Wait;
-        self.state.memory.rolling |= facts.replaces_pods && !decisions.hold_templates;
-        decisions
+        let live = live_templates(&context.caches, owner);
+        let mut rollouts = self.rollouts();
+        let held = rollouts.holds(&owner.key);
+        let turn = rollouts.turn(&owner.key, facts);
+        let fresh = !held && rollouts.holds(&owner.key);
+        drop(rollouts);
+        self.attempt = Some(Attempt { fresh, live, progress: facts.progress });
+        self.state.memory.rolling |= facts.replaces_pods && turn == Turn::Go;
+        turn
+    }
+
+    /// After a failure: a permit for templates that were not sent is free for others.
+    fn give_back(&self) {
+        let Some(attempt) = &self.attempt else { return };
+        if live_templates(&self.context.caches, &self.owner) == attempt.live {
+            self.rollouts().not_sent(&self.owner.key, attempt.fresh, attempt.progress);
+        }
+    }
+
+    fn rollouts(&self) -> MutexGuard<'a, Rollouts> {
+        self.context.rollouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Best effort: the mounted file says the same a little later.
@@ -255,7 +306,11 @@ impl<'a> Reconcile<'a> {
         match result {
             Ok(again) => {
                 let rejection = self.validation.rejection.as_ref().map(|r| r.reason);
-                let outcome = if rejection.is_some() { Outcome::Stalled } else { Outcome::Done };
+                let outcome = match rejection.map(outlook) {
+                    None => Outcome::Done,
+                    Some(Outlook::Stalled) => Outcome::Stalled,
+                    Some(_) => Outcome::Waiting,
+                };
                 metrics.reconciled(outcome, rejection, took);
                 again
             }

@@ -10,10 +10,9 @@ use serde::de::DeserializeOwned;
 use tidegate_config::Assignment;
 use tokio::sync::Semaphore;
 
+use super::build::PORT;
 use crate::metrics::Metrics;
 
-/// Where pods listen.
-const PORT: u16 = 8080;
 /// How long a pod may take, from the connection to the last byte.
 const LONGEST_ANSWER: Duration = Duration::from_secs(2);
 /// A report of 256 partitions has some 20 KiB.

@@ -14,7 +14,7 @@ use tidegate_types::Reason;
 
 use super::Reconcile;
 use super::conditions::{READY, STALLED, find};
-use super::delete::{Deletion, has_finalizer, set_finalizer};
+use super::delete::{Deletion, gone, has_finalizer, take_finalizer};
 use super::events::{Happenings, events};
 use super::failure::Failure;
 use super::names;
@@ -23,6 +23,7 @@ use super::status_facts::StatusFacts;
 use crate::context::pipeline_resource;
 use crate::metrics::PipelineGauges;
 use crate::queue::Again;
+use crate::watch::take_in;
 
 /// Reports what was found and done. A failure of an earlier step stays the outcome.
 pub(super) async fn report(
@@ -38,19 +39,25 @@ pub(super) async fn report(
         Some(status) => write(run, status).await,
         None => Ok(()),
     };
-    // What could not be written is a transition once more the next time. A status that is refused will
-    // be refused again (the object does not fit its definition), and an Event is all there is.
-    let refused = written.as_ref().is_err_and(|failure| failure.reason == Reason::ApiRefused);
-    let told = next.as_ref().filter(|_| written.is_ok() || refused);
+    // What could not be written is a transition once more the next time.
+    let told = next.as_ref().filter(|_| is_all_that_can_be_written(&written));
     publish(run, &happened(run, result.as_ref().err(), told)).await;
     if told.is_some() {
         run.state.memory.status_written = Some(run.now);
     }
     show(run, next.as_ref());
     let again = result?;
+    if is_all_that_can_be_written(&written) {
+        end_deletion(run).await?;
+    }
     written?;
-    end_deletion(run).await?;
     Ok(again)
+}
+
+/// A status that is refused will be refused again (the object does not fit its definition), and an Event
+/// is all there is: nothing waits for it.
+fn is_all_that_can_be_written(written: &Result<(), Failure>) -> bool {
+    written.as_ref().err().is_none_or(|failure| failure.reason == Reason::ApiRefused)
 }
 
 fn facts<'a>(run: &'a Reconcile<'_>, failure: Option<&'a Failure>) -> StatusFacts<'a> {
@@ -60,6 +67,7 @@ fn facts<'a>(run: &'a Reconcile<'_>, failure: Option<&'a Failure>) -> StatusFact
         generation: run.object.metadata.generation.unwrap_or_default(),
         deleting: asked.then(|| run.deletion.as_ref().map_or("it is being deleted", told)),
         rejection: run.validation.rejection.as_ref(),
+        withheld: run.validation.withheld,
         pipeline: run.validation.pipeline.as_ref(),
         decisions: run.decisions.as_ref(),
         observed: &run.observed,
@@ -108,10 +116,13 @@ async fn write(run: &Reconcile<'_>, status: &IngestionPipelineStatus) -> Result<
     let how = PatchParams::apply(names::FIELD_MANAGER).force();
     match api.patch_status(&key.name, &how, &Patch::Apply(document)).await {
         Ok(object) => {
-            run.context.caches.pipelines.put(object);
+            take_in(run.context, object);
             Ok(())
         }
-        Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(()),
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 => {
+            gone(run.context, run.object, &refusal);
+            Ok(())
+        }
         Err(error) => {
             Err(Failure::of_request(&format!("the status of {KIND} {}", key.name), &error))
         }
@@ -161,8 +172,25 @@ fn show(run: &Reconcile<'_>, next: Option<&IngestionPipelineStatus>) {
 async fn end_deletion(run: &Reconcile<'_>) -> Result<(), Failure> {
     match &run.deletion {
         Some(Deletion::Done | Deletion::Incomplete(_)) if has_finalizer(run.object) => {
-            set_finalizer(run.context, &run.owner, false).await
+            take_finalizer(run.context, &run.owner).await
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_is_refused_holds_nothing_up_and_one_that_did_not_arrive_does() {
+        let failed = |reason| Err(Failure::transient(reason, "no"));
+        for (written, wanted) in [
+            (Ok(()), true),
+            (failed(Reason::ApiRefused), true),
+            (failed(Reason::ApiUnavailable), false),
+        ] {
+            assert_eq!(is_all_that_can_be_written(&written), wanted, "{written:?}");
+        }
     }
 }

@@ -25,8 +25,7 @@ pub(crate) struct Rollouts {
 pub(crate) struct RolloutFacts {
     /// Whether a pod template that would be sent now differs from the live one.
     pub(crate) replaces_pods: bool,
-    /// Whether the user changed the spec since it was last observed: `metadata.generation` is not
-    /// `status.observedGeneration`.
+    /// Whether the user changed what shapes the pods since they were last applied.
     pub(crate) edited: bool,
     /// How far the pods are.
     pub(crate) progress: Progress,
@@ -83,7 +82,20 @@ impl Rollouts {
         }
     }
 
-    /// Gives back the permit of a pipeline that is gone.
+    /// Whether a pipeline has a permit.
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        self.running.contains(key)
+    }
+
+    /// Gives back the permit of a pipeline whose templates could not be sent. `fresh` when it was taken
+    /// for this very attempt. One whose pods are being replaced all the same keeps it.
+    pub(crate) fn not_sent(&mut self, key: &Key, fresh: bool, progress: Progress) {
+        if fresh || progress != Progress::UnderWay {
+            self.running.remove(key);
+        }
+    }
+
+    /// Gives back the permit of a pipeline that is gone, or of which no pod will be replaced.
     pub(crate) fn forget(&mut self, key: &Key) {
         self.running.remove(key);
     }
@@ -99,7 +111,7 @@ pub(crate) fn progress(observed: &Observed) -> Progress {
     let agent = observed.agent_pod.iter().all(|pod| speaks(pod, |report| &report.pod.state.reason));
     let workers =
         observed.worker_pods.values().all(|pod| speaks(pod, |report| &report.pod.state.reason));
-    if is_new(observed.agent) && is_new(observed.workers) && agent && workers {
+    if observed.agent.is_replaced() && observed.workers.is_replaced() && agent && workers {
         Progress::Through
     } else {
         Progress::UnderWay
@@ -110,17 +122,11 @@ pub(crate) fn progress(observed: &Observed) -> Progress {
 pub(crate) fn progress_of(agent: WorkloadFacts, workers: WorkloadFacts) -> Progress {
     if agent.existing == 0 && workers.existing == 0 {
         Progress::NoPods
-    } else if is_new(agent) && is_new(workers) {
+    } else if agent.is_replaced() && workers.is_replaced() {
         Progress::Through
     } else {
         Progress::UnderWay
     }
-}
-
-fn is_new(workload: WorkloadFacts) -> bool {
-    workload.observed
-        && workload.existing == workload.wanted
-        && workload.updated == workload.existing
 }
 
 fn speaks<R>(pod: &PodFacts<R>, reason: impl Fn(&R) -> &String) -> bool {
@@ -159,6 +165,24 @@ mod tests {
         rollouts.forget(&key("b"));
         assert_eq!(rollouts.turn(&key("d"), NEW_RELEASE), Turn::Go, "b was deleted");
         assert_eq!(rollouts.running.len(), 2);
+    }
+
+    #[test]
+    fn a_pipeline_whose_objects_are_refused_does_not_hold_up_the_others() {
+        let mut rollouts = Rollouts::new(1);
+        for _ in 0..3 {
+            assert_eq!(rollouts.turn(&key("a"), NEW_RELEASE), Turn::Go);
+            assert!(rollouts.holds(&key("a")));
+            rollouts.not_sent(&key("a"), true, Progress::Through);
+            assert_eq!(rollouts.turn(&key("b"), NEW_RELEASE), Turn::Go);
+            rollouts.forget(&key("b"));
+        }
+        // Its agent was sent and its workers never are: what was sent is through.
+        assert_eq!(rollouts.turn(&key("a"), NEW_RELEASE), Turn::Go);
+        rollouts.not_sent(&key("a"), false, Progress::UnderWay);
+        assert_eq!(rollouts.turn(&key("b"), NEW_RELEASE), Turn::Wait, "the agent is on its way");
+        rollouts.not_sent(&key("a"), false, Progress::Through);
+        assert_eq!(rollouts.turn(&key("b"), NEW_RELEASE), Turn::Go);
     }
 
     #[test]

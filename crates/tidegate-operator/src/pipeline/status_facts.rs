@@ -22,12 +22,15 @@ pub(crate) struct StatusFacts<'a> {
     pub(crate) deleting: Option<&'a str>,
     /// Why the resource as it stands is not run.
     pub(crate) rejection: Option<&'a Rejection>,
+    /// Whether nothing runs because the service account of the accepted spec does not offer itself any
+    /// more; the rejection says so.
+    pub(crate) withheld: bool,
     /// What runs instead, or as it stands; none when nothing was ever accepted or the reconcile did not
     /// come so far.
     pub(crate) pipeline: Option<&'a ValidatedPipeline>,
     /// What was decided; none when the reconcile did not come so far.
     pub(crate) decisions: Option<&'a Decisions>,
-    /// What was observed before anything was applied.
+    /// What was observed before anything was applied; of the workloads, what the API server answered.
     pub(crate) observed: &'a Observed,
     /// What ended the reconcile early.
     pub(crate) failure: Option<&'a Failure>,
@@ -59,6 +62,12 @@ impl<'a> StatusFacts<'a> {
     /// Whether the agent has been silent for so long that what it said last is no longer taken for true.
     pub(crate) fn agent_is_lost(&self, now: Timestamp) -> bool {
         self.memory.agent_silent_since.is_some_and(|since| is_over(since, PATIENCE, now))
+    }
+
+    /// Whether reading has begun, from every partition.
+    pub(crate) fn has_begun(&self) -> bool {
+        let partitions = self.pipeline.map(|p| p.config.source.partitioning.count());
+        partitions.is_some_and(|partitions| self.observed.has_begun(partitions))
     }
 
     /// Whether pods of another template than the wanted one exist.

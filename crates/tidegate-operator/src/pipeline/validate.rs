@@ -23,6 +23,9 @@ pub(crate) struct Validation {
     pub(crate) pipeline: Option<ValidatedPipeline>,
     /// Why the resource's own spec does not run.
     pub(crate) rejection: Option<Rejection>,
+    /// Whether the service account of what would run does not offer itself any more: no pod may use it,
+    /// and the pipeline counts as suspended. The rejection is about that.
+    pub(crate) withheld: bool,
     /// Columns that this edit adds.
     pub(crate) added_columns: Vec<String>,
 }
@@ -56,32 +59,43 @@ pub(crate) fn validate(
     };
     match checked {
         Ok((pipeline, added_columns)) => {
-            Validation { pipeline: Some(pipeline), rejection: None, added_columns }
+            Validation { pipeline: Some(pipeline), added_columns, ..Validation::default() }
         }
-        Err(rejection) => Validation {
-            pipeline: fall_back(owner, resource.as_ref().ok(), references, rules),
-            rejection: Some(rejection),
-            added_columns: Vec::new(),
-        },
+        Err(rejection) => {
+            let before = fall_back(owner, resource.as_ref().ok(), references, rules);
+            let (pipeline, withdrawn) = before.unzip();
+            let withdrawn = withdrawn.flatten();
+            Validation {
+                pipeline,
+                withheld: withdrawn.is_some(),
+                rejection: Some(withdrawn.unwrap_or(rejection)),
+                added_columns: Vec::new(),
+            }
+        }
     }
 }
 
 /// The accepted spec. The service account is checked again: the `ConfigMap` that remembers the spec must
-/// not open a way around the account's consent.
+/// not open a way around the account's consent. When there is none, nothing runs: the spec is suspended,
+/// so that pods leave as they should and come back with the consent.
 fn fall_back(
     owner: &Owner,
     resource: Option<&IngestionPipeline>,
     references: &References,
     rules: Rules,
-) -> Option<ValidatedPipeline> {
+) -> Option<(ValidatedPipeline, Option<Rejection>)> {
     let mut spec = references.accepted.clone()?;
     if let Some(resource) = resource {
         follow(&mut spec, &resource.spec);
     }
-    check_account(&spec, references).ok()?;
     let config = resolved(owner, &spec).ok()?;
     check_table(&config, rules).ok()?;
-    Some(accept(owner, spec, config))
+    let withdrawn = check_account(&spec, references).err().map(|rejection| Rejection {
+        message: format!("{}; no pod runs until it does", rejection.message),
+        ..rejection
+    });
+    spec.suspend |= withdrawn.is_some();
+    Some((accept(owner, spec, config), withdrawn))
 }
 
 /// Wishes that need no consent: to stop, to keep, and how many workers.
@@ -380,10 +394,19 @@ pub(crate) mod tests {
         let good =
             validated("serviceAccountName: lake", &offered).pipeline.expect("it offers itself");
         let withdrawn = References { accepted: Some(good.spec), ..References::default() };
-        let validation = validated("serviceAccountName: lake", &withdrawn);
-        assert!(validation.pipeline.is_none(), "what runs stays, and nothing new is made");
-        let reason = validation.rejection.map(|rejection| rejection.reason);
-        assert_eq!(reason, Some(Reason::ServiceAccountRefused));
+        let bad = "{serviceAccountName: lake, schema: {fields: [{name: id, type: long}]}}";
+        for changes in ["serviceAccountName: lake", bad, "schema: {fields: 7}"] {
+            let validation = validated(changes, &withdrawn);
+            let suspended = validation.pipeline.map(|pipeline| pipeline.spec.suspend);
+            assert_eq!(suspended, Some(true), "no pod may use it, and what runs leaves: {changes}");
+            let rejection = validation.rejection.expect(changes);
+            assert_eq!(rejection.reason, Reason::ServiceAccountRefused, "{changes}");
+            assert!(validation.withheld && rejection.message.contains("no pod runs"), "{changes}");
+        }
+        let still = References { accepted: withdrawn.accepted, ..offered };
+        let other = validated("serviceAccountName: other", &still);
+        assert!(!other.withheld, "the accepted one offers itself, only the new one does not");
+        assert_eq!(other.pipeline.map(|pipeline| pipeline.spec.suspend), Some(false));
     }
 
     #[test]

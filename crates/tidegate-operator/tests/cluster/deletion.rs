@@ -121,6 +121,27 @@ async fn the_finalizer_comes_and_goes_with_the_policy_and_leaves_others_alone() 
 
 #[tokio::test]
 #[ignore = "needs a control plane; run by make test"]
+async fn a_finalizer_that_somebody_else_wrote_goes_too() {
+    let stage = Stage::of_stand_ins("restored").await;
+    let restored = json!({"metadata": {"finalizers": [FINALIZER]}});
+    for name in ["deleted", "kept"] {
+        stage.apply(&Document::of_stand_ins(name)).await;
+        let _: IngestionPipeline = stage.namespace.merge(name, &restored).await.unwrap();
+    }
+    delete(&stage, "deleted").await;
+    assert!(stage.pipeline("deleted").await.metadata.deletion_timestamp.is_some());
+    let _operator = stage.operator().await;
+    until_gone(&stage, "deleted").await;
+    stage
+        .until("nothing waits for us", async || {
+            stage.pipeline("kept").await.finalizers().is_empty()
+        })
+        .await;
+    stage.until_ready("kept").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
 async fn a_cleanup_that_fails_for_good_does_not_hold_the_pipeline() {
     let stage = Stage::of_stand_ins("fails").await;
     let mut told = options(&stage.namespace);

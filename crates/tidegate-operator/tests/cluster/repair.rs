@@ -112,6 +112,14 @@ async fn an_account_that_does_not_offer_itself_is_not_used() {
     // The consent is heard of without an edit.
     stage.namespace.apply(&account("true")).await.unwrap();
     stage.until_ready("clicks").await;
+    // Nor is its end: pods leave, and come back with it.
+    stage.namespace.apply(&account("false")).await.unwrap();
+    stage.until_condition("clicks", "Ready", "False", "ServiceAccountRefused").await;
+    stage
+        .until("no pod uses the account", async || stage.pods("clicks", "worker").await.is_empty())
+        .await;
+    stage.namespace.apply(&account("true")).await.unwrap();
+    stage.until_ready("clicks").await;
 }
 
 #[tokio::test]

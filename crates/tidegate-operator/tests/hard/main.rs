@@ -9,6 +9,7 @@
 #[path = "."]
 mod cluster {
     mod crash_points;
+    mod meeting;
     mod mutations;
     mod parameter;
     mod security;

@@ -39,6 +39,13 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The private authorities are no certificates.
+    #[error("failed to read the private certificate authorities")]
+    Authorities {
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
     /// The store's client refused its settings.
     #[error("failed to open {url}")]
     Open {
@@ -74,9 +81,10 @@ impl StoreError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::UnknownScheme { .. } | Self::Address { .. } | Self::NoIdentity { .. } => {
-                Reason::InvalidConfiguration
-            }
+            Self::UnknownScheme { .. }
+            | Self::Address { .. }
+            | Self::NoIdentity { .. }
+            | Self::Authorities { .. } => Reason::InvalidConfiguration,
             Self::Directory { .. } | Self::Probe { .. } if is_out_of_space(self) => {
                 Reason::ResourceExhausted
             }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::guard;
+use crate::guard::Watched;
 
 /// A running program. It belongs to no runtime, because the tests that share it have one each; it is
 /// killed when the value goes away, or this process does.
@@ -16,6 +16,7 @@ pub(crate) struct Component {
     name: &'static str,
     log: PathBuf,
     child: Child,
+    _watched: Watched,
 }
 
 impl Component {
@@ -37,8 +38,8 @@ impl Component {
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {name}"))?;
-        guard::watch(child.id());
-        Ok(Self { name, log, child })
+        let watched = Watched::new(child.id());
+        Ok(Self { name, log, child, _watched: watched })
     }
 
     /// An error with its last words when it has ended.
@@ -61,6 +62,5 @@ impl Drop for Component {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        guard::release(self.child.id());
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -189,6 +189,8 @@ fn agent_report() -> Value {
         "guarantee":
             {"requested": "ExactlyOnce", "effective": "ExactlyOnce", "weakestHop": null},
         "lag": 0, "lagSeconds": 0,
+        // As many as a pipeline can have: all were claimed.
+        "floors": (0..256).map(|k| (k.to_string(), json!(0))).collect::<Map<_, _>>(),
     })
 }
 

@@ -44,6 +44,8 @@ struct Known {
     table: Option<TableView>,
     /// What was served last as `completeThrough`.
     through: Option<i64>,
+    /// It must not rise.
+    through_held: bool,
 }
 
 /// Where it stands.
@@ -86,6 +88,12 @@ impl Board {
         let told = complaint
             .map_or_else(|| state(Reason::Ok, ""), |error| state(error.reason(), &in_words(error)));
         self.change(|known| known.source = Some(told));
+    }
+
+    /// While the stream is not as it has to be, messages may be in it that nobody reads: it cannot be
+    /// said that the table is complete up to a later time.
+    pub(super) fn hold_through(&self, hold: bool) {
+        self.change(|known| known.through_held = hold);
     }
 
     /// The stream's facts and caveats about what the broker keeps.
@@ -151,7 +159,9 @@ impl Board {
     pub(super) fn report(&self) -> AgentReport {
         let mut known = self.known();
         let ledger = ledger_numbers(&known, &self.config);
-        known.through = through(&known, &ledger, &self.config);
+        if !known.through_held {
+            known.through = through(&known, &ledger, &self.config);
+        }
         let guarantee = assessment(&known, &self.config);
         let (reason, message) = overall(&known, guarantee.as_ref());
         AgentReport {
@@ -169,6 +179,7 @@ impl Board {
             lag_seconds: known.backlog.as_ref().map(|backlog| backlog.seconds(now_micros())),
             counters: ledger.counters,
             floors: ledger.floors(),
+            claimed_generation: ledger.generation,
             complete_through: known.through,
             last_commit: known.table.as_ref().and_then(|table| table.last_commit),
         }
@@ -193,6 +204,8 @@ struct LedgerNumbers {
     counters: Counters,
     /// In the current one.
     partitions: BTreeMap<PartitionId, PartitionState>,
+    /// The highest under which a partition was claimed.
+    generation: i64,
 }
 
 impl LedgerNumbers {
@@ -211,8 +224,12 @@ fn ledger_numbers(known: &Known, config: &PipelineConfig) -> LedgerNumbers {
         LedgerState::read(txns, &config.ledger, incarnation).unwrap_or_default()
     };
     let any = known.incarnation.unwrap_or_else(|| Incarnation::derive("", "", 0));
-    let lives = read(any).incarnations;
-    let mut numbers = LedgerNumbers::default();
+    let now = read(any);
+    let lives = now.incarnations;
+    // An epoch is of a partition, whatever life of the stream it is in.
+    let generations = now.partitions.values().map(|partition| partition.epoch.generation());
+    let generation = generations.max().unwrap_or(0);
+    let mut numbers = LedgerNumbers { generation, ..LedgerNumbers::default() };
     for life in lives.keys().copied() {
         let partitions = read(life).partitions;
         numbers.counters +=

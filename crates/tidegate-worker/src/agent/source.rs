@@ -197,6 +197,7 @@ impl<'a> Looking<'a> {
                 Err(error) if error.is_transient() => return Err(error),
                 found => found.err(),
             };
+            self.board.hold_through(self.complaint.is_some());
             self.cared = Some(Instant::now());
         }
         if let Some((incarnation, table)) = known

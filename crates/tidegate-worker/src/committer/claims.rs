@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tidegate_table::ledger::{LedgerState, PartitionState, claim_txns, progress_txns};
 use tidegate_table::log::CommitKind;
-use tidegate_types::{Epoch, Holder, PartitionId};
+use tidegate_types::{Epoch, Holder, PartitionId, Reason};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::attempt::Put;
 use super::{ClaimedPartition, Committer, Event};
@@ -18,6 +18,14 @@ use crate::options::AssignmentGeneration;
 
 /// How often partitions that somebody else holds are looked at.
 const CLAIM_PERIOD: Duration = Duration::from_secs(2);
+
+fn superseded_words(partition: PartitionId, epoch: Epoch) -> String {
+    let generation = epoch.generation();
+    format!(
+        "partition {partition} was claimed under assignment generation {generation}, which is newer than \
+         the one followed here"
+    )
+}
 
 impl Committer {
     /// Claims every wanted partition that may be claimed; answers when to look again.
@@ -57,6 +65,7 @@ impl Committer {
     ) -> (Vec<(PartitionId, Epoch)>, Duration) {
         let patience = patience(self.parts.max_interval, self.parts.random.up_to(1_000));
         let mut claims = Vec::new();
+        let mut superseded = None;
         let mut wait = CLAIM_PERIOD;
         for &partition in missing {
             if self.held.contains_key(&partition) {
@@ -75,10 +84,30 @@ impl Committer {
             match decide_claim(&facts) {
                 ClaimDecision::Claim(epoch) => claims.push((partition, epoch)),
                 ClaimDecision::Wait(rest) => wait = wait.min(rest),
-                ClaimDecision::Superseded => {}
+                ClaimDecision::Superseded => superseded = Some((partition, now.epoch)),
             }
         }
+        self.tell_if_superseded(superseded, patience);
         (claims, wait.max(Duration::from_millis(100)))
+    }
+
+    /// A newer assignment that has not arrived here yet is nothing to speak of. One that never arrives
+    /// keeps the partition from being read, and somebody has to know.
+    fn tell_if_superseded(&mut self, by: Option<(PartitionId, Epoch)>, patience: Duration) {
+        let Some((partition, epoch)) = by else {
+            self.superseded_since = None;
+            return;
+        };
+        let since = *self.superseded_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < patience {
+            return;
+        }
+        let message = superseded_words(partition, epoch);
+        let trouble = (Reason::Fenced, message);
+        if self.parts.metrics.state() != trouble {
+            warn!(partition = partition.0, epoch = %epoch, reason = %trouble.0, "{}", trouble.1);
+            self.parts.metrics.set_trouble(trouble.0, trouble.1);
+        }
     }
 
     /// How long the partition's state has stood as it stands.

@@ -134,6 +134,8 @@ pub(crate) struct Committer {
     lost_before: BTreeSet<PartitionId>,
     /// For each partition that somebody else holds the state last seen, and since when it stands.
     watched: BTreeMap<PartitionId, (PartitionState, Instant)>,
+    /// Since when a wanted partition has been another assignment's, which is newer than ours.
+    superseded_since: Option<Instant>,
     lineage: u64,
     /// The version at the start, or of the last checkpoint.
     seen_version: u64,
@@ -154,6 +156,7 @@ impl Committer {
             held: BTreeMap::new(),
             lost_before: BTreeSet::new(),
             watched: BTreeMap::new(),
+            superseded_since: None,
             lineage: 0,
             seen_version,
             rewound: None,

@@ -1,6 +1,5 @@
 //! `tidegate agent`: what one process does for a pipeline, in a pod.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -21,9 +20,6 @@ pub(crate) struct AgentArgs {
     config: ConfigArgs,
     #[command(flatten)]
     listen: ListenArgs,
-    /// For work that does not fit into memory
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
-    data_dir: PathBuf,
 }
 
 /// Works until a signal.
@@ -38,7 +34,6 @@ pub(crate) async fn agent(args: AgentArgs) -> Result<u8, Failure> {
 async fn work(args: AgentArgs) -> Result<u8, Failure> {
     let signals = Signals::listen()?;
     let (config, identity) = args.config.load()?;
-    tracing::debug!(data_dir = %args.data_dir.display(), "nothing is kept there yet");
     let mut registry = Registry::default();
     let metrics = Arc::new(AgentMetrics::new(&mut registry, &config.name));
     let agent = Agent::new((config, identity), args.config.secrets_dir, metrics.clone());

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use tidegate_operator::{CloudIdentity, OperatorOptions, PodSettings};
 use tidegate_types::Span;
 
-use crate::failure::Failure;
-use crate::signals::Signals;
+use crate::failure::{Failure, code};
+use crate::signals::{Signals, Words};
 
 /// Run the controllers: what an `IngestionPipeline` asks for is made and kept in the cluster
 ///
@@ -33,7 +33,7 @@ pub(crate) struct OperatorArgs {
         long,
         env = "TIDEGATE_MAX_CONCURRENT_ROLLOUTS",
         value_name = "N",
-        default_value_t = 1,
+        default_value_t = 5,
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     max_concurrent_rollouts: u16,
@@ -61,6 +61,12 @@ pub(crate) struct OperatorArgs {
     #[command(flatten)]
     pods: PodArgs,
 }
+
+/// The operator holds no data, only the Lease.
+const WORDS: Words = Words {
+    drain: "ending the reconciles under way and giving the Lease back, a second signal leaves at once",
+    leave: "leaving at once, a successor waits until the Lease has run out",
+};
 
 /// What is the same in the pods of all pipelines.
 #[derive(Debug, Args)]
@@ -114,12 +120,15 @@ enum CloudArg {
 
 /// Runs until a signal.
 pub(crate) async fn operator(args: OperatorArgs) -> Result<u8, Failure> {
-    let signals = Signals::listen()?;
+    let signals = Signals::listen_saying(WORDS)?;
     let client = tidegate_operator::connect().await.map_err(|error| {
         Failure::of(error).advising("run it in a pod with a service account, or set KUBECONFIG")
     })?;
-    tidegate_operator::run(args.options(), client, signals.drain).await.map_err(Failure::of)?;
-    Ok(0)
+    let work = tidegate_operator::run(args.options(), client, signals.drain);
+    match signals.leave.run_until_cancelled(work).await {
+        Some(ended) => ended.map_err(Failure::of).map(|()| 0),
+        None => Ok(code::INTERRUPTED),
+    }
 }
 
 impl OperatorArgs {

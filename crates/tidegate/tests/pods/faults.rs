@@ -1,10 +1,12 @@
 //! What pods say and do while something is wrong, and that they need no restart when it is well again.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tidegate_testing::{NatsOptions, NatsServer};
+use tidegate_testing::{NatsOptions, NatsServer, eventually};
 
 use crate::ground::{assignment, numbered, partitioned};
-use crate::support::{Bench, Pipeline, Rows};
+use crate::support::{Bench, Outgoing, Pipeline, Rows};
 
 fn reason(status: &Value) -> &str {
     status["pod"]["state"]["reason"].as_str().unwrap()
@@ -120,4 +122,40 @@ async fn a_configuration_that_cannot_be_read_ends_the_pod_with_file_and_field() 
         assert_eq!(message["reason"], "InvalidConfiguration", "{message}");
         assert!(message["message"].as_str().unwrap().contains("Perfect"), "{message}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn a_message_that_no_partition_reads_stops_workers_and_holds_completeness() {
+    let mut bench = Bench::start("stray").await;
+    let declared = json!({
+        "type": "Declared", "partitions": 2, "subjectPattern": "stray.{partition}.>",
+    });
+    let pipeline = Pipeline::new("stray", &bench.nats.url(), bench.scratch.path())
+        .set("source.jetStream.partitioning", declared);
+    bench.create_stream(&pipeline).await;
+    bench.mount(&pipeline, &assignment(1, &[("w", &[0, 1])]));
+    let (agent, worker) = (bench.agent(&pipeline).await, bench.worker(&pipeline, "w").await);
+    worker.holds(&[0, 1]).await;
+    let known = |status: &Value| status["completeThrough"].is_i64();
+    let first = agent.says("completeness", known).await["completeThrough"].as_i64();
+    agent.says("it rises", |status| status["completeThrough"].as_i64() > first).await;
+
+    let astray = Outgoing::new("stray.astray", json!({"id": "x", "n": 1}).to_string());
+    bench.broker.publish(&[astray]).await.unwrap();
+    let stray = "SubjectsOutsidePartitions";
+    worker.says("it stops", |status| reason(status) == stray).await;
+    let held = agent.says("it complains", |status| status["source"]["reason"] == stray).await;
+    // It looks four times a second.
+    let moved = async || agent.status().await["completeThrough"] != held["completeThrough"];
+    let moved = eventually("it rises", Duration::from_secs(2), moved).await;
+    assert!(moved.is_err(), "{:#}", agent.status().await);
+
+    let purge = json!({"filter": "stray.astray"});
+    bench.broker.ask("$JS.API.STREAM.PURGE.STRAY", &purge).await.unwrap();
+    let moved = |status: &Value| {
+        status["source"]["reason"] == "Ok"
+            && status["completeThrough"].as_i64() > held["completeThrough"].as_i64()
+    };
+    agent.says("it is complete through later", moved).await;
 }

@@ -46,6 +46,6 @@ fn arguments() -> Vec<String> {
     let mut arguments = vec![Component::Agent.as_str().to_owned()];
     arguments.extend(pod::config_arguments());
     arguments.extend(pod::serve_arguments());
-    arguments.extend(pod::folder_arguments());
+    arguments.extend(pod::secrets_arguments());
     arguments
 }

@@ -14,7 +14,6 @@ mod metadata;
 mod network_policy;
 mod pod;
 mod probes;
-mod quantity;
 mod secrets;
 mod service;
 mod service_account;
@@ -35,6 +34,7 @@ use crate::PodSettings;
 
 pub(crate) use cleanup::{Cleanup, cleanup_job};
 pub(crate) use config_maps::{ACCEPTED_KEY, ASSIGNMENT_KEY};
+pub(crate) use pod::PORT;
 
 /// Built, and not sent anywhere.
 #[derive(Debug, Clone, Copy)]

@@ -15,8 +15,7 @@ use tidegate_api::TemplateSpec;
 
 use super::secrets::Folder;
 use super::{
-    PodSettings, ValidatedPipeline, cloud_identity, environment, probes, quantity, service_account,
-    volumes,
+    PodSettings, ValidatedPipeline, cloud_identity, environment, probes, service_account, volumes,
 };
 use crate::pipeline::labels::{self, Component};
 
@@ -106,9 +105,6 @@ fn resources(
             pairs.map(|(key, amount)| ((*key).to_owned(), Quantity((*amount).to_owned())));
         Some(amounts.collect::<BTreeMap<_, _>>())
     };
-    let canonical = |amounts: &BTreeMap<String, Quantity>| {
-        amounts.iter().map(|(key, amount)| (key.clone(), quantity::canonical(amount))).collect()
-    };
     match written {
         None => ResourceRequirements {
             claims: None,
@@ -118,15 +114,15 @@ fn resources(
         // Claims name volumes of devices, which pods of ours do not have.
         Some(written) => ResourceRequirements {
             claims: None,
-            requests: written.requests.as_ref().map(canonical),
-            limits: written.limits.as_ref().map(canonical),
+            requests: written.requests.clone(),
+            limits: written.limits.clone(),
         },
     }
 }
 
 fn annotations(pipeline: &ValidatedPipeline, component: Component) -> BTreeMap<String, String> {
     let mut written = BTreeMap::new();
-    if component != Component::Cleanup {
+    if component == Component::Worker {
         // What lies in the folder can be fetched again, so it must not keep a node from being removed.
         // Others may see it differently: theirs wins.
         let key = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";

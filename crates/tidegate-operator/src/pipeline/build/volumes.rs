@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::config_maps::{ASSIGNMENT_KEY, CONFIG_KEY};
 use super::pod::Shape;
 use super::secrets::Folder;
-use super::{PodSettings, ValidatedPipeline, quantity};
+use super::{PodSettings, ValidatedPipeline};
 use crate::pipeline::labels::Component;
 use crate::pipeline::names;
 
@@ -34,7 +34,6 @@ const SECRET_MODE: i32 = 0o440;
 /// Space for the ids of a worker's windows, about 24 bytes each. A limit of `ephemeral-storage` in the
 /// template replaces it.
 const WORKER_SPACE: &str = "10Gi";
-const SMALL_SPACE: &str = "1Gi";
 
 /// The configuration in the pods.
 pub(super) fn config_file() -> String {
@@ -91,9 +90,9 @@ pub(super) fn mounts(settings: &PodSettings, shape: &Shape) -> Vec<VolumeMount> 
     mounts
 }
 
-/// A cleanup keeps nothing.
+/// Agent and cleanup keep nothing.
 fn writes(shape: &Shape) -> bool {
-    shape.component != Component::Cleanup
+    shape.component == Component::Worker
 }
 
 fn read_only(volume: &str, path: &str) -> VolumeMount {
@@ -114,10 +113,9 @@ fn config_map(volume: &str, name: String, optional: Option<bool>) -> Volume {
 }
 
 fn data(shape: &Shape) -> Volume {
-    let default = if shape.component == Component::Worker { WORKER_SPACE } else { SMALL_SPACE };
     let limits = shape.resources.limits.as_ref();
     let written = limits.and_then(|limits| limits.get("ephemeral-storage"));
-    let space = written.map_or_else(|| Quantity(default.to_owned()), quantity::canonical);
+    let space = written.map_or_else(|| Quantity(WORKER_SPACE.to_owned()), Quantity::clone);
     Volume {
         name: DATA.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource { medium: None, size_limit: Some(space) }),

@@ -9,8 +9,8 @@
 //!
 //! | type | True | False |
 //! |---|---|---|
-//! | `Ready` | it does what this generation asks for, or what the last good one asked for when this was refused (then with the reason of the refusal). Scaled to zero by lag is ready | it does not, and why; also while pods are replaced because of an edit. Unknown when only the agent is silent |
-//! | `Reconciling` | objects are made, pods replaced, or new templates wait for their turn | (absent) |
+//! | `Ready` | it does what this generation asks for, or what the last good one asked for when this was refused (then with the reason of the refusal). Scaled to zero by lag is ready | it does not, and why; also while pods are replaced or added because of an edit, and until every partition was claimed once. Unknown when only the agent is silent |
+//! | `Reconciling` | objects are made, pods replaced, new templates wait for their turn, or this generation waits for something that it names | (absent) |
 //! | `Stalled` | it does not go on before somebody decides or mends something, or this generation was refused | (absent) |
 //! | `SpecAccepted` | this generation is what runs | it was refused; what was accepted last goes on |
 //! | `SourceReachable` | the broker answers, and the stream is there, whole, safe and the one the log knows | why not |

@@ -4,9 +4,10 @@ use tidegate_api::ScalingMode;
 use tidegate_types::Reason;
 
 use super::{Answer, READY, SILENT, SPEC_ACCEPTED, STALLED, Scene, Verdict, answer, find, no, yes};
-use crate::pipeline::outlook::Outlook;
+use crate::pipeline::outlook::{Outlook, outlook};
 use crate::pipeline::problems::worst;
 
+const MADE: &str = "its objects and pods are being made";
 const ROLLING: &str = "pods are being replaced by newer ones";
 
 impl Scene<'_> {
@@ -28,6 +29,9 @@ impl Scene<'_> {
                 None => answer(Verdict::Unknown, Reason::Progressing, "not looked at yet"),
             };
         }
+        if let Some(rejection) = self.facts.rejection.filter(|_| self.facts.withheld) {
+            return answer(Verdict::False, rejection.reason, &*rejection.message);
+        }
         if self.facts.is_suspended() {
             let goes_on = "suspended by spec.suspend; it goes on where the log stands";
             return answer(Verdict::False, Reason::Suspended, goes_on);
@@ -46,15 +50,21 @@ impl Scene<'_> {
         if self.facts.agent_is_lost(self.now) {
             return answer(Verdict::Unknown, Reason::AgentUnreachable, SILENT);
         }
-        let arrived = self.facts.is_settled() && self.facts.agent().is_some();
-        if !was_ready && !arrived {
-            return answer(
-                Verdict::False,
-                Reason::Progressing,
-                "its objects and pods are being made",
-            );
+        // Somebody else's number is a new generation each time, and no more an edit than one by lag.
+        let stays = was_ready && (same || self.facts.mode() == ScalingMode::External);
+        match self.outstanding().filter(|_| !stays) {
+            Some(what) => answer(Verdict::False, Reason::Progressing, what),
+            None => self.is_ready(),
         }
-        self.is_ready()
+    }
+
+    /// What has to come before a generation is ready for the first time.
+    fn outstanding(self) -> Option<&'static str> {
+        if !self.facts.is_settled() || self.facts.agent().is_none() {
+            return Some(MADE);
+        }
+        let unclaimed = self.facts.replicas() > 0 && !self.facts.has_begun();
+        unclaimed.then_some("the workers' first claim, which says where reading begins, is to come")
     }
 
     pub(super) fn is_ready(self) -> Answer {
@@ -87,6 +97,10 @@ impl Scene<'_> {
         if let Some(deleting) = facts.deleting {
             return so(Reason::Deleting, deleting);
         }
+        if let Some(rejection) = facts.rejection.filter(|it| outlook(it.reason) != Outlook::Stalled)
+        {
+            return so(rejection.reason, &rejection.message);
+        }
         facts.pipeline?;
         if facts.is_rolling() {
             return so(Reason::RollingOut, ROLLING);
@@ -102,11 +116,9 @@ impl Scene<'_> {
             return leaving
                 .then(|| answer(Verdict::True, Reason::Suspended, "pods commit and leave"));
         }
-        let was_ready = self.past.is(READY, Verdict::True);
-        let arrived = was_ready || facts.is_settled();
-        (!arrived && self.wrong.is_empty()).then(|| {
-            answer(Verdict::True, Reason::Progressing, "its objects and pods are being made")
-        })
+        let ready = self.ready();
+        let under_way = ready.verdict == Verdict::False && ready.reason == Reason::Progressing;
+        (under_way && self.wrong.is_empty()).then_some(Answer { verdict: Verdict::True, ..ready })
     }
 
     pub(super) fn stalled(self) -> Option<Answer> {
@@ -121,8 +133,9 @@ impl Scene<'_> {
         if let Some(problem) = worst(self.wrong).filter(|p| p.outlook() == Outlook::Stalled) {
             return Some(so(problem.reason, &problem.message));
         }
-        // Whatever its reason: this generation is not run until somebody edits it or what it names.
-        self.facts.rejection.map(|rejection| so(rejection.reason, &rejection.message))
+        // This generation is not run until somebody edits it. One that waits for what it names is none.
+        let refused = self.facts.rejection.filter(|it| outlook(it.reason) == Outlook::Stalled);
+        refused.map(|rejection| so(rejection.reason, &rejection.message))
     }
 
     pub(super) fn spec_accepted(self) -> Answer {

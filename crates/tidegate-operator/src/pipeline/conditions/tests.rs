@@ -92,6 +92,16 @@ fn situations() -> Vec<(&'static str, World)> {
             },
         ),
         (
+            "the service account of an edit does not offer itself",
+            World {
+                generation: 2,
+                rejection: Some(refused(Reason::ServiceAccountRefused)),
+                ..was_well()
+            },
+        ),
+        ("nobody has claimed yet", World::new().edit(|w| w.agent().floors.clear())),
+        ("another fixed number, not there yet", more_as(ScalingMode::Fixed)),
+        (
             "the source is down",
             was_well()
                 .edit(|w| w.agent().source = Some(state(Reason::SourceUnreachable, "no route"))),
@@ -173,6 +183,14 @@ fn situations() -> Vec<(&'static str, World)> {
 fn nothing_yet() -> World {
     let mut world = World::new();
     world.observed = Default::default();
+    world
+}
+
+/// An edit asks for two more workers, by whoever decides about their number.
+fn more_as(mode: ScalingMode) -> World {
+    let mut world = was_well().spec(|p| p.spec.scaling.mode = mode);
+    world.generation = 2;
+    world.decisions.as_mut().expect("decided").replicas = 4;
     world
 }
 
@@ -301,6 +319,45 @@ fn somebody_elses_scaling_is_an_edit_that_leaves_it_ready() {
 }
 
 #[test]
+fn an_edit_of_the_number_of_workers_is_ready_when_they_are_there() {
+    for mode in [ScalingMode::Fixed, ScalingMode::Lag] {
+        let edited = more_as(mode);
+        assert_eq!(edited.says(READY), "False/Progressing", "{mode:?}");
+        assert_eq!(edited.says(RECONCILING), "True/Progressing", "{mode:?}");
+        let through = edited.later(10).with_workers(4);
+        assert_eq!(
+            (through.says(READY), through.says(RECONCILING)),
+            ("True/Ok".into(), "-".into())
+        );
+    }
+}
+
+#[test]
+fn a_new_pipeline_is_ready_only_when_every_partition_was_claimed() {
+    let missing = World::new().edit(|w| _ = w.agent().floors.pop_last());
+    assert_eq!(missing.says(READY), "False/Progressing");
+    assert!(missing.message(READY).contains("first claim"), "{}", missing.message(READY));
+    assert_eq!(missing.says(RECONCILING), "True/Progressing");
+    // With no worker, as the user says, nobody ever claims.
+    let mut none = none_as(ScalingMode::Fixed, Reason::ScalingFixed);
+    none.before.clear();
+    none.agent().floors.clear();
+    assert_eq!(none.says(READY), "True/ScalingFixed");
+    // Another life of the stream has none yet; the workers take care of that.
+    let reset = was_well().edit(|w| w.agent().floors.clear());
+    assert_eq!(reset.says(READY), "True/Ok");
+}
+
+#[test]
+fn a_refusal_stalls_only_when_somebody_has_to_edit() {
+    let with = |reason| World { generation: 2, rejection: Some(refused(reason)), ..was_well() };
+    let waits = with(Reason::ServiceAccountRefused);
+    assert_eq!(waits.says(STALLED), "-");
+    assert_eq!(waits.says(RECONCILING), "True/ServiceAccountRefused");
+    assert_eq!(with(Reason::InvalidConfiguration).says(STALLED), "True/InvalidConfiguration");
+}
+
+#[test]
 fn an_edit_that_rolls_is_ready_only_at_its_end() {
     let rolling = was_well().edit(edit_in_progress);
     assert_eq!(rolling.says(READY), "False/RollingOut");
@@ -401,4 +458,17 @@ fn every_reason_that_keeps_from_work_can_be_the_reason_of_ready() {
             assert_eq!(world.says(kind), wanted, "{reason}");
         }
     }
+}
+
+#[test]
+fn a_pipeline_whose_account_withdrew_does_not_say_that_its_user_suspended_it() {
+    let mut world = World::new();
+    if let Some(pipeline) = &mut world.pipeline {
+        pipeline.spec.suspend = true;
+    }
+    assert_eq!(world.says("Ready"), "False/Suspended");
+    world.rejection = Some(refused(Reason::ServiceAccountRefused));
+    assert_eq!(world.says("Ready"), "False/Suspended", "the accepted account offers itself");
+    world.withheld = true;
+    assert_eq!(world.says("Ready"), "False/ServiceAccountRefused");
 }

@@ -14,6 +14,7 @@
 //!   that arrive keep busy: right after the stream was emptied nothing waits and all are needed.
 //! * **To zero** from one worker only, when nothing waited or was committed for the whole cool-down period. **From zero**
 //!   at once.
+//! * **One at least** until every partition was claimed once: the first claim says where reading begins.
 //! * Lag that is not known changes nothing.
 //!
 //! Limits that the user changes hold at once.
@@ -25,6 +26,7 @@ use tidegate_types::{Reason, Span};
 
 use crate::pipeline::facts::ScalingDecision;
 use crate::pipeline::message::count;
+use crate::pipeline::meter::as_number;
 use crate::pipeline::workers::is_over;
 
 /// Workers are not taken away when those that remain would be busier than this share of their time.
@@ -47,6 +49,8 @@ pub(crate) struct ScalingFacts<'a> {
     pub(crate) current: u32,
     /// `flush.maxInterval`: how long what was read may wait for its commit.
     pub(crate) flush: Span,
+    /// The agent has seen the log, and a partition has no floor there: nobody has claimed it yet.
+    pub(crate) unclaimed: bool,
     /// Messages behind the floors; none when the agent does not say.
     pub(crate) pending: Option<u64>,
     /// Records per busy second of one worker, as measured now; none without workers.
@@ -116,7 +120,10 @@ struct Limits {
 impl Limits {
     fn of(facts: &ScalingFacts<'_>) -> Self {
         let most = facts.spec.max_replicas.unwrap_or(facts.partitions).min(facts.partitions);
-        Self { least: facts.spec.min_replicas.min(most), most }
+        // Only a claim names where reading begins. Left to the first message, a start at what is new
+        // would be found after that message.
+        let least = facts.spec.min_replicas.max(u32::from(facts.unclaimed));
+        Self { least: least.min(most), most }
     }
 
     fn within(self, replicas: u32) -> u32 {
@@ -261,6 +268,9 @@ fn explain(facts: &ScalingFacts<'_>, rate: Option<f64>, replicas: u32) -> String
     let Some(pending) = facts.pending else {
         return format!("what waits is not known: {answer}");
     };
+    if facts.unclaimed {
+        return format!("no worker has named yet where reading begins: {answer}");
+    }
     if pending == 0 {
         return format!("nothing waits: {answer}");
     }
@@ -290,12 +300,6 @@ fn rounded(number: f64) -> u64 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = number.round() as u64;
     if number > 0.0 { whole.max(1) } else { whole }
-}
-
-fn as_number(count: u64) -> f64 {
-    #[allow(clippy::cast_precision_loss)]
-    let number = count as f64;
-    number
 }
 
 /// Whether a decision with this reason changed the number.

@@ -96,6 +96,7 @@ impl Simulation {
             partitions: self.partitions,
             current: self.desired,
             flush: Span::seconds(u64::try_from(self.flush).expect("not negative")),
+            unclaimed: false,
             pending: Some((self.backlog + self.uncommitted).round() as u64),
             rate: measured.then_some(self.rate * noise),
             flow: measured.then_some(flow * noise),

@@ -12,6 +12,7 @@ pub(super) fn facts(spec: &ScalingSpec) -> ScalingFacts<'_> {
         partitions: 8,
         current: 2,
         flush: Span::seconds(60),
+        unclaimed: false,
         pending: Some(0),
         rate: Some(800.0),
         flow: Some(0.0),
@@ -270,4 +271,21 @@ fn a_small_step_of_many_workers_may_gain_less_than_a_tenth() {
 fn a_target_below_the_flush_interval_is_taken_for_it() {
     let spec = ScalingSpec { target_drain: Span::seconds(1), ..ScalingSpec::default() };
     assert_eq!(replicas(&ScalingFacts { pending: Some(96_000), ..facts(&spec) }).0, 2);
+}
+
+#[test]
+fn one_worker_stays_until_every_partition_was_claimed() {
+    let spec = ScalingSpec::default();
+    assert_eq!(spec.min_replicas, 0);
+    let unclaimed = ScalingFacts { unclaimed: true, current: 0, ..facts(&spec) };
+    assert_eq!(replicas(&unclaimed), (1, Reason::ScaledUp), "though nothing waits");
+    let previous = ScalingStatus { fewer_since: ago(9 * COOLDOWN), ..remembered(1) };
+    let step = |unclaimed| {
+        replicas(&ScalingFacts { unclaimed, previous: Some(&previous), ..facts(&spec) })
+    };
+    assert_eq!(step(true), (1, Reason::Ok));
+    assert_eq!(step(false), (0, Reason::ScaledToZero));
+    let suspended = ScalingFacts { suspended: true, ..unclaimed.clone() };
+    assert_eq!(replicas(&suspended).0, 0);
+    assert!(decide(&unclaimed).1.message.contains("where reading begins: 1 worker"));
 }

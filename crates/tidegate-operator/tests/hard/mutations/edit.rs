@@ -95,7 +95,7 @@ pub(crate) fn stranger(random: &mut Random) -> Edit {
             "StatefulSet",
             "worker",
             json!({"spec": {"template": {"spec": {
-            "terminationGracePeriodSeconds": 1, "nodeSelector": {"by": "stranger"}}}}}),
+            "terminationGracePeriodSeconds": 1}}}}),
         ),
         Stranger::Change("StatefulSet", "worker", labels()),
         Stranger::Change("StatefulSet", "worker", hash()),

@@ -95,7 +95,7 @@ impl Herd {
         }
         let mut edits = Vec::new();
         let mut columns = flow.columns;
-        for _ in 0..=random.below(8) {
+        for _ in 0..=random.below(14) {
             let mut next = edit(random, &self.fields, columns);
             if let Edit::Columns { more, kind } = &mut next {
                 columns = *more;

@@ -128,10 +128,12 @@ impl Ground {
         let (input, file) = (self.scratch.join("lines"), self.scratch.join("clicks.yaml"));
         fs::write(&input, lines).unwrap();
         fs::write(&file, self.document.value().to_string()).unwrap();
-        let folder = self.scratch.join("secrets/nats");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("username"), "worker").unwrap();
-        fs::write(folder.join("password"), WORKER).unwrap();
+        for (secret, user, password) in [("nats", "worker", WORKER), ("admin", "admin", ADMIN)] {
+            let folder = self.scratch.join("secrets").join(secret);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("username"), user).unwrap();
+            fs::write(folder.join("password"), password).unwrap();
+        }
         let mut process = TidegateCommand::new("publish")
             .unwrap()
             .argument("-f")

@@ -65,16 +65,20 @@ async fn apply(
     document: &Document,
     how: ValidationDirective,
 ) -> kube::Result<DynamicObject> {
-    let resource = ApiResource::erase::<IngestionPipeline>(&());
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(namespace.client(), namespace.name(), &resource);
     let parameters = PatchParams {
         field_validation: Some(how),
         field_manager: Some("kubectl".to_owned()),
         force: true,
         ..PatchParams::default()
     };
-    api.patch(&document.name, &parameters, &Patch::Apply(document.value())).await
+    let wanted = Patch::Apply(document.value());
+    pipelines(namespace).patch(&document.name, &parameters, &wanted).await
+}
+
+/// Without their types, which have no words for what is asked here either.
+fn pipelines(namespace: &Namespace) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<IngestionPipeline>(&());
+    Api::namespaced_with(namespace.client(), namespace.name(), &resource)
 }
 
 #[tokio::test]
@@ -95,7 +99,13 @@ async fn a_pipeline_has_no_words_for_what_could_harm_others() {
         greedy = greedy.set(path, value);
     }
     // Whoever asks the API server to look away gets what anybody gets.
-    let stored = apply(namespace, &greedy, ValidationDirective::Ignore).await.unwrap();
+    apply(namespace, &document("greedy"), ValidationDirective::Strict).await.unwrap();
+    let how = PatchParams {
+        field_validation: Some(ValidationDirective::Ignore),
+        ..PatchParams::default()
+    };
+    let stored = pipelines(namespace).patch("greedy", &how, &Patch::Merge(greedy.value())).await;
+    let stored = stored.unwrap();
     for (path, _) in wishes() {
         let found = path.split('.').fold(&stored.data["spec"], |place, step| &place[step]);
         assert!(found.is_null(), "{path} is kept as {found}");
@@ -144,11 +154,7 @@ async fn all_pods_are_admitted_where_restricted_is_enforced() {
     .unwrap();
     let refused = namespace.api::<Pod>().create(&PostParams::default(), &bad).await;
     let message = refused.expect_err("restricted is enforced").to_string();
-    assert!(
-        message.contains("violates PodSecurity \\\"restricted")
-            || message.contains("violates PodSecurity \"restricted"),
-        "{message}"
-    );
+    assert!(message.contains("violates PodSecurity"), "{message}");
 
     let _operator = stage.operator().await;
     let policy = json!({"stream": "Delete", "data": "Delete"});
