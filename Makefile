@@ -18,7 +18,7 @@ export TIDEGATE_BIN := $(CURDIR)/$(BINARIES)/tidegate
 
 .PHONY: help
 help: ## list the recipes
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(SETUP_DONE) ## install what tests and demo need, under target/ (warm: nothing to do)

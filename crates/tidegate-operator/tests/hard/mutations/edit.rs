@@ -24,6 +24,13 @@ pub(crate) enum Edit {
     Stranger(Stranger),
 }
 
+impl Edit {
+    pub(crate) fn takes_the_owner_away(&self) -> bool {
+        let Self::Stranger(Stranger::Change(_, _, change)) = self else { return false };
+        change.pointer("/metadata/ownerReferences").is_some()
+    }
+}
+
 /// What has to come of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {

@@ -90,7 +90,7 @@ impl Herd {
             return Plan { edits: Vec::new(), kept, marks: Some(marks(before, &flow.name)) };
         }
         if suffers {
-            let edits = (0..=random.below(3)).map(|_| stranger(random)).collect();
+            let edits = strangers(random);
             return Plan { edits, kept, marks: None };
         }
         let mut edits = Vec::new();
@@ -242,6 +242,15 @@ impl Tally {
             _ => self.good += 1,
         }
     }
+}
+
+/// One or a few. Without owner and labels an object is nobody's and would rightly be left alone.
+fn strangers(random: &mut Random) -> Vec<Edit> {
+    let mut edits: Vec<_> = (0..=random.below(3)).map(|_| stranger(random)).collect();
+    if let Some(orphaning) = edits.iter().position(Edit::takes_the_owner_away) {
+        edits = vec![edits.remove(orphaning)];
+    }
+    edits
 }
 
 fn twin_of(name: &str) -> String {
