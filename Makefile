@@ -84,7 +84,8 @@ charts: setup ## the Helm charts: schemas of Kubernetes, rights, alerts, runbook
 IMAGE_LIMIT := 20
 .PHONY: image
 image: setup ## the container image of the dist profile, and how large it is (ten minutes when cold)
-	cargo build --profile dist --locked --workspace --bin tidegate
+	@# Its package alone, so that nothing of the tests comes along.
+	cargo build --profile dist --locked --package tidegate
 	@scripts/image.sh $(BINARIES:%/release=%/dist)/tidegate tidegate:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) $(IMAGE_LIMIT)
 
 .PHONY: e2e

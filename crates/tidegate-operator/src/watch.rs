@@ -360,8 +360,12 @@ fn wake_users(context: &Context, account: &Key) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tidegate_telemetry::Registry;
 
     use super::*;
+    use crate::metrics::Metrics;
+    use crate::pipeline::PodClient;
+    use crate::{CloudIdentity, OperatorOptions, PodSettings};
 
     fn pipeline(generation: i64, extra: &serde_json::Value) -> DynamicObject {
         let mut object = json!({
@@ -410,5 +414,53 @@ mod tests {
         trouble.passes().await;
         assert!(trouble.ended() && !trouble.ended());
         assert!(trouble.failed(Instant::now()).first);
+    }
+
+    fn context() -> Context {
+        let silent = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, kube::Error>>().await
+        });
+        let metrics = Metrics::new(&mut Registry::default());
+        let pods = PodClient::new(metrics.clone()).expect("a client");
+        Context::new(options(), &kube::Client::new(silent, "ns"), pods, metrics)
+    }
+
+    fn options() -> OperatorOptions {
+        let pods = PodSettings {
+            image: String::new(),
+            image_pull_policy: String::new(),
+            environment: Vec::new(),
+            private_ca_config_map: None,
+            cloud_identity: CloudIdentity::None,
+            operator_namespace: String::new(),
+            operator_labels: Vec::new(),
+            scraper_namespace_labels: Vec::new(),
+        };
+        OperatorOptions {
+            namespaces: [].into(),
+            own_namespace: String::new(),
+            identity: String::new(),
+            leader_election: false,
+            max_concurrent_rollouts: 1,
+            max_concurrent_reconciles: 1,
+            poll_interval: Duration::from_secs(10),
+            deletion_deadline: Duration::from_secs(10),
+            allow_local_tables: false,
+            listen: ([127, 0, 0, 1], 0).into(),
+            pods,
+        }
+    }
+
+    /// The watch tells of the edit too, but of nothing that is not known already.
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_that_the_answer_to_our_own_write_shows_is_not_lost() {
+        let context = context();
+        let wait = Duration::from_secs(5);
+        context.caches.pipelines.put(pipeline(1, &json!({})));
+        take_in(&context, pipeline(1, &json!({"status": {"phase": "Idle"}})));
+        assert!(tokio::time::timeout(wait, context.queue.next()).await.is_err(), "no news");
+        take_in(&context, pipeline(2, &json!({"status": {"phase": "Idle"}})));
+        let woken = tokio::time::timeout(wait, context.queue.next()).await;
+        assert_eq!(woken.ok(), Some(Key::new("ns", "p")));
     }
 }

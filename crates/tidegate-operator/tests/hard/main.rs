@@ -9,7 +9,6 @@
 #[path = "."]
 mod cluster {
     mod crash_points;
-    mod meeting;
     mod mutations;
     mod parameter;
     mod security;

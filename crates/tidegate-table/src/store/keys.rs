@@ -99,7 +99,7 @@ pub(super) enum Identity {
     /// A key in the environment.
     Key,
     /// A token file that STS takes: IAM roles for service accounts.
-    WebIdentity,
+    TokenFile,
     /// An endpoint of the container's: EKS Pod Identity, or ECS.
     Container,
     /// The machine's metadata endpoint, as the last resort, unless it is forbidden.
@@ -117,7 +117,7 @@ impl Identity {
         if set("AWS_ACCESS_KEY_ID") {
             Self::Key
         } else if set("AWS_WEB_IDENTITY_TOKEN_FILE") && set("AWS_ROLE_ARN") {
-            Self::WebIdentity
+            Self::TokenFile
         } else if set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
             || (set("AWS_CONTAINER_CREDENTIALS_FULL_URI")
                 && set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
@@ -188,7 +188,7 @@ mod tests {
             (vec![], Identity::Machine),
             (vec![forbidden], Identity::Nobody),
             (vec![("AWS_EC2_METADATA_DISABLED", "false")], Identity::Machine),
-            (vec![forbidden, web, ("AWS_ROLE_ARN", "arn")], Identity::WebIdentity),
+            (vec![forbidden, web, ("AWS_ROLE_ARN", "arn")], Identity::TokenFile),
             (vec![forbidden, web], Identity::Nobody),
             (vec![forbidden, full, token], Identity::Container),
             (vec![forbidden, full], Identity::Nobody),

@@ -69,14 +69,13 @@ async fn back_off(run: &mut PodRun, pause: &mut Option<Duration>) -> bool {
 
 /// False: the pod leaves before its volumes are there.
 async fn wait_for_volumes(run: &mut PodRun) -> Result<bool> {
-    let mut changes = run.shared.objects.changes();
     loop {
         let objects = &run.shared.objects;
         if run.volumes.refresh(&run.pod, run.view.address, objects).context("lay out volumes")? {
             return Ok(!run.latest.is_leaving());
         }
         tokio::select! {
-            changed = changes.changed() => changed.context("the node has ended")?,
+            changed = run.changes.changed() => changed.context("the node has ended")?,
             () = run.latest.until_leaving() => return Ok(false),
         }
     }
@@ -131,7 +130,6 @@ fn start(run: &PodRun, message_file: &Path) -> Result<ManagedChild> {
 /// Probes, refreshes volumes and obeys until the process has ended. The flag: memory ran out.
 async fn follow(run: &mut PodRun, child: &mut ManagedChild) -> Result<(ExitStatus, bool)> {
     let mut probing = Probing::new(run);
-    let mut changes = run.shared.objects.changes();
     let mut out_of_memory = false;
     loop {
         tokio::select! {
@@ -142,7 +140,7 @@ async fn follow(run: &mut PodRun, child: &mut ManagedChild) -> Result<(ExitStatu
                     run.report().await;
                 }
             }
-            changed = changes.changed() => {
+            changed = run.changes.changed() => {
                 changed.context("the node has ended")?;
                 run.volumes.refresh(&run.pod, run.view.address, &run.shared.objects)?;
             }

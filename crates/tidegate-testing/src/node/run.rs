@@ -71,6 +71,8 @@ pub(crate) struct PodRun {
     pub(crate) volumes: Volumes,
     pub(crate) folder: PathBuf,
     pub(crate) latest: Latest,
+    /// Changes of ConfigMaps and Secrets. One receiver from beginning to end, so that none is missed.
+    pub(crate) changes: watch::Receiver<u64>,
     pub(crate) orders: mpsc::Receiver<Order>,
 }
 

@@ -190,6 +190,7 @@ fn pod_run(shared: &Arc<Shared>, pod: Pod) -> Result<(String, Seat, PodRun)> {
         container,
         folder,
         latest: Latest(latest_receiver),
+        changes: shared.objects.changes(),
         orders: orders_receiver,
         pod,
     };

@@ -202,7 +202,7 @@ mod tests {
         let desk = AssignmentDesk::new(2);
         for (bad, says) in [
             (b"{".to_vec(), "EOF"),
-            (b"[]".to_vec(), "missing field"),
+            (b"[]".to_vec(), "invalid length"),
             (b"{\"generation\": 1}".to_vec(), "workers"),
             (json(0, &[]), "generation 0"),
             (json(-1, &[]), "generation -1"),
