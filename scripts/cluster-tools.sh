@@ -68,6 +68,7 @@ for program in $wanted; do
     esac
 done
 # Built aside and moved, so that a build that was broken off leaves no half program.
+rm -rf "$folder"/.build-*
 fresh=$(mktemp -d "$folder/.build-XXXXXX")
 trap 'rm -rf "$fresh"' EXIT
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $stamp" -o "$fresh/" "${packages[@]}" >&2

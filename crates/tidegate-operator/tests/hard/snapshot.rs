@@ -207,9 +207,10 @@ fn normal_metadata(metadata: &Value) -> Value {
     let changing = [
         "tidegate.dev/applied-hash",
         "tidegate.dev/template-hash",
-        "tidegate.dev/requestedAt",
+        "tidegate.dev/spec-hash",
         "deployment.kubernetes.io/revision",
     ];
+    without(&mut kept["annotations"], &["tidegate.dev/requestedAt"]);
     for name in changing {
         let annotation = &mut kept["annotations"][name];
         *annotation = json!(!annotation.is_null());

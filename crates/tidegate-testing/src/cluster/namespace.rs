@@ -238,7 +238,9 @@ impl Drop for Namespace {
 
 async fn run(command: Command) -> Result<String> {
     let what = format!("{command:?}");
-    let output = tokio::process::Command::from(command).output().await;
+    let mut command = tokio::process::Command::from(command);
+    let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await;
+    let output = output.with_context(|| format!("{what}: not within {LIMIT:?}"))?;
     let output = output.with_context(|| what.clone())?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);

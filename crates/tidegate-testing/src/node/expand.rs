@@ -155,14 +155,14 @@ mod tests {
     fn paths_around_a_mount_move_and_others_stay() {
         let mounts = ["/etc/tidegate/config".to_owned(), "/etc/tidegate/secrets/a".to_owned()];
         for (text, wanted) in [
-            ("/etc/tidegate/config/pipeline.json", "/root/etc/tidegate/config/pipeline.json"),
-            ("--config=/etc/tidegate/config", "--config=/root/etc/tidegate/config"),
-            ("/etc/tidegate/secrets", "/root/etc/tidegate/secrets"),
+            ("/etc/tidegate/config/pipeline.json", "/node/etc/tidegate/config/pipeline.json"),
+            ("--config=/etc/tidegate/config", "--config=/node/etc/tidegate/config"),
+            ("/etc/tidegate/secrets", "/node/etc/tidegate/secrets"),
             ("/etc/tidegate/configuration", "/etc/tidegate/configuration"),
             ("nats://host", "nats://host"),
             ("", ""),
         ] {
-            assert_eq!(relocate(text, &mounts, Path::new("/root")), wanted, "{text}");
+            assert_eq!(relocate(text, &mounts, Path::new("/node")), wanted, "{text}");
         }
     }
 

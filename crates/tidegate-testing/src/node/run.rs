@@ -11,12 +11,17 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
 
 use super::Shared;
 use super::process;
 use super::stand_in;
 use super::status::{ContainerState, Ended, View};
 use super::volumes::Volumes;
+
+/// An API server that is busy is asked for half a minute.
+pub(crate) const ATTEMPTS: u32 = 60;
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a test does to a pod.
 #[derive(Debug)]
@@ -120,8 +125,14 @@ impl PodRun {
         let mut status = self.view.to_status(&self.container);
         status["metadata"] = json!({"uid": self.pod.uid()});
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &self.shared.namespace);
-        let patch = Patch::Merge(&status);
-        let _ = api.patch_status(&self.name(), &PatchParams::default(), &patch).await;
+        let (name, parameters, patch) =
+            (self.name(), PatchParams::default(), Patch::Merge(&status));
+        for _ in 0..ATTEMPTS {
+            if is_final(&api.patch_status(&name, &parameters, &patch).await) {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// Removes the object and the folder.
@@ -141,7 +152,22 @@ async fn remove_pod(client: &Client, pod: &Pod) {
         preconditions: Some(Preconditions { uid: pod.uid(), ..Preconditions::default() }),
         ..DeleteParams::default()
     };
-    let _ = api.delete(&pod.name_any(), &delete).await;
+    let name = pod.name_any();
+    for _ in 0..ATTEMPTS {
+        if is_final(&api.delete(&name, &delete).await) {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Whether asking again would change nothing: done, gone, or another one by now.
+pub(crate) fn is_final<T>(answer: &kube::Result<T>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(kube::Error::Api(status)) => matches!(status.code, 403 | 404 | 409 | 422),
+        Err(_) => false,
+    }
 }
 
 /// The pod's only container.

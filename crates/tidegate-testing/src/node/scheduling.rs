@@ -13,9 +13,10 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::address::free_address;
-use super::run::{Latest, PodRun, folder_of, only_container};
+use super::run::{ATTEMPTS, Latest, PAUSE, PodRun, folder_of, is_final, only_container};
 use super::status::{View, second};
 use super::volumes::Volumes;
 use super::{Seat, Shared};
@@ -130,9 +131,18 @@ impl Scheduler {
         self.tasks.spawn(async move {
             // A closed semaphore is one whose node has ended.
             let _permit = bindings.acquire().await;
-            // A refusal means that the pod is gone or was bound by an earlier try.
-            let _ =
-                if cordoned { refuse(client, &pod).await } else { bind(client, &pod, &node).await };
+            for _ in 0..ATTEMPTS {
+                let client = client.clone();
+                let answer = match cordoned {
+                    true => refuse(client, &pod).await,
+                    false => bind(client, &pod, &node).await,
+                };
+                // A final one may be a refusal: the pod is gone, or was bound by an earlier try.
+                if is_final(&answer) {
+                    return;
+                }
+                sleep(PAUSE).await;
+            }
         });
     }
 
@@ -197,7 +207,7 @@ fn pod_run(shared: &Arc<Shared>, pod: Pod) -> Result<(String, Seat, PodRun)> {
     Ok((run.name(), seat, run))
 }
 
-async fn bind(client: Client, pod: &Pod, node: &str) -> Result<()> {
+async fn bind(client: Client, pod: &Pod, node: &str) -> kube::Result<()> {
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let name = pod.name_any();
     let binding = json!({
@@ -210,7 +220,7 @@ async fn bind(client: Client, pod: &Pod, node: &str) -> Result<()> {
 }
 
 /// What a scheduler says of a pod that fits nowhere.
-async fn refuse(client: Client, pod: &Pod) -> Result<()> {
+async fn refuse(client: Client, pod: &Pod) -> kube::Result<()> {
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let status = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
