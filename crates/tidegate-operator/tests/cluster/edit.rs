@@ -122,7 +122,7 @@ async fn an_edit_that_cannot_run_leaves_the_accepted_one_running() {
     assert_eq!(uids(&stage).await, before, "the accepted spec goes on");
 
     // A worker that is lost meanwhile comes back as it was.
-    stage.namespace.kubectl(&["delete", "pod", "clicks-worker-0", "--now"]).await.unwrap();
+    stage.delete_pod("clicks-worker-0").await;
     stage.until_workers("clicks", 1).await;
 
     let whole = json!({"schema": {"fields": [

@@ -45,7 +45,7 @@ async fn edits_kills_and_new_workers_lose_and_double_nothing() {
         stage.edit("clicks", &json!({"replicas": 4})).await.unwrap();
         stage.until_workers("clicks", 4).await;
         operator.kill().await.unwrap();
-        stage.namespace.kubectl(&["delete", "pod", "clicks-worker-1", "--now"]).await.unwrap();
+        stage.delete_pod("clicks-worker-1").await;
         let before = world.rows(&store.url("clicks"), Some(&store.endpoint())).await;
         world.publish(&document, MESSAGES..ALL).await;
         eventually("rows come without an operator", LONG, async || {

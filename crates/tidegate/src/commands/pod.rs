@@ -3,9 +3,8 @@
 //!
 //! Certificates: TLS connections trust the authorities in the files that OpenSSL would look at; an image
 //! that has nothing else carries `/etc/ssl/certs/ca-certificates.crt`. `SSL_CERT_FILE` and `SSL_CERT_DIR`
-//! (a mounted folder, every file of it) take the place of these, so that a private authority beside the
-//! public ones needs both: the bundle as the file, the private ones in the folder. A NATS server with
-//! `tls.caRef` trusts that authority alone.
+//! (a folder, every file of it) take the place of these. `TIDEGATE_PRIVATE_CA` names a file with further
+//! ones, which are trusted beside them. A NATS server with `tls.caRef` trusts that authority alone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -118,7 +118,7 @@ async fn kill_one(
     random: &mut Random,
     tally: &mut Tally,
 ) -> Result<()> {
-    for _ in 0..ATTEMPTS {
+    for missed in 0..ATTEMPTS {
         let before = world.log.refresh().await?.progress();
         let (mut life, died) = match cut {
             Cut::Step(step) => {
@@ -129,7 +129,7 @@ async fn kill_one(
             }
             Cut::Moment(milestone) => {
                 let mut life = world.live(|command| command)?;
-                let died = at_a_moment(&mut life, milestone, gaps, random).await?;
+                let died = at_a_moment(&mut life, milestone, gaps, random, missed).await?;
                 (life, died)
             }
         };
@@ -147,12 +147,14 @@ async fn kill_one(
     anyhow::bail!("{cut:?} was not reached in {ATTEMPTS} lives")
 }
 
-/// Kills at a moment that is uniform in the stretch behind a milestone, as long as it was measured.
+/// Kills at a moment that is uniform in the stretch behind a milestone, as long as it was measured. The
+/// machine may have been busier then: each life that ended sooner halves the stretch.
 async fn at_a_moment(
     life: &mut Life,
     milestone: usize,
     gaps: &[Duration],
     random: &mut Random,
+    missed: u32,
 ) -> Result<bool> {
     if milestone == MILESTONES.len() {
         life.reach(MILESTONES[milestone - 2], LONG).await?;
@@ -160,7 +162,7 @@ async fn at_a_moment(
     } else if milestone > 0 {
         life.reach(MILESTONES[milestone - 1], LONG).await?;
     }
-    let stretch = gaps[milestone.min(gaps.len() - 1)];
+    let stretch = gaps[milestone.min(gaps.len() - 1)] / 2_u32.pow(missed);
     tokio::time::sleep(stretch.mul_f64(random.fraction())).await;
     if life.exit_status()?.is_some() {
         return Ok(false); // it drained faster this time

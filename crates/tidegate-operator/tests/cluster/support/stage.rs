@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tidegate_api::IngestionPipeline;
 use tidegate_config::Assignment;
@@ -125,6 +125,11 @@ impl Stage {
             pods.len() == count && pods.iter().all(is_ready)
         })
         .await;
+    }
+
+    /// Deletes a pod, and does not wait until it is gone.
+    pub(crate) async fn delete_pod(&self, pod: &str) {
+        self.namespace.api::<Pod>().delete(pod, &DeleteParams::default()).await.unwrap();
     }
 
     /// The pods of a component of a pipeline.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate_api::IngestionPipeline;
 use tidegate_operator::OperatorOptions;
 use tidegate_testing::Tap;
-use tidegate_testing::cluster::Moment;
+use tidegate_testing::cluster::{Asked, Moment};
 use tokio::time::Instant;
 
 use super::super::snapshot::{Inventory, Snapshot, differences};
@@ -29,6 +29,9 @@ pub(crate) struct Point {
     moment: Moment,
 }
 
+/// Points of one run: the operators that die there follow each other.
+type Run = Vec<Point>;
+
 /// What an undisturbed run of each step left, and the points that are still to be played.
 #[derive(Debug)]
 pub(crate) struct Points {
@@ -40,23 +43,23 @@ pub(crate) struct Points {
 #[derive(Debug)]
 struct Expected {
     snapshot: Snapshot,
-    open: Mutex<VecDeque<Point>>,
+    open: Mutex<VecDeque<Run>>,
 }
 
 impl Points {
-    /// Plays the scenario undisturbed. Each request of each step gives two points.
+    /// Plays the scenario undisturbed. Each request of each step gives two points. Those of the lists at
+    /// the start share a run, because nothing was done before and the next operator finds the same.
     pub(crate) async fn of(chain: &mut Chain) -> Self {
         let mut steps = Vec::new();
+        let mut wanted = 0;
         for step in chain.scenario.steps {
-            let (snapshot, requests) = chain.undisturbed(*step).await;
-            let both = [Moment::Before, Moment::After];
-            let points = (1..=requests)
-                .flat_map(|number| both.map(|moment| Point { number, moment }))
-                .collect();
-            steps.push(Expected { snapshot, open: Mutex::new(points) });
+            let (snapshot, asked) = chain.undisturbed(*step).await;
+            let lists = asked.iter().take_while(|asked| is_of_the_start(asked)).count();
+            wanted += 2 * asked.len();
+            let mut runs = VecDeque::from([(1..=lists).flat_map(both).collect()]);
+            runs.extend((lists + 1..=asked.len()).flat_map(both).map(|point| vec![point]));
+            steps.push(Expected { snapshot, open: Mutex::new(runs) });
         }
-        let open = |step: &Expected| lock(&step.open).len();
-        let wanted = steps.iter().map(open).sum();
         Self { steps, wanted, reached: AtomicUsize::new(0) }
     }
 
@@ -70,8 +73,17 @@ impl Points {
     }
 }
 
-fn lock(points: &Mutex<VecDeque<Point>>) -> std::sync::MutexGuard<'_, VecDeque<Point>> {
-    points.lock().unwrap_or_else(PoisonError::into_inner)
+fn both(number: usize) -> [Point; 2] {
+    [Moment::Before, Moment::After].map(|moment| Point { number, moment })
+}
+
+/// The first look at everything of a kind; later lists are for one object.
+fn is_of_the_start(asked: &Asked) -> bool {
+    asked.verb == "list" && !asked.uri.contains("metadata.name")
+}
+
+fn lock(runs: &Mutex<VecDeque<Run>>) -> std::sync::MutexGuard<'_, VecDeque<Run>> {
+    runs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A scenario in a namespace of its own.
@@ -99,10 +111,9 @@ impl Chain {
         while !points.are_done() {
             for (index, step) in self.scenario.steps.iter().enumerate() {
                 let expected = &points.steps[index];
-                let point = lock(&expected.open).pop_front();
-                if self.play(*step, point, &expected.snapshot).await {
-                    points.reached.fetch_add(1, Ordering::Relaxed);
-                }
+                let run = lock(&expected.open).pop_front().unwrap_or_default();
+                let reached = self.play(*step, &run, &expected.snapshot).await;
+                points.reached.fetch_add(reached, Ordering::Relaxed);
                 last = Some(&expected.snapshot);
             }
         }
@@ -116,27 +127,28 @@ impl Chain {
         }
     }
 
-    /// One step without a crash: what it left, and how many requests it took.
-    async fn undisturbed(&mut self, step: Step) -> (Snapshot, usize) {
+    /// One step without a crash: what it left, and what was asked for.
+    async fn undisturbed(&mut self, step: Step) -> (Snapshot, Vec<Asked>) {
         step.begin(&self.stage).await;
         let operator = self.operator(Tap::new()).await;
         self.until_quiet(step, &operator).await;
-        (self.snapshot().await, operator.tap.counted().len())
+        (self.snapshot().await, operator.tap.counted())
     }
 
-    /// One step; whether the operator died in it.
-    async fn play(&self, step: Step, point: Option<Point>, wanted: &Snapshot) -> bool {
+    /// One step; how many operators died in it.
+    async fn play(&self, step: Step, run: &[Point], wanted: &Snapshot) -> usize {
         step.begin(&self.stage).await;
-        let what = format!("{} {step:?} {point:?}", self.scenario.name);
-        let died = match point {
-            Some(point) => self.die(step, point, wanted).await,
-            None => false,
-        };
-        if died || point.is_none() {
-            let fresh = self.operator(Tap::new()).await;
-            self.until_as(step, wanted, &what).await;
-            assert!(!fresh.has_ended(), "{what}: the operator ended");
+        let mut died = 0;
+        for point in run {
+            if !self.die(step, *point, wanted).await {
+                return died;
+            }
+            died += 1;
         }
+        let what = format!("{} {step:?} after {:?}", self.scenario.name, run.last());
+        let fresh = self.operator(Tap::new()).await;
+        self.until_as(step, wanted, &what).await;
+        assert!(!fresh.has_ended(), "{what}: the operator ended");
         died
     }
 
