@@ -17,9 +17,6 @@ use self::chain::{Chain, Points};
 use self::scenario::{SCENARIOS, Scenario};
 use super::parameter::{parameter, say};
 
-/// Namespaces in which one scenario is played side by side.
-const LANES: usize = 3;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a control plane; run by make test"]
 async fn an_operator_that_dies_at_any_request_leaves_what_an_undisturbed_one_leaves() {
@@ -40,8 +37,7 @@ async fn play(scenario: &'static Scenario) -> usize {
     let begun = tokio::time::Instant::now();
     let mut first = Chain::begin(scenario).await;
     let points = Points::of(&mut first).await;
-    let others = (1..parameter("LANES", LANES))
-        .map(async |_| Chain::begin(scenario).await.run(&points).await);
+    let others = (1..scenario.lanes).map(async |_| Chain::begin(scenario).await.run(&points).await);
     join(first.run(&points), join_all(others)).await;
     let (reached, wanted) = points.reached();
     say(format!(

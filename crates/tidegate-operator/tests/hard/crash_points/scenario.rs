@@ -20,6 +20,8 @@ pub(crate) struct Scenario {
     pub(crate) always: bool,
     /// Whether there is a pipeline at the beginning.
     pub(crate) from_a_pipeline: bool,
+    /// Namespaces in which it is played side by side: more where there is more to wait for.
+    pub(crate) lanes: usize,
     pub(crate) steps: &'static [Step],
 }
 
@@ -50,37 +52,49 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         name: "create-delete",
         always: true,
         from_a_pipeline: false,
+        lanes: 6,
         steps: &[Step::Create, Step::Delete],
     },
     Scenario {
         name: "edit",
         always: true,
         from_a_pipeline: true,
+        lanes: 3,
         steps: &[Step::FileSize("64Mi"), Step::FileSize("128Mi")],
     },
     Scenario {
         name: "scale",
         always: true,
         from_a_pipeline: true,
+        lanes: 3,
         steps: &[Step::Workers(3), Step::Workers(1)],
     },
     Scenario {
         name: "suspend",
         always: false,
         from_a_pipeline: true,
+        lanes: 3,
         steps: &[Step::Suspend(true), Step::Suspend(false)],
     },
     Scenario {
         name: "rejected",
         always: false,
         from_a_pipeline: true,
+        lanes: 3,
         steps: &[Step::ColumnType("string"), Step::ColumnType("long")],
     },
-    Scenario { name: "drift", always: false, from_a_pipeline: true, steps: &[Step::Drift] },
+    Scenario {
+        name: "drift",
+        always: false,
+        from_a_pipeline: true,
+        lanes: 3,
+        steps: &[Step::Drift],
+    },
     Scenario {
         name: "orphan",
         always: false,
         from_a_pipeline: true,
+        lanes: 3,
         steps: &[Step::Account(Some("lake-writer")), Step::Account(None)],
     },
 ];
