@@ -77,6 +77,11 @@ count() {
         | sed -nE "s/^test result: .* ([0-9]+) $1.*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
+# Who only sees the last lines of all this, as of a machine elsewhere, sees why.
+for name in "${failed_steps[@]}"; do
+    [ ! -s "$logs/$name.log" ] || { echo; echo "== the end of $name:"; tail -n 60 "$logs/$name.log"; }
+done
+
 echo
 for what in "${left_out[@]}"; do echo "left out: $what"; done
 echo "$(count passed) passed, $(count failed) failed, ${#failed_steps[@]} of $steps steps failed${failed_steps:+: ${failed_steps[*]}}"

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use super::facts::{Observed, PodFacts, WorkloadFacts};
 use super::outlook::{Outlook, known, outlook};
+use super::scaling::as_count;
 use crate::key::Key;
 
 /// The permits.
@@ -108,10 +109,15 @@ pub(crate) fn progress(observed: &Observed) -> Progress {
     if observed.agent.existing == 0 && observed.workers.existing == 0 {
         return Progress::NoPods;
     }
-    let agent = observed.agent_pod.iter().all(|pod| speaks(pod, |report| &report.pod.state.reason));
-    let workers =
-        observed.worker_pods.values().all(|pod| speaks(pod, |report| &report.pod.state.reason));
-    if observed.agent.is_replaced() && observed.workers.is_replaced() && agent && workers {
+    let agents = observed.agent_pod.iter();
+    let agents = agents.filter(|pod| speaks(pod, |report| &report.pod.state.reason)).count();
+    let workers = observed.worker_pods.values();
+    let workers = workers.filter(|pod| speaks(pod, |report| &report.pod.state.reason)).count();
+    // Pods and workloads are watched each for itself: a pod that its controller counts may not have been
+    // seen yet, and one that is gone may still be.
+    let all_speak = as_count(observed.agent.wanted) as usize <= agents
+        && as_count(observed.workers.wanted) as usize <= workers;
+    if observed.agent.is_replaced() && observed.workers.is_replaced() && all_speak {
         Progress::Through
     } else {
         Progress::UnderWay
@@ -131,7 +137,7 @@ pub(crate) fn progress_of(agent: WorkloadFacts, workers: WorkloadFacts) -> Progr
 
 fn speaks<R>(pod: &PodFacts<R>, reason: impl Fn(&R) -> &String) -> bool {
     let says_why = |report| known(reason(report)).is_some_and(|r| outlook(r) != Outlook::Well);
-    pod.ready || pod.report.as_ref().is_some_and(says_why)
+    !pod.leaving && (pod.ready || pod.report.as_ref().is_some_and(says_why))
 }
 
 #[cfg(test)]
@@ -265,6 +271,9 @@ mod tests {
             .worker_pods
             .insert("clicks-worker-0".into(), PodFacts { report: Some(report), ..silent });
         assert_eq!(progress(&observed), Progress::Through);
+        let seen = std::mem::take(&mut observed.worker_pods);
+        assert_eq!(progress(&observed), Progress::UnderWay, "its pod was not seen yet");
+        observed.worker_pods = seen;
         observed.workers.updated = 0;
         assert_eq!(progress(&observed), Progress::UnderWay);
         assert_eq!(progress(&Observed::default()), Progress::NoPods);
