@@ -21,7 +21,9 @@ echo "$image"
 
 say() { echo "node image: $*" >&2; }
 
-kind_source=$(cd "$here/tools" && go list -m -f '{{.Dir}}' sigs.k8s.io/kind)
+# Its folder is not known before it was downloaded.
+kind_source=$(cd "$here/tools" && go mod download sigs.k8s.io/kind && go list -m -f '{{.Dir}}' sigs.k8s.io/kind)
+[ -d "$kind_source/images/base/files" ] || { say "kind's source is not where Go says: $kind_source"; exit 1; }
 work=$(mktemp -d "${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/node-image-XXXXXX")
 builder=tidegate-node-image-$$
 base=tidegate-e2e/base:$recipe
