@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use tidegate_testing::eventually;
 use tidegate_testing::readers::Question;
 
 use crate::ground::holds;
@@ -51,7 +52,7 @@ async fn a_work_queue_under_at_least_once_loses_nothing_to_kills_before_and_afte
     // Read and not committed; committed and not acknowledged.
     for (step, from) in [("commit.before_put", 101), ("commit.after_put", 201)] {
         bench.send("jobs.a", from, from + 99).await;
-        die(&bench, &pipeline, step).await;
+        die(&mut bench, &pipeline, step).await;
     }
     bench.send("jobs.a", 301, 400).await;
     bench.catch_up(&pipeline).await.expect(0);
@@ -78,7 +79,7 @@ async fn x5_at_most_once_repeats_nothing_that_a_kill_interrupted() {
     let deaths = [("batch.judged", 101), ("commit.before_put", 201), ("commit.after_put", 301)];
     for (step, from) in deaths {
         bench.send("most.a", from, from + 99).await;
-        die(&bench, &pipeline, step).await;
+        die(&mut bench, &pipeline, step).await;
     }
     bench.send("most.a", 401, 500).await;
     bench.catch_up(&pipeline).await.expect(0);
@@ -86,10 +87,18 @@ async fn x5_at_most_once_repeats_nothing_that_a_kill_interrupted() {
     holds(&pipeline, &[(1, 100), (301, 500)]).await;
 }
 
-/// A run that dies at a step.
-async fn die(bench: &Bench, pipeline: &Pipeline, step: &str) {
+/// A run that dies at a step. Returns when the broker has noticed: until then it would hand messages to
+/// the dead, and under AtMostOnce nobody would ever get them again.
+async fn die(bench: &mut Bench, pipeline: &Pipeline, step: &str) {
     let run = bench.run_command(pipeline).die_at(step, 1);
     let mut worker = run.spawn("worker", bench.scratch.path()).unwrap();
     let ended = worker.wait(LONG).await.unwrap();
     assert_eq!(ended.code(), None, "{step}: not killed\n{}", worker.output());
+    let list = format!("CONSUMER.LIST.{}", pipeline.name.to_uppercase());
+    eventually("nobody waits for messages", LONG, async || {
+        let consumers = bench.api(&list, json!({})).await["consumers"].take();
+        consumers.as_array().unwrap().iter().all(|consumer| consumer["num_waiting"] == 0)
+    })
+    .await
+    .unwrap();
 }
