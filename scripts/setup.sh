@@ -42,6 +42,20 @@ for program in nats-server weed; do
     [ -x "$venv/bin/$program" ] || fail "$venv/bin/$program is not there after the installation"
 done
 
+# Databases for the tests of bulk sources; the packages without services, so that nothing is started.
+[ -x /usr/sbin/mariadbd ] || command -v mariadbd >/dev/null \
+    || packages mariadb-server-core mariadb-client-core
+
+# The package would make a database cluster and start it; the tests make their own.
+postgres_from_debian() {
+    packages postgresql-common
+    sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' \
+        /etc/postgresql-common/createcluster.conf
+    packages postgresql
+}
+compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || command -v postgres >/dev/null \
+    || postgres_from_debian
+
 # promtool looks at the alert rules. It is taken out of Debian's package, which needs no rights and starts
 # nothing; elsewhere one on the PATH does.
 promtool_from_debian() {

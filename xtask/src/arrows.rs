@@ -13,13 +13,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-types", &[]),
     ("tidegate-api", &["tidegate-types"]),
     ("tidegate-config", &["tidegate-types"]),
-    ("tidegate-resolve", &["tidegate-api", "tidegate-config", "tidegate-types"]),
+    (
+        "tidegate-resolve",
+        &["tidegate-api", "tidegate-config", "tidegate-schedule", "tidegate-types"],
+    ),
     (
         "tidegate-operator",
         &[
             "tidegate-api",
             "tidegate-config",
             "tidegate-resolve",
+            "tidegate-schedule",
             "tidegate-telemetry",
             "tidegate-types",
         ],
@@ -30,6 +34,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-source", &["tidegate-types"]),
     ("tidegate-table", &["tidegate-types"]),
     ("tidegate-telemetry", &["tidegate-types"]),
+    ("tidegate-schedule", &["tidegate-types"]),
+    ("tidegate-runtime", &["tidegate-config", "tidegate-table", "tidegate-types"]),
+    (
+        "tidegate-extract",
+        &["tidegate-config", "tidegate-decode", "tidegate-runtime", "tidegate-types"],
+    ),
     (
         "tidegate-worker",
         &[
@@ -37,7 +47,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-config",
             "tidegate-decode",
             "tidegate-dedup",
+            "tidegate-runtime",
             "tidegate-source",
+            "tidegate-table",
+            "tidegate-telemetry",
+            "tidegate-types",
+        ],
+    ),
+    (
+        "tidegate-transfer",
+        &[
+            "tidegate-batch",
+            "tidegate-config",
+            "tidegate-extract",
+            "tidegate-runtime",
+            "tidegate-schedule",
             "tidegate-table",
             "tidegate-telemetry",
             "tidegate-types",
@@ -52,8 +76,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-config",
             "tidegate-operator",
             "tidegate-resolve",
+            "tidegate-runtime",
+            "tidegate-schedule",
             "tidegate-source",
             "tidegate-telemetry",
+            "tidegate-transfer",
             "tidegate-types",
             "tidegate-worker",
         ],
@@ -66,6 +93,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("async-nats", &["tidegate-source"]),
     ("delta_kernel", &["tidegate-table"]),
     ("delta_kernel_default_engine", &["tidegate-table"]),
+    ("tokio-postgres", &["tidegate-extract"]),
+    ("mysql_async", &["tidegate-extract"]),
     ("kube", &["tidegate-api", "tidegate-operator", "tidegate-testing"]),
     ("k8s-openapi", &["tidegate-api", "tidegate-operator", "tidegate-testing"]),
     ("kube-cel", &["tidegate-api"]),
@@ -77,6 +106,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("tidegate-dedup", &["tokio", "tokio-util", "futures"]),
     ("tidegate-batch", &["tokio", "tokio-util", "futures"]),
     ("tidegate-config", &["tokio", "tokio-util", "futures"]),
+    ("tidegate-schedule", &["tokio", "tokio-util", "futures"]),
     ("tidegate-resolve", &["tokio", "tokio-util", "futures"]),
 ];
 
@@ -86,9 +116,23 @@ const DATA_PLANE: &[&str] = &[
     "tidegate-config",
     "tidegate-decode",
     "tidegate-dedup",
+    "tidegate-extract",
+    "tidegate-runtime",
+    "tidegate-schedule",
     "tidegate-source",
     "tidegate-table",
     "tidegate-telemetry",
+    "tidegate-transfer",
+    "tidegate-worker",
+];
+
+/// Crates that open sources, tables and stores: the operator reaches none of them.
+const OPENING: &[&str] = &[
+    "tidegate-extract",
+    "tidegate-runtime",
+    "tidegate-source",
+    "tidegate-table",
+    "tidegate-transfer",
     "tidegate-worker",
 ];
 
@@ -157,6 +201,11 @@ fn faults(workspace: &Workspace) -> Vec<String> {
             }
         }
     }
+    for forbidden in OPENING {
+        if reaches(workspace, "tidegate-operator", forbidden) {
+            faults.push(format!("tidegate-operator opens nothing and must not reach {forbidden}"));
+        }
+    }
     faults
 }
 
@@ -217,6 +266,8 @@ mod tests {
             ("tidegate-source", &["delta_kernel"], &[], "only tidegate-table does"),
             ("tidegate-dedup", &[], &["tokio"], "is synchronous"),
             ("tidegate-table", &["kube"], &[], "must not reach kube"),
+            ("tidegate-operator", &["tidegate-transfer"], &[], "opens nothing"),
+            ("tidegate-operator", &["tokio-postgres"], &[], "only tidegate-extract does"),
             ("tidegate-new", &[], &[], "has no arrows"),
         ] {
             let faults = faults(&with(name, used, tested_with));

@@ -62,12 +62,15 @@ mod tests {
 
     #[test]
     fn the_template_is_the_definition_with_helms_metadata() {
-        let template = template(&tidegate_api::crd_yaml());
-        let (_, spec) = template.split_once("\nspec:\n").expect("a spec");
-        let yaml = tidegate_api::crd_yaml();
-        let (metadata, wanted) = yaml.split_once("\nspec:\n").expect("a spec");
-        assert_eq!(spec, escape(wanted));
-        assert!(metadata.ends_with("metadata:\n  name: ingestionpipelines.tidegate.dev"));
-        assert!(template.contains("helm.sh/resource-policy: keep"));
+        for definition in tidegate_api::definitions() {
+            let yaml = definition.yaml();
+            let template = template(&yaml);
+            let (_, spec) = template.split_once("\nspec:\n").expect("a spec");
+            let (metadata, wanted) = yaml.split_once("\nspec:\n").expect("a spec");
+            assert_eq!(spec, escape(wanted));
+            let name = format!("metadata:\n  name: {}.tidegate.dev", definition.plural());
+            assert!(metadata.ends_with(&name), "{metadata}");
+            assert!(template.contains("helm.sh/resource-policy: keep"));
+        }
     }
 }

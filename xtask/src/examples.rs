@@ -1,14 +1,14 @@
-//! Every example parses, validates and resolves: those in `examples/`, and those in the kind's page.
+//! Every example parses, validates and resolves: those in `examples/`, and those in the kinds' pages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The page whose YAML blocks are examples.
-const PAGE: &str = "docs/ingestionpipeline.md";
+/// The pages whose YAML blocks are examples.
+const PAGES: [&str; 2] = ["docs/ingestionpipeline.md", "docs/ingestionrun.md"];
 
-/// The faults of every `examples/**/*.yaml` and of the page.
+/// The faults of every `examples/**/*.yaml` and of the pages.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     collect(&root.join("examples"), &mut files)?;
@@ -20,9 +20,12 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
         let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         faults.extend(faults_of(&name, &text));
     }
-    let page = fs::read_to_string(root.join(PAGE)).with_context(|| format!("reading {PAGE}"))?;
-    for block in yaml_blocks(&page) {
-        faults.extend(faults_of(PAGE, block));
+    for name in PAGES {
+        let page =
+            fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"))?;
+        for block in yaml_blocks(&page) {
+            faults.extend(faults_of(name, block));
+        }
     }
     Ok(faults)
 }
@@ -35,9 +38,11 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
     let in_file = |violations: Vec<tidegate_api::Violation>| -> Vec<String> {
         violations.into_iter().map(|violation| violation.in_file(name).to_string()).collect()
     };
-    match tidegate_api::parse(name, text) {
+    let documents = tidegate_api::read(name, text).and_then(|read| tidegate_api::check(name, read));
+    match documents {
         Err(violations) => in_file(violations),
-        Ok(pipelines) => pipelines
+        Ok(documents) => documents
+            .pipelines
             .iter()
             .filter_map(|pipeline| tidegate_resolve::resolve(pipeline).err())
             .flat_map(in_file)

@@ -1,21 +1,29 @@
-//! The reference page of the fields, from the descriptions in the schema.
+//! The reference page of a kind's fields, from the descriptions in the schema.
 
 use std::fmt::Write;
 
 use serde_json::Value;
-use tidegate_api::KUBERNETES_FIELDS;
+use tidegate_api::{Definition, KUBERNETES_FIELDS};
 
 const STATUS: &str = "\n## Status\n\nWritten by the operator; absent until it is known.\n\n\
                       | field | type | default | meaning |\n|---|---|---|---|\n";
 
+/// The page of a kind.
+pub(crate) fn page(definition: &Definition) -> String {
+    let names = &definition.crd().spec.names;
+    let short = names.short_names.iter().flatten().next().unwrap_or(&names.plural).clone();
+    page_of(definition.kind, &short, definition.schema())
+}
+
 /// One table row a field, in the order of the schema, children below their parent.
-pub(crate) fn page(schema: &Value) -> String {
-    let mut page = String::from(
+fn page_of(kind: &str, short: &str, schema: &Value) -> String {
+    let first = format!("{}.md", kind.to_lowercase());
+    let mut page = format!(
         "<!-- Written by `cargo run -p xtask -- generate` from crates/tidegate-api; do not edit. -->\n\
-         # IngestionPipeline: every field\n\n\
-         Generated from the resource's definition. A page to read first: [ingestionpipeline.md](ingestionpipeline.md).\n\
+         # {kind}: every field\n\n\
+         Generated from the resource's definition. A page to read first: [{first}]({first}).\n\
          Fields in **bold** are required where their parent stands; `[]` marks a list's entries. What\n\
-         *as in a pod* says is described in Kubernetes' own reference, and by `kubectl explain ipl`.\n\n\
+         *as in a pod* says is described in Kubernetes' own reference, and by `kubectl explain {short}`.\n\n\
          | field | type | default | meaning |\n|---|---|---|---|\n",
     );
     for part in ["spec", "status"] {
@@ -99,24 +107,27 @@ mod tests {
             "list": {"type": "array", "items": {"type": "object", "properties": {
                 "b": {"enum": ["X", "Y"], "description": "Either | or."}}}},
         }}}});
-        let page = page(&schema);
+        let page = page_of("Kind", "k", &schema);
         assert!(page.contains("| **`spec.a`** | text | `x` | An a. |"), "{page}");
         assert!(page.contains("| `spec.list[].b` | X, Y |  | Either \\| or. |"), "{page}");
     }
 
     #[test]
     fn kubernetes_own_types_and_maps_are_one_row() {
-        let page = page(tidegate_api::schema());
+        let page = page(tidegate_api::definitions()[0]);
+        assert!(page.contains("`kubectl explain ipl`"), "{page}");
         assert!(page.contains("| `spec.template.affinity` | map, *as in a pod* |"), "{page}");
         assert!(!page.contains("spec.template.affinity."), "{page}");
         assert!(page.contains("| `spec.template.labels` | map to text |"), "{page}");
     }
 
     #[test]
-    fn every_field_of_the_resource_is_described() {
-        for line in page(tidegate_api::schema()).lines().filter(|line| line.starts_with("| ")) {
-            let meaning = line.rsplit(" | ").next().unwrap_or_default().trim_end_matches(" |");
-            assert!(!meaning.trim().is_empty(), "{line}");
+    fn every_field_of_every_kind_is_described() {
+        for definition in tidegate_api::definitions() {
+            for line in page(definition).lines().filter(|line| line.starts_with("| ")) {
+                let meaning = line.rsplit(" | ").next().unwrap_or_default().trim_end_matches(" |");
+                assert!(!meaning.trim().is_empty(), "{line}");
+            }
         }
     }
 }

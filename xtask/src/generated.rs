@@ -4,26 +4,32 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use tidegate_api::Definition;
 
 use crate::{crd_chart, fields_page};
 
 /// Path from the root, and contents.
-fn files() -> Vec<(&'static str, String)> {
-    vec![
-        ("crds/ingestionpipelines.yaml", crd_file()),
-        ("charts/tidegate-crds/Chart.yaml", crd_chart::chart()),
-        (
-            "charts/tidegate-crds/templates/ingestionpipelines.yaml",
-            crd_chart::template(&tidegate_api::crd_yaml()),
-        ),
-        ("docs/ingestionpipeline-fields.md", fields_page::page(tidegate_api::schema())),
-    ]
+fn files() -> Vec<(String, String)> {
+    let mut files = vec![("charts/tidegate-crds/Chart.yaml".to_owned(), crd_chart::chart())];
+    for definition in tidegate_api::definitions() {
+        let plural = definition.plural();
+        let page = definition.kind.to_lowercase();
+        files.extend([
+            (format!("crds/{plural}.yaml"), crd_file(definition)),
+            (
+                format!("charts/tidegate-crds/templates/{plural}.yaml"),
+                crd_chart::template(&definition.yaml()),
+            ),
+            (format!("docs/{page}-fields.md"), fields_page::page(definition)),
+        ]);
+    }
+    files
 }
 
-fn crd_file() -> String {
+fn crd_file(definition: &Definition) -> String {
     let note =
         "# Written by `cargo run -p xtask -- generate` from crates/tidegate-api; do not edit.\n";
-    let yaml = tidegate_api::crd_yaml();
+    let yaml = definition.yaml();
     let end = if yaml.ends_with('\n') { "" } else { "\n" };
     format!("{note}{yaml}{end}")
 }
@@ -44,7 +50,7 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 pub(crate) fn stale(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for (path, contents) in files() {
-        if fs::read_to_string(root.join(path)).unwrap_or_default() != contents {
+        if fs::read_to_string(root.join(&path)).unwrap_or_default() != contents {
             faults.push(format!("{path} is stale: run `cargo run -p xtask -- generate`"));
         }
     }

@@ -21,7 +21,7 @@ pub struct DeletionPolicySpec {
     #[serde(default)]
     pub stream: DeletionAction,
     /// The table with all its files: Retain (default) or Delete. Delete is refused on a table that
-    /// other ledgers share (`sink.delta.shared`).
+    /// other ledgers share (`sink.delta.shared`), and on that of a bulk pipeline.
     #[serde(default)]
     pub data: DeletionAction,
 }
@@ -118,7 +118,7 @@ pub enum ScalingMode {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateSpec {
-    /// CPU and memory of a worker. The memory limit decides how much it buffers. Default: requests of
+    /// CPU and memory of a worker, or of a run. The memory limit decides how much it buffers. Default: requests of
     /// 250m and 512Mi, a memory limit of 512Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,

@@ -1,4 +1,4 @@
-//! The definition that a cluster gets.
+//! The definitions that a cluster gets.
 
 use std::sync::LazyLock;
 
@@ -6,8 +6,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::IngestionPipeline;
 use crate::tidy::tidy;
+use crate::{IngestionPipeline, IngestionRun, KIND, RUN_KIND};
 
 /// Fields of `spec.template` whose inner shape is that of the same field of a pod in Kubernetes, which
 /// describes and bounds them.
@@ -20,32 +20,90 @@ pub const KUBERNETES_FIELDS: [&str; 6] = [
     "topologySpreadConstraints",
 ];
 
-/// The definition of the kind, as it stands in `crds/`.
+/// One kind, as a cluster gets to know it.
+#[derive(Debug)]
+pub struct Definition {
+    /// The kind's name.
+    pub kind: &'static str,
+    crd: CustomResourceDefinition,
+    schema: Value,
+}
+
+impl Definition {
+    /// The definition, as it stands in `crds/`.
+    #[must_use]
+    pub fn crd(&self) -> CustomResourceDefinition {
+        self.crd.clone()
+    }
+
+    /// The structural schema of the kind, with descriptions, defaults, bounds and CEL rules.
+    #[must_use]
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    /// The definition as YAML.
+    #[must_use]
+    pub fn yaml(&self) -> String {
+        serde_yaml::to_string(&self.crd).expect("a definition has only text, numbers and maps")
+    }
+
+    /// The kind's name in the plural, which is also that of its file.
+    #[must_use]
+    pub fn plural(&self) -> &str {
+        &self.crd.spec.names.plural
+    }
+}
+
+/// Every kind.
+#[must_use]
+pub fn definitions() -> [&'static Definition; 2] {
+    [&PIPELINE, &RUN]
+}
+
+/// The definition of `IngestionPipeline`, as it stands in `crds/`.
 #[must_use]
 pub fn crd() -> CustomResourceDefinition {
-    DEFINITION.0.clone()
+    PIPELINE.crd()
 }
 
-/// The structural schema of the kind, with descriptions, defaults, bounds and CEL rules.
+/// The structural schema of `IngestionPipeline`.
 #[must_use]
 pub fn schema() -> &'static Value {
-    &DEFINITION.1
+    PIPELINE.schema()
 }
 
-/// The definition as YAML.
+/// The definition of `IngestionPipeline` as YAML.
 #[must_use]
 pub fn crd_yaml() -> String {
-    serde_yaml::to_string(&DEFINITION.0).expect("a definition has only text, numbers and maps")
+    PIPELINE.yaml()
 }
 
-static DEFINITION: LazyLock<(CustomResourceDefinition, Value)> = LazyLock::new(|| {
-    let mut document = serde_json::to_value(IngestionPipeline::crd())
-        .expect("a definition has only text, numbers and maps");
+/// The definition of `IngestionRun`, as it stands in `crds/`.
+#[must_use]
+pub fn run_crd() -> CustomResourceDefinition {
+    RUN.crd()
+}
+
+/// The structural schema of `IngestionRun`.
+#[must_use]
+pub fn run_schema() -> &'static Value {
+    RUN.schema()
+}
+
+static PIPELINE: LazyLock<Definition> =
+    LazyLock::new(|| definition(KIND, &IngestionPipeline::crd()));
+
+static RUN: LazyLock<Definition> = LazyLock::new(|| definition(RUN_KIND, &IngestionRun::crd()));
+
+fn definition(kind: &'static str, derived: &CustomResourceDefinition) -> Definition {
+    let mut document =
+        serde_json::to_value(derived).expect("a definition has only text, numbers and maps");
     let schema = document
         .pointer_mut("/spec/versions/0/schema/openAPIV3Schema")
         .expect("the derivation writes one version with a schema");
     tidy(schema);
     let schema = schema.clone();
-    let definition = serde_json::from_value(document).expect("only the schema was touched");
-    (definition, schema)
-});
+    let crd = serde_json::from_value(document).expect("only the schema was touched");
+    Definition { kind, crd, schema }
+}

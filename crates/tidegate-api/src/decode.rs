@@ -16,8 +16,8 @@ pub struct DecodeSpec {
     /// The format of a message: JSON (default), one object a message.
     #[serde(default)]
     pub format: Format,
-    /// What happens to a message that cannot be a row: DeadLetter (default) sets it aside, Halt stops
-    /// the pipeline before it.
+    /// What happens to a message, or a record of a file, that cannot be a row: DeadLetter (default) sets
+    /// it aside, Halt stops the pipeline before it or fails the run.
     #[serde(default)]
     #[schemars(schema_with = "vocabulary::one_of::<BadRowPolicy>")]
     pub on_error: BadRowPolicy,
@@ -72,7 +72,7 @@ fn default_max_depth() -> u32 {
 }
 
 /// What a record looks like.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaSpec {
     /// Where the schema comes from: Declared (default), by `fields`.
@@ -89,7 +89,9 @@ pub struct SchemaSpec {
     #[serde(default)]
     #[schemars(schema_with = "vocabulary::one_of::<UnknownFields>")]
     pub unknown_fields: UnknownFields,
-    /// The table's columns in their order, 1 to 512.
+    /// The table's columns in their order, 1 to 512. Default, where the source describes itself: all
+    /// that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 512),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
@@ -119,12 +121,12 @@ pub struct FieldSpec {
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 4096))]
     pub data_type: String,
-    /// Whether a record without a value here is a dead letter. The column stays nullable all the same.
-    /// Default false.
+    /// Whether a record without a value here is a dead letter; of a database it fails the run. The column
+    /// stays nullable all the same. Default false.
     #[serde(default)]
     pub required: bool,
-    /// Where the value stands in the record, such as `$.position.lat`. Default: the field of the
-    /// record that has the column's name.
+    /// Where the value stands in the record, such as `$.position.lat`. Only with JSON: messages of a
+    /// stream and NDJSON files. Default: the field of the record that has the column's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "vocabulary::record_path")]
     pub from: Option<String>,

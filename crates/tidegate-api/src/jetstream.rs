@@ -1,4 +1,4 @@
-//! The source: a NATS JetStream stream.
+//! A streaming source: a NATS JetStream stream.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,30 +6,6 @@ use serde::{Deserialize, Serialize};
 use tidegate_types::{ByteSize, Span};
 
 use crate::vocabulary;
-
-/// Where messages come from.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("(self.type == 'JetStream') == has(self.jetStream)")
-        .message("source type JetStream needs the member jetStream; write jetStream: {stream: NAME}"),
-)]
-pub struct SourceSpec {
-    /// The kind of source: JetStream. Cannot be changed.
-    #[serde(rename = "type")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the type of the source cannot be changed; make another pipeline"))]
-    pub source_type: SourceType,
-    /// The stream. Required with type JetStream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jet_stream: Option<JetStreamSpec>,
-}
-
-/// The kind of source.
-#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SourceType {
-    /// A NATS JetStream stream.
-    JetStream,
-}
 
 /// A JetStream stream.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -19,6 +19,9 @@ pub struct SinkSpec {
     /// The kind of table: Delta (default).
     #[serde(rename = "type", default)]
     pub sink_type: SinkType,
+    /// What a run does to rows that are in the table already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_mode: Option<WriteMode>,
     /// Settings of the Delta table.
     #[serde(default)]
     pub delta: DeltaSpec,
@@ -45,6 +48,22 @@ pub enum SinkType {
     /// A Delta table.
     #[default]
     Delta,
+}
+
+// The schema of an optional enum takes its description from here.
+/// What a run does to rows that are in the table already. ReplaceInterval takes the place of what
+/// earlier runs of the interval wrote; it needs intervals: `bulk.schedule`, and `bulk.incremental` or
+/// a time in the glob. Overwrite takes the place of everything that this pipeline wrote, for loads of
+/// the whole source. Append adds. Only with bulk sources. Default: ReplaceInterval where runs have
+/// intervals of rows, Overwrite elsewhere.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteMode {
+    /// It adds.
+    Append,
+    /// It takes the place of what earlier runs of the interval wrote.
+    ReplaceInterval,
+    /// It takes the place of everything that the pipeline wrote.
+    Overwrite,
 }
 
 /// Settings of the Delta table.

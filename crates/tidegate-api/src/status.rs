@@ -40,6 +40,9 @@ pub struct IngestionPipelineStatus {
     /// Everything published before this instant is in the table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complete_through: Option<Time>,
+    /// The runs of a bulk pipeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
     /// Workers that exist; the scale subresource reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -74,6 +77,27 @@ pub enum Phase {
     Stalled,
     /// It is being deleted.
     Deleting,
+}
+
+/// The runs of a bulk pipeline.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScheduleStatus {
+    /// The newest tick whose interval has had its run made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_scheduled_tick: Option<Time>,
+    /// Every interval that ends here or earlier is in the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_through: Option<Time>,
+    /// The next tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_tick: Option<Time>,
+    /// Runs that are under way.
+    #[schemars(range(min = 0))]
+    pub active: u32,
+    /// Intervals that are due and whose run is not made yet.
+    #[schemars(range(min = 0))]
+    pub missed: u32,
 }
 
 /// What was asked for and what is given.

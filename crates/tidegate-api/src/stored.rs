@@ -1,10 +1,11 @@
 //! Objects as the API server hands them out: let through by another release's definition, perhaps.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::documents::{DOCUMENT_SCHEMA, broken_rules, violation};
+use crate::documents::{Kind, broken_rules, violation};
 use crate::structure::{self, Fault};
-use crate::{IngestionPipeline, IngestionPipelineStatus, Violation};
+use crate::{IngestionPipeline, IngestionRun, Violation};
 
 /// Reads one object of the kind, so that one that cannot be read is a fault of that object alone.
 ///
@@ -21,29 +22,44 @@ use crate::{IngestionPipeline, IngestionPipelineStatus, Violation};
 ///
 /// Every fault of the object against the definition of this release, its rules included.
 pub fn read_pipeline(object: &Value) -> Result<IngestionPipeline, Vec<Violation>> {
+    let (mut pipeline, status): (IngestionPipeline, _) = read(Kind::Pipeline, object)?;
+    pipeline.status = status.and_then(|status| serde_json::from_value(status).ok());
+    Ok(pipeline)
+}
+
+/// Reads one run, as [`read_pipeline`] reads a pipeline.
+///
+/// # Errors
+///
+/// Every fault of the object against the definition of this release, its rules included.
+pub fn read_run(object: &Value) -> Result<IngestionRun, Vec<Violation>> {
+    let (mut run, status): (IngestionRun, _) = read(Kind::Run, object)?;
+    run.status = status.and_then(|status| serde_json::from_value(status).ok());
+    Ok(run)
+}
+
+/// The object without its status, and the status.
+fn read<T: DeserializeOwned>(
+    kind: Kind,
+    object: &Value,
+) -> Result<(T, Option<Value>), Vec<Violation>> {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let named = |faults: Vec<Fault>| {
         faults.into_iter().map(|fault| violation("", name, fault)).collect::<Vec<_>>()
     };
     let mut object = object.clone();
-    prune(&DOCUMENT_SCHEMA, &mut object);
-    let status = take_status(&mut object);
-    let mut faults = structure::check(&DOCUMENT_SCHEMA, &object, "");
+    prune(kind.document_schema(), &mut object);
+    let status = object.as_object_mut().and_then(|members| members.remove("status"));
+    let mut faults = structure::check(kind.document_schema(), &object, "");
     if faults.is_empty() {
-        faults = broken_rules(&object, None);
+        faults = broken_rules(kind, &object, None);
     }
     if !faults.is_empty() {
         return Err(named(faults));
     }
-    let mut pipeline: IngestionPipeline = serde_json::from_value(object)
+    let read = serde_json::from_value(object)
         .map_err(|error| named(vec![Fault::new("", format!("cannot be read: {error}"))]))?;
-    pipeline.status = status;
-    Ok(pipeline)
-}
-
-fn take_status(object: &mut Value) -> Option<IngestionPipelineStatus> {
-    let status = object.as_object_mut()?.remove("status")?;
-    serde_json::from_value(status).ok()
+    Ok((read, status))
 }
 
 /// Removes the members that the schema does not describe, as the API server does.

@@ -154,8 +154,12 @@ impl Walk<'_> {
 
     fn number(&mut self, schema: &Value, number: &serde_json::Number, field: &str) {
         let value = number.as_f64().unwrap_or(f64::NAN);
-        let minimum = schema.get("minimum").and_then(Value::as_f64);
-        let maximum = schema.get("maximum").and_then(Value::as_f64);
+        let (least, most) = match schema.get("format").and_then(Value::as_str) {
+            Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
+            _ => (None, None),
+        };
+        let minimum = schema.get("minimum").and_then(Value::as_f64).or(least);
+        let maximum = schema.get("maximum").and_then(Value::as_f64).or(most);
         if minimum.is_some_and(|least| value < least) || maximum.is_some_and(|most| value > most) {
             let range = match (minimum, maximum) {
                 (Some(least), Some(most)) => format!("write {least} to {most}"),

@@ -90,6 +90,42 @@ pub(crate) const ENDPOINT: TextForm = TextForm {
     name: "the address of an S3 endpoint",
     instead: "write https://host or http://host:port, without a path",
 };
+/// Tables of a database.
+pub(crate) const RELATION: TextForm = TextForm {
+    pattern: r"^[^\x00-\x1f]+$",
+    name: "the name of a table",
+    instead: "write name or schema.name, as the database spells it",
+};
+/// Columns of a database; they become no folders, so that they may be named as they like.
+pub(crate) const SOURCE_COLUMN: TextForm = TextForm {
+    pattern: r"^[^\x00-\x1f\x7f]+$",
+    name: "the name of a column",
+    instead: "write it as the database spells it",
+};
+/// Roles of a database.
+pub(crate) const ROLE: TextForm = TextForm {
+    pattern: r"^[^\x00-\x1f\x22]+$",
+    name: "the name of a role",
+    instead: "write it as the database spells it",
+};
+/// Patterns of paths.
+pub(crate) const GLOB: TextForm = TextForm {
+    pattern: r"^[^/\x00-\x1f][^\x00-\x1f]*$",
+    name: "a pattern of paths below the address",
+    instead: "write it without a slash in front, such as dt=%Y-%m-%d/*.csv",
+};
+/// Cron expressions.
+pub(crate) const CRON: TextForm = TextForm {
+    pattern: r"^[^\s]+( [^\s]+){4}$",
+    name: "a cron expression",
+    instead: "write five fields with one space between them, minute, hour, day of month, month and day of week, such as 0 * * * *",
+};
+/// Time zones.
+pub(crate) const TIME_ZONE: TextForm = TextForm {
+    pattern: r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
+    name: "a time zone",
+    instead: "write an IANA name such as Europe/Berlin, or UTC",
+};
 /// Message header names.
 pub(crate) const HEADER: TextForm = TextForm {
     pattern: r"^[!-9;-~]+$",
@@ -110,7 +146,7 @@ pub(crate) const QUANTITY: TextForm = TextForm {
 };
 
 /// Every form, to find the hint for a pattern.
-pub(crate) const FORMS: [&TextForm; 15] = [
+pub(crate) const FORMS: [&TextForm; 21] = [
     &DURATION,
     &SIZE,
     &LEDGER,
@@ -123,6 +159,12 @@ pub(crate) const FORMS: [&TextForm; 15] = [
     &RECORD_PATH,
     &TABLE_URL,
     &ENDPOINT,
+    &RELATION,
+    &SOURCE_COLUMN,
+    &ROLE,
+    &GLOB,
+    &CRON,
+    &TIME_ZONE,
     &HEADER,
     &LABEL,
     &QUANTITY,
@@ -150,6 +192,11 @@ text_schemas! {
     record_path = RECORD_PATH, 512;
     table_url = TABLE_URL, 1024;
     endpoint = ENDPOINT, 512;
+    relation = RELATION, 260;
+    source_column = SOURCE_COLUMN, 255;
+    glob = GLOB, 1024;
+    cron = CRON, 128;
+    time_zone = TIME_ZONE, 64;
     header = HEADER, 128;
 }
 
@@ -169,6 +216,20 @@ pub(crate) fn servers(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn subjects(_: &mut SchemaGenerator) -> Schema {
     set_of(&SUBJECT, 255, 64)
+}
+
+pub(crate) fn roles(_: &mut SchemaGenerator) -> Schema {
+    set_of(&ROLE, 128, 16)
+}
+
+/// Numbers of chunks.
+pub(crate) fn chunk_numbers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "maxItems": crate::run_status::MOST_FAILED_CHUNKS,
+        "x-kubernetes-list-type": "atomic",
+    })
 }
 
 /// A map as labels and annotations are, with rules about its keys beside that of their form.

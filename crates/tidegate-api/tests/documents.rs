@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{FULL, set};
+use common::{BULK, FULL, set};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_api::{KUBERNETES_FIELDS, check, parse, read, schema};
@@ -56,17 +56,31 @@ fn the_full_documents_leave_no_field_out() {
             unused(items, &merged, &format!("{path}[]"), missing);
         }
     }
-    let example = include_str!("../../../examples/cluster.yaml");
-    for text in [FULL, example] {
+    let missing_in = |text: &str| {
         assert!(parse("f.yaml", text).is_ok());
         let mut missing = Vec::new();
         let document = &read("f.yaml", text).expect("it is YAML")[0];
         unused(&schema()["properties"]["spec"], &document["spec"], "", &mut missing);
+        missing
+    };
+    let example = include_str!("../../../examples/cluster.yaml");
+    for (text, bulk) in [(FULL, true), (example, false)] {
+        let mut missing = missing_in(text);
+        for one in BULK.iter().filter(|_| bulk) {
+            let others = missing_in(one);
+            missing.retain(|path| others.iter().any(|other| path.starts_with(other.as_str())));
+        }
+        if !bulk {
+            let only =
+                ["bulk", "source.postgres", "source.mysql", "source.objectStore", "sink.writeMode"];
+            missing.retain(|path| !only.iter().any(|place| path == &format!(".{place}")));
+        }
         // What a pod may have in these fields is Kubernetes' business.
         let theirs = KUBERNETES_FIELDS.map(|field| format!(".template.{field}"));
         missing.retain(|path| !theirs.iter().any(|field| path.starts_with(field) && path != field));
         // Other members of unions whose one member is used.
-        let others = ["dedup.key.field", "partitioning.subjectPattern", "startFrom.sequence"];
+        let others =
+            ["key.field", "partitioning.subjectPattern", "startFrom.sequence", "mysql.query"];
         missing.retain(|path| !others.iter().any(|other| path.ends_with(other)));
         assert_eq!(missing, Vec::<String>::new());
     }
@@ -294,7 +308,10 @@ fn a_required_field_that_is_missing_is_named() {
     for (path, says) in [
         ("spec.sink.storage.url", "spec.sink.storage.url: is missing; write url"),
         ("spec.source.type", "spec.source.type: is missing; write type: JetStream"),
-        ("spec.schema", "spec.schema: is missing"),
+        (
+            "spec.schema",
+            "spec.schema: a stream does not say which columns its messages have; write",
+        ),
         ("metadata.name", "metadata.name: is missing"),
     ] {
         let mut document = minimal();
@@ -423,6 +440,7 @@ fn other_kinds_are_left_alone_with_a_note_and_slips_in_ours_are_not() {
         ("kind", json!("Ingest"), "write IngestionPipeline"),
         ("apiVersion", json!("tidegate.dev/v1"), "write tidegate.dev/v1alpha1"),
         ("apiVersion", json!("tidegate.io/v1alpha1"), "write tidegate.dev/v1alpha1"),
+        ("kind", json!("IngestionRum"), "did you mean IngestionRun?"),
     ] {
         let mut document = minimal();
         set(&mut document, path, value);

@@ -7,10 +7,12 @@ use tidegate_api::schema;
 use tidegate_types::Reason;
 
 const PAGE: &str = include_str!("../../../docs/ingestionpipeline.md");
+/// What runs of bulk pipelines say besides.
+const RUN_PAGE: &str = include_str!("../../../docs/ingestionrun.md");
 
 /// The words in the first column of the table below a heading.
-fn first_column(heading: &str) -> Vec<&'static str> {
-    let (_, section) = PAGE.split_once(&format!("\n{heading}\n")).expect(heading);
+fn first_column(page: &'static str, heading: &str) -> Vec<&'static str> {
+    let (_, section) = page.split_once(&format!("\n{heading}\n")).expect(heading);
     let rows = section.lines().take_while(|line| !line.starts_with('#'));
     rows.filter_map(|row| row.strip_prefix("| `"))
         .filter_map(|row| row.split_once("` |"))
@@ -20,7 +22,8 @@ fn first_column(heading: &str) -> Vec<&'static str> {
 
 #[test]
 fn every_reason_is_explained_once() {
-    let named = first_column("### Reasons");
+    let mut named = first_column(PAGE, "### Reasons");
+    named.extend(first_column(RUN_PAGE, "### Reasons"));
     for reason in Reason::ALL {
         let times = named.iter().filter(|word| **word == reason.as_str()).count();
         assert_eq!(times, 1, "{reason}");
@@ -30,7 +33,7 @@ fn every_reason_is_explained_once() {
 
 #[test]
 fn every_condition_is_explained_once() {
-    let named = first_column("## Status");
+    let named = first_column(PAGE, "## Status");
     let conditions = [
         "Ready",
         "Reconciling",

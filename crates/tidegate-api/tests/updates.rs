@@ -2,12 +2,16 @@
 
 mod common;
 
-use common::{FULL, set};
+use common::{BULK, FULL, set};
 use serde_json::{Value, json};
 use tidegate_api::{IngestionPipeline, check, read, validate_update};
 
 fn pipeline(change: Option<(&str, Value)>) -> IngestionPipeline {
-    let mut document = read("f.yaml", FULL).expect("it is YAML").remove(0);
+    changed(FULL, change)
+}
+
+fn changed(text: &str, change: Option<(&str, Value)>) -> IngestionPipeline {
+    let mut document = read("f.yaml", text).expect("it is YAML").remove(0);
     if let Some((path, value)) = change {
         set(&mut document, path, value);
     }
@@ -73,4 +77,35 @@ fn the_rest_may_be_changed() {
 fn a_ledger_cannot_be_set_later() {
     let old = pipeline(Some(("spec.ledger", Value::Null)));
     assert!(validate_update(&old, &pipeline(None)).is_err());
+}
+
+#[test]
+fn what_intervals_in_the_log_are_about_cannot_be_changed() {
+    let [ledger, orders, parts, trips] = BULK;
+    let query = json!({"connection": {"secretRef": {"name": "x"}}, "query": "SELECT 1"});
+    for (text, path, value, says) in [
+        (ledger, "spec.source.postgres.table", json!("public.other"), "table and query cannot"),
+        (ledger, "spec.source.postgres", query, "table and query cannot"),
+        (orders, "spec.source.postgres.query", json!("SELECT 2"), "table and query cannot"),
+        (parts, "spec.source.mysql.table", json!("shop.other"), "table and query cannot"),
+        (trips, "spec.source.objectStore.storage.url", json!("s3://x/y"), "address of the files"),
+        (ledger, "spec.bulk.incremental.cursorField", json!("id"), "the cursor cannot"),
+    ] {
+        let old = changed(text, None);
+        let found = validate_update(&old, &changed(text, Some((path, value)))).expect_err(path);
+        assert!(found[0].to_string().contains(says), "{path}: {found:?}");
+    }
+    let found = validate_update(&changed(orders, None), &changed(parts, None)).expect_err("type");
+    assert!(found.iter().any(|one| one.to_string().contains("type of the source")), "{found:?}");
+    for (text, path, value) in [
+        (ledger, "spec.bulk.schedule.cron", json!("*/30 * * * *")),
+        (ledger, "spec.bulk.incremental", Value::Null),
+        (orders, "spec.bulk", json!({"schedule": {"cron": "0 0 * * *"}})),
+        (ledger, "spec.source.postgres.connection.secretRef.name", json!("other-db")),
+        (trips, "spec.source.objectStore.glob", json!("%Y/%m/%d/*.csv")),
+        (orders, "spec.sink.writeMode", Value::Null),
+    ] {
+        let new = changed(text, Some((path, value)));
+        assert_eq!(validate_update(&changed(text, None), &new), Ok(()), "{path}");
+    }
 }

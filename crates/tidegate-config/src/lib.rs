@@ -8,6 +8,7 @@ mod hash;
 mod lint;
 mod pipeline;
 mod report;
+mod transfer;
 
 pub use assignment::{Assignment, WorkerAssignment};
 pub use guarantee::{
@@ -23,4 +24,9 @@ pub use pipeline::{
 };
 pub use report::{
     AgentReport, CommitReport, GuaranteeReport, LONGEST_MESSAGE, PodReport, State, WorkerReport,
+};
+pub use transfer::{
+    BadFilePolicy, BulkSource, Calendar, Chunking, CsvOptions, DatabaseSource, DatabaseTls,
+    FileCompression, FileFormat, Incremental, NullCursorPolicy, ObjectSource, Relation, RunPhase,
+    RunReport, Schedule, TlsMode, TransferConfig, Trigger, WriteMode,
 };

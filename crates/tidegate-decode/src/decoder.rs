@@ -71,6 +71,12 @@ pub enum DecodeSetupError {
         /// How many there may be.
         most: usize,
     },
+    /// A cell of text cannot hold such a value.
+    #[error("field {name:?} is a struct, list or map, which a cell of text cannot hold")]
+    NestedCell {
+        /// The field's name.
+        name: String,
+    },
     /// A single message could be larger than what one call takes.
     #[error("maxBytes is {max_bytes}, more than 256Mi")]
     MaxBytes {
@@ -253,7 +259,11 @@ struct Record {
     cost: usize,
 }
 
-fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), DecodeSetupError> {
+pub(crate) fn at_most(
+    what: &'static str,
+    count: usize,
+    most: usize,
+) -> Result<(), DecodeSetupError> {
     if count > most { Err(DecodeSetupError::TooManyFields { what, count, most }) } else { Ok(()) }
 }
 

@@ -26,6 +26,7 @@
 
 mod arrow_types;
 mod base64;
+mod cells;
 mod column;
 mod cursor;
 mod decoder;
@@ -44,6 +45,7 @@ mod time;
 mod value;
 
 pub use arrow_types::{SchemaError, arrow_schema, arrow_type};
+pub use cells::{BadCell, CellDecoder};
 pub use decoder::{BadRecord, DecodeOptions, DecodeSetupError, Decoded, Decoder, MAX_CALL_BYTES};
 pub use filter::{Filter, FilterError, Verdict};
 pub use paths::PathError;

@@ -158,6 +158,18 @@ impl Misfit {
     /// The fault, with what was expected and a glimpse of what was found.
     #[cold]
     pub(crate) fn into_fault(self, column: &Column, kind: &str, found: &[u8], at: usize) -> Fault {
+        let (reason, text) = self.told(column, kind, found);
+        Fault::at(reason, text, at)
+    }
+
+    /// The same without a place.
+    #[cold]
+    pub(crate) fn into_fault_of(self, column: &Column, kind: &str, found: &[u8]) -> Fault {
+        let (reason, text) = self.told(column, kind, found);
+        Fault::new(reason, text)
+    }
+
+    fn told(self, column: &Column, kind: &str, found: &[u8]) -> (Reason, String) {
         let glimpse = match kind {
             "text" => format!("text {}", excerpt(found)),
             "number" => format!("number {}", excerpt(found).trim_matches('"')),
@@ -165,12 +177,10 @@ impl Misfit {
         };
         match self {
             Self::Type => {
-                let text = format!("expected {}, found {glimpse}", column.type_name());
-                Fault::at(Reason::WrongType, text, at)
+                (Reason::WrongType, format!("expected {}, found {glimpse}", column.type_name()))
             }
             Self::Range(problem) => {
-                let text = format!("{glimpse} {problem} for {}", column.type_name());
-                Fault::at(Reason::OutOfRange, text, at)
+                (Reason::OutOfRange, format!("{glimpse} {problem} for {}", column.type_name()))
             }
         }
     }

@@ -10,15 +10,17 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
-use tidegate_api::IngestionPipeline;
+use tidegate_api::{IngestionPipeline, IngestionRun};
 
 use crate::OperatorOptions;
 use crate::cache::Cache;
 use crate::client;
+use crate::clock::Clock;
 use crate::key::Key;
 use crate::metrics::Metrics;
 use crate::pipeline::{PodClient, Rollouts, States, labels};
 use crate::queue::Queue;
+use crate::runs;
 
 /// The controller's name in Events.
 const CONTROLLER: &str = "tidegate-operator";
@@ -29,6 +31,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(crate) struct Context {
     pub(crate) options: OperatorOptions,
     pub(crate) client: Client,
+    pub(crate) clock: Clock,
     pub(crate) pods: PodClient,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
@@ -43,6 +46,7 @@ impl Context {
     pub(crate) fn new(
         options: OperatorOptions,
         client: &Client,
+        clock: Clock,
         pods: PodClient,
         metrics: Metrics,
     ) -> Self {
@@ -54,6 +58,7 @@ impl Context {
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
+            clock,
             pods,
             metrics,
             queue: Queue::default(),
@@ -70,6 +75,8 @@ impl Context {
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) pipelines: Cache<DynamicObject>,
+    /// By the pipeline that they name.
+    pub(crate) runs: Cache<DynamicObject>,
     pub(crate) stateful_sets: Cache<StatefulSet>,
     pub(crate) deployments: Cache<Deployment>,
     pub(crate) config_maps: Cache<ConfigMap>,
@@ -87,6 +94,7 @@ impl Caches {
     fn new() -> Self {
         Self {
             pipelines: Cache::new(own_name, trim_pipeline),
+            runs: Cache::new(named_pipeline, trim_pipeline),
             stateful_sets: Cache::new(pipeline_of, trim_metadata),
             deployments: Cache::new(pipeline_of, trim_metadata),
             config_maps: Cache::new(pipeline_of, trim_metadata),
@@ -104,6 +112,16 @@ impl Caches {
 /// The resource of pipelines, for objects that are read without its types.
 pub(crate) fn pipeline_resource() -> ApiResource {
     ApiResource::erase::<IngestionPipeline>(&())
+}
+
+/// The resource of runs.
+pub(crate) fn run_resource() -> ApiResource {
+    ApiResource::erase::<IngestionRun>(&())
+}
+
+/// A run that names none is one of a pipeline without a name, which does not exist.
+fn named_pipeline(run: &DynamicObject) -> Option<Key> {
+    Some(Key::new(run.namespace()?, runs::pipeline_of(run).unwrap_or_default()))
 }
 
 fn own_name<K: Resource>(object: &K) -> Option<Key> {

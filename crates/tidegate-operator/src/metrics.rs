@@ -15,6 +15,7 @@ use tidegate_types::Reason;
 
 use crate::client::Call;
 use crate::key::Key;
+use crate::runs::RunTally;
 
 type SecondsGauge = Gauge<f64, AtomicU64>;
 
@@ -60,6 +61,29 @@ pub(crate) struct PipelineGauges {
     pub(crate) complete_through: Option<i64>,
     pub(crate) workers: i32,
     pub(crate) workers_ready: i32,
+}
+
+/// What is shown of one bulk pipeline besides.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct BulkGauges {
+    pub(crate) tally: RunTally,
+    /// Intervals that are due and have no run yet.
+    pub(crate) due: u64,
+    /// Whether the last run of the newest interval failed.
+    pub(crate) failed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunLabels {
+    pipeline: Arc<str>,
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunEndLabels {
+    pipeline: Arc<str>,
+    phase: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,6 +136,11 @@ pub(crate) struct Metrics {
     complete_through: PerPipeline<SecondsGauge>,
     workers: PerPipeline<Gauge>,
     workers_ready: PerPipeline<Gauge>,
+    runs: Family<RunLabels, Gauge>,
+    runs_ended: Family<RunEndLabels, Counter>,
+    runs_due: PerPipeline<Gauge>,
+    run_failed: PerPipeline<Gauge>,
+    last_success: PerPipeline<SecondsGauge>,
     shown: Arc<Mutex<HashSet<Key>>>,
 }
 
@@ -156,6 +185,19 @@ impl Metrics {
             ),
             workers: add.plain("tidegate_pipeline_workers", "Workers that are wanted"),
             workers_ready: add.plain("tidegate_pipeline_workers_ready", "Workers that are ready"),
+            runs: add.plain("tidegate_runs", "Runs of bulk pipelines, by phase"),
+            runs_ended: add.plain("tidegate_runs_ended", "Runs that are over, by phase and reason"),
+            runs_due: add
+                .plain("tidegate_pipeline_runs_due", "Intervals that are due and have no run yet"),
+            run_failed: add.plain(
+                "tidegate_pipeline_run_failed",
+                "1 while the last run of the newest interval is one that failed",
+            ),
+            last_success: add.seconds(
+                "tidegate_pipeline_last_success_timestamp",
+                "When a run last succeeded, since 1970",
+                Family::default(),
+            ),
             shown: Arc::default(),
         };
         // From the start, so that a rate can be taken of the first one too.
@@ -217,6 +259,33 @@ impl Metrics {
         set_or_remove_seconds(&self.complete_through, labels, through);
     }
 
+    /// Shows the runs of a bulk pipeline.
+    pub(crate) fn show_runs(&self, key: &Key, gauges: &BulkGauges) {
+        let labels = &pipeline_labels(key);
+        let BulkGauges { tally, due, failed } = gauges;
+        let RunTally { pending, active, succeeded, failed: gave_up, last_success } = tally;
+        for (phase, count) in PHASES.into_iter().zip([pending, active, succeeded, gave_up]) {
+            let labels = RunLabels { pipeline: labels.pipeline.clone(), phase };
+            self.runs.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        self.runs_due.get_or_create(labels).set(i64::try_from(*due).unwrap_or(i64::MAX));
+        self.run_failed.get_or_create(labels).set(i64::from(*failed));
+        #[expect(clippy::cast_precision_loss, reason = "an instant of seconds is far below 2⁵³")]
+        let last = last_success.map(|at| at.as_second() as f64);
+        if let Some(last) = last {
+            // It stays when the object of that run is gone.
+            set_or_remove_seconds(&self.last_success, labels, Some(last));
+        }
+    }
+
+    /// Counts a run that is over.
+    pub(crate) fn run_ended(&self, key: &Key, succeeded: bool, reason: Reason) {
+        let phase = if succeeded { "Succeeded" } else { "Failed" };
+        let pipeline = Arc::from(key.to_string());
+        let labels = RunEndLabels { pipeline, phase, reason: reason.as_str() };
+        self.runs_ended.get_or_create(&labels).inc();
+    }
+
     /// Takes a pipeline's series away.
     pub(crate) fn forget(&self, key: &Key) {
         if !self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
@@ -228,6 +297,12 @@ impl Metrics {
         {
             family.remove(labels);
         }
+        for phase in PHASES {
+            self.runs.remove(&RunLabels { pipeline: labels.pipeline.clone(), phase });
+        }
+        self.runs_due.remove(labels);
+        self.run_failed.remove(labels);
+        self.last_success.remove(labels);
         self.lag.remove(labels);
         self.lag_seconds.remove(labels);
         self.freshness.remove(labels);
@@ -243,6 +318,9 @@ impl Metrics {
         shown.iter().for_each(|key| self.forget(key));
     }
 }
+
+/// The phases of runs, in the order of [`RunTally`].
+const PHASES: [&str; 4] = ["Pending", "Active", "Succeeded", "Failed"];
 
 fn pipeline_labels(key: &Key) -> PipelineLabels {
     PipelineLabels { pipeline: Arc::from(key.to_string()) }
@@ -295,6 +373,32 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, registry).expect("text");
         text
+    }
+
+    #[test]
+    fn the_runs_of_a_pipeline_are_shown_and_gone_with_it() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let key = Key::new("shop", "orders");
+        metrics.show(&key, &PipelineGauges::default());
+        let last_success = jiff::Timestamp::from_second(1_800_000_000).ok();
+        let tally = RunTally { active: 2, failed: 1, last_success, ..RunTally::default() };
+        metrics.show_runs(&key, &BulkGauges { tally, due: 3, failed: true });
+        metrics.run_ended(&key, false, Reason::SourceRefused);
+        let text = page(&registry);
+        for line in [
+            "tidegate_runs{pipeline=\"shop/orders\",phase=\"Active\"} 2",
+            "tidegate_runs{pipeline=\"shop/orders\",phase=\"Pending\"} 0",
+            "tidegate_pipeline_runs_due{pipeline=\"shop/orders\"} 3",
+            "tidegate_pipeline_run_failed{pipeline=\"shop/orders\"} 1",
+            "tidegate_pipeline_last_success_timestamp_seconds{pipeline=\"shop/orders\"} 1800000000.0",
+            "tidegate_runs_ended_total{pipeline=\"shop/orders\",phase=\"Failed\",reason=\"SourceRefused\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in {text}");
+        }
+        metrics.forget(&key);
+        let text = page(&registry);
+        assert!(!text.contains("tidegate_runs{") && !text.contains("runs_due{"), "{text}");
     }
 
     #[test]

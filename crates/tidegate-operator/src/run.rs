@@ -15,6 +15,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::context::Context;
 use crate::key::Key;
 use crate::metrics::Metrics;
@@ -41,12 +42,26 @@ pub async fn run(
     client: Client,
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
+    run_by(Clock::system(), options, client, stop).await
+}
+
+/// The same with schedules that follow another clock.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_by(
+    clock: Clock,
+    options: OperatorOptions,
+    client: Client,
+    stop: CancellationToken,
+) -> Result<(), OperatorError> {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let pods =
         PodClient::new(metrics.clone()).map_err(|source| OperatorError::PodClient { source })?;
     let listen = options.listen;
-    let context = Arc::new(Context::new(options, &client, pods, metrics));
+    let context = Arc::new(Context::new(options, &client, clock, pods, metrics));
     let health = Health::new(LONGEST_SILENCE);
     let driver = Gate::closed("waiting for the driver");
     health.watch(driver.clone());
@@ -146,7 +161,10 @@ async fn turn(leading: &mut watch::Receiver<bool>, filled: &[CancellationToken])
 /// Takes pipelines from the queue until `stop`.
 async fn drive(context: &Arc<Context>, stop: &CancellationToken) {
     pipeline::begin_reign(context);
-    context.queue.restart(context.caches.pipelines.owners(), Instant::now());
+    let mut keys = context.caches.pipelines.owners();
+    // Runs of pipelines that do not exist have to be told so.
+    keys.extend(context.caches.runs.owners());
+    context.queue.restart(keys, Instant::now());
     let most = usize::from(context.options.max_concurrent_reconciles.max(1));
     let mut running = Running::default();
     while !stop.is_cancelled() {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Change};
-use crate::context::{Caches, Context, pipeline_resource};
+use crate::context::{Caches, Context, pipeline_resource, run_resource};
 use crate::key::Key;
 use crate::pipeline::labels;
 use crate::queue::GATHER;
@@ -60,6 +60,7 @@ pub(crate) fn watches(context: &Arc<Context>, health: &Health) -> Watches {
     for scope in &scopes {
         let mut start = Starter { context, health, scope, watches: &mut watches };
         start.pipelines();
+        start.runs();
         start.offered_accounts();
         start.owned("StatefulSet", |caches| &caches.stateful_sets);
         start.owned("Deployment", |caches| &caches.deployments);
@@ -92,6 +93,17 @@ impl Starter<'_> {
         let kind = "IngestionPipeline";
         let everything = watcher::Config::default();
         self.follow(kind, api, everything, |caches| &caches.pipelines, wake_changed);
+    }
+
+    fn runs(&mut self) {
+        let resource = run_resource();
+        let client = self.context.client.clone();
+        let api: Api<DynamicObject> = match self.scope {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let everything = watcher::Config::default();
+        self.follow("IngestionRun", api, everything, |caches| &caches.runs, wake_changed);
     }
 
     fn offered_accounts(&mut self) {
@@ -326,6 +338,13 @@ pub(crate) fn take_in(context: &Context, pipeline: DynamicObject) {
     }
 }
 
+/// The same of a run.
+pub(crate) fn take_in_run(context: &Context, run: DynamicObject) {
+    for change in &context.caches.runs.put(run) {
+        wake_changed(context, change);
+    }
+}
+
 fn wake_changed(context: &Context, change: &Change<DynamicObject>) {
     if is_news(change.old.as_deref(), change.new.as_deref()) {
         context.queue.add(change.owner.clone(), Instant::now() + GATHER);
@@ -363,6 +382,7 @@ mod tests {
     use tidegate_telemetry::Registry;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::pipeline::PodClient;
     use crate::{CloudIdentity, OperatorOptions, PodSettings};
@@ -422,7 +442,7 @@ mod tests {
         });
         let metrics = Metrics::new(&mut Registry::default());
         let pods = PodClient::new(metrics.clone()).expect("a client");
-        Context::new(options(), &kube::Client::new(silent, "ns"), pods, metrics)
+        Context::new(options(), &kube::Client::new(silent, "ns"), Clock::system(), pods, metrics)
     }
 
     fn options() -> OperatorOptions {

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use tidegate_api::{FieldSpec, IngestionPipelineSpec, JetStreamSpec, PartitioningSpec, Violation};
+use tidegate_api::{
+    DatabaseSpec, FieldSpec, IngestionPipelineSpec, JetStreamSpec, PartitioningSpec, Violation,
+};
 use tidegate_types::{Evolution, FieldType, StructField};
 
 use crate::faults::Faults;
@@ -31,6 +33,10 @@ pub fn check_evolution(
     let mut faults = Faults::new("");
     check_fixed(accepted, new, &mut faults);
     let (old_fields, new_fields) = (&accepted.schema.fields, &new.schema.fields);
+    if old_fields.is_empty() || new_fields.is_empty() {
+        // The source describes itself, so that the run compares with the table.
+        return faults.or(new_fields.iter().map(|field| field.name.clone()).collect());
+    }
     check_removed(old_fields, new_fields, &mut faults);
     let frozen = new.schema.evolution == Evolution::Frozen;
     let mut added = Vec::new();
@@ -55,6 +61,10 @@ fn check_fixed(old: &IngestionPipelineSpec, new: &IngestionPipelineSpec, faults:
         ("spec.source.type", old.source.source_type == new.source.source_type),
         (&format!("{source}.stream"), stream(old_stream) == stream(new_stream)),
         (&format!("{source}.partitioning"), parts(old_stream) == parts(new_stream)),
+        ("spec.source.postgres", relation(&old.source.postgres) == relation(&new.source.postgres)),
+        ("spec.source.mysql", relation(&old.source.mysql) == relation(&new.source.mysql)),
+        ("spec.source.objectStore.storage.url", address(old) == address(new)),
+        ("spec.bulk.incremental.cursorField", same_cursor(old, new)),
         ("spec.sink.storage.url", old.sink.storage.url == new.sink.storage.url),
         ("spec.sink.partitionBy", old.sink.partition_by == new.sink.partition_by),
     ] {
@@ -63,6 +73,23 @@ fn check_fixed(old: &IngestionPipelineSpec, new: &IngestionPipelineSpec, faults:
             faults.instead("write what stood there before, or make another pipeline");
         }
     }
+}
+
+/// What of a database is read.
+fn relation(source: &Option<DatabaseSpec>) -> Option<(&Option<String>, &Option<String>)> {
+    source.as_ref().map(|source| (&source.table, &source.query))
+}
+
+fn address(spec: &IngestionPipelineSpec) -> Option<&str> {
+    spec.source.object_store.as_ref().map(|source| source.storage.url.as_str())
+}
+
+/// Loads may become whole, and by interval again, but by one column.
+fn same_cursor(old: &IngestionPipelineSpec, new: &IngestionPipelineSpec) -> bool {
+    let cursor = |spec: &IngestionPipelineSpec| {
+        spec.bulk.as_ref()?.incremental.as_ref().map(|found| found.cursor_field.clone())
+    };
+    cursor(old).zip(cursor(new)).is_none_or(|(old, new)| old == new)
 }
 
 /// A promise about ids does not move any message to another partition.

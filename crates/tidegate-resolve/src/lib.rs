@@ -8,24 +8,80 @@
 //! [`check_evolution`] compares an edit with the spec that was accepted before.
 //!
 //! It is pure but for [`resolve`] asking for the working directory; nothing is opened or looked up.
-//! Whether a filter compiles is checked where filters are run.
+//! Whether a filter compiles is checked where filters are run, and what a database has is seen by whoever
+//! opens it.
 
+mod bulk;
+mod bulk_source;
 mod columns;
 mod evolution;
 mod faults;
 mod location;
+mod numbers;
 mod sink;
 mod source;
 
 use std::path::Path;
 
-use tidegate_api::{DeadLetterSpec, DecodeSpec, DedupSpec, IngestionPipeline, KeyType, Violation};
-use tidegate_config::{Breaker, DeadLetter, Decode, PipelineConfig, Schema};
+use tidegate_api::{
+    DeadLetterSpec, DecodeSpec, DedupSpec, IngestionPipeline, IngestionPipelineSpec, KeyType,
+    Violation,
+};
+use tidegate_config::{Breaker, DeadLetter, Decode, PipelineConfig, Schema, TransferConfig};
 use tidegate_types::{ByteSize, DedupKey, DuplicateWindow, Guarantee, Ledger};
 
 use faults::Faults;
 
+pub use bulk::catchup_policy;
 pub use evolution::check_evolution;
+pub use numbers::lint_transfer;
+
+/// A pipeline, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// It reads a stream without pause.
+    Stream(Box<PipelineConfig>),
+    /// It is made of runs.
+    Bulk(Box<TransferConfig>),
+}
+
+impl Resolved {
+    /// The configuration of a stream; none of runs.
+    #[must_use]
+    pub fn into_stream(self) -> Option<PipelineConfig> {
+        match self {
+            Self::Stream(config) => Some(*config),
+            Self::Bulk(_) => None,
+        }
+    }
+
+    /// The configuration of runs; none of a stream.
+    #[must_use]
+    pub fn into_bulk(self) -> Option<TransferConfig> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Bulk(config) => Some(*config),
+        }
+    }
+
+    /// `<namespace>/<name>`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Stream(config) => &config.name,
+            Self::Bulk(config) => &config.name,
+        }
+    }
+
+    /// The identity in the table's log.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        match self {
+            Self::Stream(config) => &config.ledger,
+            Self::Bulk(config) => &config.ledger,
+        }
+    }
+}
 
 /// The namespace of a document that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -39,7 +95,7 @@ const LARGEST_PAYLOAD: ByteSize = ByteSize::mib(64);
 /// # Errors
 ///
 /// Every violation, with the field's path.
-pub fn resolve(pipeline: &IngestionPipeline) -> Result<PipelineConfig, Vec<Violation>> {
+pub fn resolve(pipeline: &IngestionPipeline) -> Result<Resolved, Vec<Violation>> {
     resolve_in(pipeline, std::env::current_dir().ok().as_deref())
 }
 
@@ -52,46 +108,60 @@ pub fn resolve(pipeline: &IngestionPipeline) -> Result<PipelineConfig, Vec<Viola
 pub fn resolve_in(
     pipeline: &IngestionPipeline,
     directory: Option<&Path>,
-) -> Result<PipelineConfig, Vec<Violation>> {
+) -> Result<Resolved, Vec<Violation>> {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let namespace = pipeline.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     let spec = &pipeline.spec;
     let mut faults = Faults::new(&name);
-
     let ledger = ledger(spec.ledger.as_ref(), namespace, &name, &mut faults);
-    let source = source::resolve(&spec.source, &mut faults);
-    let decode = decode(&spec.decode, &mut faults);
-    let fields = columns::resolve(&spec.schema.fields, &mut faults);
-    let dedup = dedup(spec.dedup.as_ref(), spec.guarantee, &mut faults);
-    let sink = sink::resolve(&spec.sink, directory, &mut faults);
-    let dead_letter = dead_letter(&spec.dead_letter, &mut faults);
-    if let (Some(fields), Some(sink)) = (&fields, &sink) {
-        columns::check_partitions(fields, &sink.partition_by, &mut faults);
-        columns::check_event_time(fields, sink.event_time.as_ref(), &mut faults);
-        columns::check_dedup_key(fields, dedup.as_ref(), &sink.partition_by, &mut faults);
-    }
-
-    let (Some(ledger), Some(source), Some(fields), Some(sink)) = (ledger, source, fields, sink)
-    else {
-        return Err(faults.into_violations());
+    let full_name = format!("{namespace}/{name}");
+    let resolved = if spec.is_bulk() {
+        let config = bulk::resolve(spec, full_name, ledger, directory, &mut faults);
+        config.map(|config| Resolved::Bulk(Box::new(config)))
+    } else {
+        let config = stream(spec, full_name, ledger, directory, &mut faults);
+        config.map(|config| Resolved::Stream(Box::new(config)))
     };
-    let config = PipelineConfig {
-        name: format!("{namespace}/{name}"),
-        ledger,
+    match resolved {
+        Some(resolved) => faults.or(resolved),
+        None => Err(faults.into_violations()),
+    }
+}
+
+fn stream(
+    spec: &IngestionPipelineSpec,
+    name: String,
+    ledger: Option<Ledger>,
+    directory: Option<&Path>,
+    faults: &mut Faults,
+) -> Option<PipelineConfig> {
+    let source = source::resolve(&spec.source, faults);
+    let decode = decode(&spec.decode, faults);
+    let fields = columns::resolve(&spec.schema.fields, faults);
+    let dedup = dedup(spec.dedup.as_ref(), spec.guarantee, faults);
+    let sink = sink::resolve(&spec.sink, directory, faults);
+    let dead_letter = dead_letter(&spec.dead_letter, faults);
+    if let (Some(fields), Some(sink)) = (&fields, &sink) {
+        columns::check_partitions(fields, &sink.partition_by, faults);
+        columns::check_event_time(fields, sink.event_time.as_ref(), faults);
+        columns::check_dedup_key(fields, dedup.as_ref(), &sink.partition_by, faults);
+    }
+    Some(PipelineConfig {
+        name,
+        ledger: ledger?,
         guarantee: spec.guarantee,
-        source,
+        source: source?,
         decode,
         schema: Schema {
             evolution: spec.schema.evolution,
             unknown_fields: spec.schema.unknown_fields,
-            fields,
+            fields: fields?,
         },
         filter: spec.filter.as_ref().map(|filter| filter.cel.clone()),
         dedup,
-        sink,
+        sink: sink?,
         dead_letter,
-    };
-    faults.or(config)
+    })
 }
 
 fn ledger(

@@ -1,4 +1,4 @@
-//! The address of a table in its one canonical form: `file:///…` or `s3://bucket/…`, without a slash at
+//! The address of a table, or of a folder with files, in its one canonical form: `file:///…` or `s3://bucket/…`, without a slash at
 //! the end.
 
 use std::path::{Path, PathBuf};

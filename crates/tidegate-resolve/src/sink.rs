@@ -45,7 +45,7 @@ pub(crate) fn resolve(
     })
 }
 
-fn s3(spec: &S3Spec) -> S3Options {
+pub(crate) fn s3(spec: &S3Spec) -> S3Options {
     S3Options {
         endpoint: spec.endpoint.as_ref().map(|address| address.trim_end_matches('/').to_owned()),
         region: spec.region.clone(),

@@ -29,7 +29,8 @@ fn pipeline(text: &str) -> IngestionPipeline {
 
 fn resolved(text: &str) -> PipelineConfig {
     let resolved = resolve_in(&pipeline(text), Some(Path::new("/home/me")));
-    resolved.unwrap_or_else(|faults| panic!("{faults:#?}"))
+    let resolved = resolved.unwrap_or_else(|faults| panic!("{faults:#?}"));
+    resolved.into_stream().expect("it is a stream")
 }
 
 fn refused(text: &str) -> Vec<String> {

@@ -246,6 +246,18 @@ pub(crate) mod code {
     pub(crate) const STREAM_NOT_FOUND: u64 = 10_059;
 }
 
+impl tidegate_types::Explained for SourceError {
+    const WHAT: &'static str = "the source failed";
+
+    fn reason(&self) -> Reason {
+        Self::reason(self)
+    }
+
+    fn is_transient(&self) -> bool {
+        Self::is_transient(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

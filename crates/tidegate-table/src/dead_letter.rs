@@ -6,6 +6,8 @@
 //! nonce has won; then, and only then, the dead-letter table gets it. Whoever finds a nonce in the
 //! main table that the dead-letter table lacks commits that file.
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +20,10 @@ use crate::ledger::{LedgerState, PositionField, TxnName};
 use crate::log::TableSpec;
 
 pub use crate::files::layout::DEAD_LETTER_TABLE as FOLDER;
+pub use run::{
+    RunDeadLetter, RunDeadLetterError, RunDeadLetterFile, RunDeadLetters, RunFooter,
+    decide_run_roll_forward, pending_runs, shown_runs,
+};
 
 /// The table of dead letters. It is not partitioned: a commit's dead letters are one file, and
 /// retention goes by the statistics of `publish_time`.
@@ -26,18 +32,26 @@ pub fn table_spec() -> TableSpec {
     TableSpec::new(schema(), Vec::new())
 }
 
-/// The columns of a dead letter: coordinates as in the main table, then what is known of the
-/// message.
+/// The columns of a dead letter: coordinates as in the main table, what is known of the record, and
+/// which interval and generation of a bulk run it is of.
 #[must_use]
 pub fn schema() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let runs = [(system::INTERVAL, time()), (GENERATION, DataType::Int64)];
+    let mut fields = stream_schema().fields().to_vec();
+    fields.extend(runs.map(|(name, data_type)| Arc::new(Field::new(name, data_type, true))));
+    Arc::new(Schema::new(fields))
+}
+
+/// The columns of a streamed dead letter: those of runs read as null.
+#[must_use]
+pub fn stream_schema() -> SchemaRef {
     let columns = [
         (system::SOURCE, DataType::Utf8),
         (system::PARTITION, DataType::Int32),
         (system::SEQUENCE, DataType::Int64),
         (system::ORDINAL, DataType::Int32),
         ("subject", DataType::Utf8),
-        ("publish_time", time),
+        ("publish_time", time()),
         ("reason", DataType::Utf8),
         ("detail", DataType::Utf8),
         ("payload", DataType::Binary),
@@ -49,6 +63,13 @@ pub fn schema() -> SchemaRef {
     let fields: Vec<Field> =
         columns.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// The generation of the run whose dead letter it is.
+const GENERATION: &str = "generation";
+
+fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// The footer of a dead-letter file cannot be used.
@@ -66,6 +87,14 @@ pub enum FooterError {
     /// The list of partitions cannot be read.
     #[error("the footer lists {text:?}, which are no partitions")]
     Partitions {
+        /// What stands there.
+        text: String,
+    },
+    /// An entry of a run's file is not understood.
+    #[error("the footer says {key} is {text:?}")]
+    Run {
+        /// The entry's key.
+        key: &'static str,
         /// What stands there.
         text: String,
     },

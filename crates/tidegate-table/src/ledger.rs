@@ -4,12 +4,20 @@
 //! application ids are built and parsed. Values that are not a number we write (negative positions)
 //! are an error, never a default: a floor that is read wrongly loses rows or doubles them.
 
+mod claim;
+mod interval;
 mod name;
 mod settings;
 mod state;
 
-pub use name::{LedgerField, PositionField, TxnName};
+pub use claim::{
+    Claim, Done, Effect, IntervalConflict, OverwriteBesideStream, check_overwrite, claim_notes,
+    conflict, done_txns, has_dead_letters, run_claim_txns,
+};
+pub use interval::{IntervalKey, IntervalState, Intervals, RunState};
+pub use name::{IntervalField, LedgerField, PositionField, TxnName};
 pub use settings::{LedgerSettings, SettingsError};
 pub use state::{
-    LedgerError, LedgerState, PartitionState, claim_txns, progress_txns, release_txns,
+    LedgerError, LedgerMismatch, LedgerState, PartitionState, claim_txns, progress_txns,
+    release_txns,
 };

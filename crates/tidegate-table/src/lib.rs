@@ -4,6 +4,7 @@
 //! - [`ledger`]: what the `txn` actions of a commit mean (P2), read and written in one place.
 //! - [`schema`]: which columns an existing table must get before rows of a declared schema fit.
 //! - [`dead_letter`]: the table beside the table, and how it is rolled forward (P4).
+//! - [`replace`]: which files the commit of a bulk run takes out of the table (B4).
 //! - [`removal`]: deleting a table whose only ledger is gone.
 //! - [`files`], [`store`], [`window_scan`]: data files, object stores, and reading ids back.
 //!
@@ -15,6 +16,7 @@ pub mod files;
 pub mod ledger;
 pub mod log;
 pub mod removal;
+pub mod replace;
 pub mod schema;
 pub mod store;
 pub mod window_scan;

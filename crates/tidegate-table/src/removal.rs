@@ -68,6 +68,18 @@ impl RemovalError {
     }
 }
 
+impl tidegate_types::Explained for RemovalError {
+    const WHAT: &'static str = "the table could not be deleted";
+
+    fn reason(&self) -> Reason {
+        Self::reason(self)
+    }
+
+    fn is_transient(&self) -> bool {
+        Self::is_transient(self)
+    }
+}
+
 /// What became of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
@@ -132,8 +144,7 @@ async fn objection(
     if let Some(other) = state.other_ledgers.first() {
         return Ok(Some(format!("ledger {other} writes there too")));
     }
-    let wrote = !state.incarnations.is_empty() || state.keys.is_some();
-    if !wrote && !made_by(log, snapshot, ledger).await? {
+    if !state.is_known() && !made_by(log, snapshot, ledger).await? {
         return Ok(Some(format!("ledger {ledger} did not write it")));
     }
     let strange = files.iter().find(|file| !is_of(file, ledger));

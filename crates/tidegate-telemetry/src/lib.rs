@@ -13,6 +13,7 @@ mod labels;
 mod logs;
 mod pages;
 mod pipeline_metrics;
+mod run_metrics;
 
 pub use agent_metrics::AgentMetrics;
 pub use families::MetricFamilies;
@@ -25,3 +26,4 @@ pub use pages::{Answer, Pages};
 pub use pipeline_metrics::{MetricsSnapshot, PipelineMetrics};
 /// The set of metrics that [`serve`] prints.
 pub use prometheus_client::registry::Registry;
+pub use run_metrics::{RunMetrics, RunNumbers};

@@ -3,6 +3,8 @@
 //!
 //! * [`NatsServer`], [`S3Server`]: launchers. They can be killed (SIGKILL), frozen (SIGSTOP) and started
 //!   again on the same port with the same data.
+//! * [`PostgresServer`]: a database with replicas and sessions that hold transactions open.
+//! * [`MariaDbServer`]: another one; it too has sessions.
 //! * [`TidegateProcess`]: the real binary as a process, with its logs.
 //! * [`FaultProxy`]: HTTP/1.1 in front of an object store; stores and then lies, delays, refuses.
 //! * [`WireProxy`]: TCP in front of a broker; swallows, stalls, cuts.
@@ -23,9 +25,11 @@ mod child;
 mod fault_proxy;
 mod guard;
 mod http;
+mod mariadb;
 mod nats;
 mod paths;
 mod ports;
+mod postgres;
 mod s3;
 mod scratch;
 mod tidegate;
@@ -36,10 +40,17 @@ pub use child::ManagedChild;
 pub use cluster::{ControlPlane, Namespace, Tap};
 pub use fault::{Fault, Late, Matcher, Rule};
 pub use fault_proxy::{Answered, Event, FaultProxy, RuleId};
+pub use mariadb::{
+    MARIADB_DATABASE, MARIADB_PASSWORD, MARIADB_USER, MariaDbOptions, MariaDbServer, MariaDbSession,
+};
 pub use nats::{NatsOptions, NatsServer};
 pub use node::ProcessNode;
 pub use paths::{service, workspace};
 pub use ports::free_port;
+pub use postgres::{
+    POSTGRES_DATABASE, POSTGRES_PASSWORD, POSTGRES_USER, PostgresOptions, PostgresServer,
+    PostgresSession,
+};
 pub use s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 pub use scratch::{Scratch, copy_folder};
 pub use tidegate::{TidegateCommand, TidegateProcess};

@@ -9,7 +9,8 @@ use serde_json::json;
 use tidegate_testing::{Namespace, ProcessNode, eventually, workspace};
 
 const LONG: Duration = Duration::from_secs(60);
-const DEFINITION: &str = "crd/ingestionpipelines.tidegate.dev";
+const DEFINITIONS: [&str; 2] =
+    ["crd/ingestionpipelines.tidegate.dev", "crd/ingestionruns.tidegate.dev"];
 /// Every kind that the chart has; what is left of them after an uninstall would be a leak.
 const KINDS: &str = "deployments,services,serviceaccounts,poddisruptionbudgets,networkpolicies,\
      configmaps,roles,rolebindings,clusterroles,clusterrolebindings";
@@ -24,7 +25,9 @@ impl Releases {
     async fn new() -> Self {
         let namespace = Namespace::create("charts").await.unwrap();
         let node = ProcessNode::stand_in(&namespace).await.unwrap();
-        namespace.kubectl(&["delete", DEFINITION]).await.unwrap();
+        for definition in DEFINITIONS {
+            namespace.kubectl(&["delete", definition]).await.unwrap();
+        }
         Self { namespace, _node: node }
     }
 
@@ -150,7 +153,7 @@ async fn cluster_charts_are_installed_upgraded_rolled_back_and_uninstalled() {
     cluster.helm(&["uninstall", "tidegate-crds", "--wait"]).await;
     assert_eq!(cluster.of_the_release(KINDS).await, Vec::<String>::new());
     assert_eq!(cluster.names(&["secrets", "-l", "owner=helm"]).await, Vec::<String>::new());
-    assert_eq!(cluster.names(&[DEFINITION]).await.len(), 1);
+    assert_eq!(cluster.names(&DEFINITIONS).await.len(), 2);
     assert_eq!(cluster.names(&[kind]).await.len(), 1);
     cluster.put("install", "tidegate-crds", &[]).await;
     cluster.put("install", "tidegate", &[&here]).await;

@@ -5,7 +5,9 @@
 
 mod counters;
 mod duration;
+mod explained;
 mod ids;
+mod interval;
 mod message;
 mod reason;
 mod schema;
@@ -16,9 +18,11 @@ mod suggest;
 
 pub use counters::Counters;
 pub use duration::{ParseSpanError, Span};
+pub use explained::Explained;
 pub use ids::{
     Epoch, Holder, IdError, Incarnation, Ledger, Nonce, PartitionId, Position, StreamTime,
 };
+pub use interval::{DataInterval, IntervalError};
 pub use message::Message;
 pub use reason::Reason;
 pub use schema::{Field, FieldType, MAX_FIELDS, SYSTEM_PREFIX, SchemaError, StructField};

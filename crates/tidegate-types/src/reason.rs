@@ -156,6 +156,52 @@ reasons! {
     DeletionIncomplete,
     /// The pipeline is suspended.
     Suspended,
+
+    // --- bulk
+    /// The table's log holds the interval already.
+    AlreadyComplete,
+    /// The interval is no union of whole ticks of the schedule.
+    IntervalNotAligned,
+    /// The interval overlaps one that the table holds without containing it.
+    IntervalConflict,
+    /// Files of the interval appeared or changed after it was loaded.
+    IntervalStale,
+    /// A newer attempt of the interval was claimed in the table's log.
+    GenerationLost,
+    /// The source counted other rows than were written.
+    CountMismatch,
+    /// The interval would lose most of its rows, and `allowShrink` is not set.
+    IntervalShrank,
+    /// Transactions that began before the interval's end are still open at the source.
+    SourceTransactionsOpen,
+    /// The source does not show other users' transactions.
+    SourceTransactionsHidden,
+    /// The source changed while it was read.
+    SourceChanged,
+    /// The source's snapshot is no longer held.
+    SnapshotLost,
+    /// Rows have no cursor.
+    NullCursor,
+    /// A column's type has no counterpart in the table.
+    UnsupportedType,
+    /// The source refused a request.
+    SourceRefused,
+    /// The run waits for its time.
+    WaitingForTick,
+    /// The run waits for another pipeline.
+    WaitingForDependency,
+    /// As many runs as are allowed are under way.
+    RunLimitReached,
+    /// A run was given up.
+    RunFailed,
+    /// The run was told to stop.
+    Interrupted,
+    /// Too many records cannot be rows.
+    TooManyDeadLetters,
+    /// The run names a pipeline that does not exist.
+    PipelineMissing,
+    /// An attempt took longer than it may.
+    DeadlineExceeded,
     /// All is well.
     Ok,
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 use tidegate_batch::{OpenFiles, PartitionRouter, PartitionValues};
 use tidegate_config::FilePolicy;
+use tidegate_runtime::{Random, RunError};
 use tidegate_source::Receipt;
 use tidegate_table::files::layout::{DataPath, FileName};
 use tidegate_table::files::{DataFile, FileError, FileWriter, WriteOptions};
@@ -19,8 +20,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::dead_letters::DeadLetter;
-use crate::error::WorkerError;
-use crate::random::Random;
 
 /// How far one partition got within a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +130,9 @@ impl OpenBatch {
         router: &PartitionRouter,
         epoch: Epoch,
         settings: &FileSettings,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let routed = router.route(rows).map_err(|source| {
-            WorkerError::permanent(Reason::TableMismatch, "rows could not be routed")
-                .because(source)
+            RunError::permanent(Reason::TableMismatch, "rows could not be routed").because(source)
         })?;
         for part in routed {
             self.rows += part.rows.num_rows() as u64;

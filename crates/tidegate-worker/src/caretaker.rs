@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_source::{
     Connection, Coverage, KnownMessage, RetentionKind, SourceError, TrimDecision, TrimFacts,
     check_coverage, check_same_stream, readers, register_ledger, registered_ledgers,
@@ -15,9 +16,6 @@ use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_types::{Incarnation, Ledger, PartitionId, Position, Reason, StreamTime};
 use tracing::{debug, info, warn};
-
-use crate::error::WorkerError;
-use crate::failpoint;
 
 /// How often coverage is checked (S3) and the ledger registered.
 pub(crate) const COVERAGE_EACH: Duration = Duration::from_secs(60);
@@ -74,7 +72,7 @@ impl Caretaker {
     /// Removes messages below every floor, when everybody who reads the stream is known (S10).
     ///
     /// The log is read afresh: floors of a table that was rewound meanwhile would be too high.
-    pub(crate) async fn trim(&self, log: &CommitLog) -> Result<Trimmed, WorkerError> {
+    pub(crate) async fn trim(&self, log: &CommitLog) -> Result<Trimmed, RunError> {
         let Some(settings) = self.config.source.trim.as_ref() else { return Ok(Trimmed::Off) };
         let stream = &self.config.source.stream;
         let snapshot = log.load().await?;
@@ -106,7 +104,7 @@ impl Caretaker {
         }
     }
 
-    async fn purge(&self, below: u64, read: &[KnownMessage]) -> Result<(), WorkerError> {
+    async fn purge(&self, below: u64, read: &[KnownMessage]) -> Result<(), RunError> {
         let stream = &self.config.source.stream;
         // Floors say nothing about another stream of that name (S6), and what no partition reads would
         // be gone before anybody missed it (S3).
@@ -121,7 +119,7 @@ impl Caretaker {
 
     /// The lowest floor of every ledger in the table, and the messages at our own; none while a partition
     /// has no floor yet.
-    fn floors(&self, snapshot: &TableSnapshot) -> Result<Option<Floors>, WorkerError> {
+    fn floors(&self, snapshot: &TableSnapshot) -> Result<Option<Floors>, RunError> {
         let own = &self.config.ledger;
         let state = LedgerState::read(snapshot.txns(), own, self.incarnation)?;
         let ledgers: Vec<Ledger> =

@@ -11,6 +11,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use bytes::Bytes;
+use tidegate_runtime::{Random, RunError, failpoint};
 use tidegate_table::dead_letter::{
     self, DeadLetterFooter, RollForward, decide_roll_forward, pending,
 };
@@ -22,10 +23,6 @@ use tidegate_table::log::{
 };
 use tidegate_types::{Incarnation, Ledger, Nonce, PartitionId, Reason, StreamTime};
 use tracing::debug;
-
-use crate::error::WorkerError;
-use crate::failpoint;
-use crate::random::Random;
 
 /// A record that is no row, as it is kept.
 #[derive(Debug, Clone)]
@@ -58,7 +55,7 @@ impl DeadLetters {
         nonce: Nonce,
         partitions: &[PartitionId],
         dead: &[DeadLetter],
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let footer = DeadLetterFooter {
             ledger: self.ledger.clone(),
             incarnation: self.incarnation,
@@ -69,11 +66,11 @@ impl DeadLetters {
         let rows = self.rows(nonce, dead)?;
         let path = DataPath::dead_letters(&self.ledger, nonce);
         let store = Arc::clone(self.log.store());
-        write_file(store, path, dead_letter::schema(), &[rows], &options).await?;
+        write_file(store, path, dead_letter::stream_schema(), &[rows], &options).await?;
         Ok(())
     }
 
-    fn rows(&self, nonce: Nonce, dead: &[DeadLetter]) -> Result<RecordBatch, WorkerError> {
+    fn rows(&self, nonce: Nonce, dead: &[DeadLetter]) -> Result<RecordBatch, RunError> {
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         let long = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let times = dead.iter().map(|d| d.time.0);
@@ -91,8 +88,8 @@ impl DeadLetters {
             Arc::new(BinaryArray::from(ids)),
             Arc::new(StringArray::new_repeated(nonce.to_string(), dead.len())),
         ];
-        RecordBatch::try_new(dead_letter::schema(), columns).map_err(|source| {
-            WorkerError::permanent(Reason::TableMismatch, "dead letters could not be laid out")
+        RecordBatch::try_new(dead_letter::stream_schema(), columns).map_err(|source| {
+            RunError::permanent(Reason::TableMismatch, "dead letters could not be laid out")
                 .because(source)
         })
     }
@@ -103,7 +100,7 @@ impl DeadLetters {
         main_log: &CommitLog,
         main: &TableSnapshot,
         random: &mut Random,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let state = self.state_of(main)?;
         if state.partitions.values().all(|partition| partition.dead_letter.is_none()) {
             return Ok(());
@@ -120,13 +117,13 @@ impl DeadLetters {
         main_log: &CommitLog,
         main: &TableSnapshot,
         random: &mut Random,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let path = DataPath::dead_letters(&self.ledger, nonce);
         let (file, entries) =
-            describe_file(self.log.store(), &path, &dead_letter::schema()).await?;
+            describe_file(self.log.store(), &path, &dead_letter::stream_schema()).await?;
         let footer = DeadLetterFooter::from_key_values(&entries).map_err(|source| {
             let what = format!("dead-letter file {} is damaged", path.in_log());
-            WorkerError::permanent(Reason::DeadLetterCommitPending, what).because(source)
+            RunError::permanent(Reason::DeadLetterCommitPending, what).because(source)
         })?;
         let mut main = main.clone();
         loop {
@@ -162,24 +159,25 @@ impl DeadLetters {
         CommitTag { ledger: self.ledger.clone(), kind, nonce: random.nonce() }
     }
 
-    fn known_state(&self) -> Result<LedgerState, WorkerError> {
+    fn known_state(&self) -> Result<LedgerState, RunError> {
         self.snapshot
             .as_ref()
             .map_or_else(|| Ok(LedgerState::default()), |known| self.state_of(known))
     }
 
-    fn state_of(&self, snapshot: &TableSnapshot) -> Result<LedgerState, WorkerError> {
+    fn state_of(&self, snapshot: &TableSnapshot) -> Result<LedgerState, RunError> {
         Ok(LedgerState::read(snapshot.txns(), &self.ledger, self.incarnation)?)
     }
 
     /// The newest snapshot; the table is made when it is not there yet.
-    async fn fresh_snapshot(&mut self, random: &mut Random) -> Result<TableSnapshot, WorkerError> {
+    async fn fresh_snapshot(&mut self, random: &mut Random) -> Result<TableSnapshot, RunError> {
         let snapshot = match &self.snapshot {
             Some(snapshot) => self.log.refresh(snapshot).await?.0,
             None => {
                 let tag = self.tag(random);
                 let spec = dead_letter::table_spec();
-                crate::table::open_or_create(&self.log, &spec, &CommitRequest::new(tag)).await?
+                tidegate_runtime::table::open_or_create(&self.log, &spec, &CommitRequest::new(tag))
+                    .await?
             }
         };
         self.snapshot = Some(snapshot.clone());
@@ -198,7 +196,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::table::open_or_create;
+    use tidegate_runtime::table::open_or_create;
 
     fn ledger() -> Ledger {
         Ledger::new("l").expect("valid")

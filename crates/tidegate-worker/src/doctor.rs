@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{Random, RunError, open_store};
 use tidegate_source::{
     Connection, SourceError, durability_caveats, readers, registered_ledgers, stream_facts,
     unsafe_settings,
@@ -12,9 +14,6 @@ use tidegate_table::log::CommitLog;
 use tidegate_table::store;
 use tidegate_types::{Guarantee, Ledger, Reason};
 
-use crate::error::WorkerError;
-use crate::random::Random;
-use crate::secrets::Secrets;
 use crate::{setup, source_setup};
 
 /// How a check ended.
@@ -123,7 +122,7 @@ async fn look_at_readers(
 }
 
 async fn look_at_table(config: &PipelineConfig, secrets: &Secrets, checks: &mut Vec<Check>) {
-    let opened = match setup::open_store(config, secrets) {
+    let opened = match open_store(&config.sink, secrets) {
         Ok(opened) => opened,
         Err(error) => return checks.push(failed("store", &error)),
     };
@@ -156,13 +155,13 @@ pub async fn forget_ledger(
     config: &PipelineConfig,
     secrets_dir: Option<PathBuf>,
     ledger: &str,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     let ledger = Ledger::new(ledger).map_err(|error| {
-        WorkerError::permanent(Reason::InvalidConfiguration, "no such ledger").because(error)
+        RunError::permanent(Reason::InvalidConfiguration, "no such ledger").because(error)
     })?;
     if ledger == config.ledger {
         let what = format!("{ledger} is this pipeline's own ledger");
-        return Err(WorkerError::permanent(Reason::InvalidConfiguration, what));
+        return Err(RunError::permanent(Reason::InvalidConfiguration, what));
     }
     let connection = source_setup::connect_as_admin(config, secrets_dir.as_deref()).await?;
     Ok(tidegate_source::forget_ledger(&connection, &config.source.stream, &ledger).await?)

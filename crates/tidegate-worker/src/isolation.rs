@@ -17,12 +17,12 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::RunError;
 use tidegate_types::{Message, Reason, StreamTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tracing::warn;
 
-use crate::error::WorkerError;
 use crate::setup;
 
 /// The hidden subcommand that runs [`decode_probe`].
@@ -99,10 +99,10 @@ enum Trial {
 
 impl Isolation {
     /// Tries messages of this pipeline in processes of `program`.
-    pub(crate) fn new(program: PathBuf, config: &PipelineConfig) -> Result<Self, WorkerError> {
+    pub(crate) fn new(program: PathBuf, config: &PipelineConfig) -> Result<Self, RunError> {
         let mut line = serde_json::to_vec(config).map_err(|source| {
             let what = "the configuration cannot be handed to another process";
-            WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+            RunError::permanent(Reason::InvalidConfiguration, what).because(source)
         })?;
         line.push(b'\n');
         Ok(Self {
@@ -120,7 +120,7 @@ impl Isolation {
     /// # Errors
     ///
     /// When it could not be tried, which says nothing about the message.
-    pub(crate) async fn try_out(&self, message: &Message) -> Result<Option<String>, WorkerError> {
+    pub(crate) async fn try_out(&self, message: &Message) -> Result<Option<String>, RunError> {
         for last in [false, true] {
             let Trial::Died { how, complaint } = self.try_once(message).await? else { break };
             let sequence = message.sequence;
@@ -132,10 +132,10 @@ impl Isolation {
         Ok(None)
     }
 
-    async fn try_once(&self, message: &Message) -> Result<Trial, WorkerError> {
+    async fn try_once(&self, message: &Message) -> Result<Trial, RunError> {
         let untried = || {
             let what = "a message could not be tried in a process of its own";
-            WorkerError::transient(Reason::ResourceExhausted, what)
+            RunError::transient(Reason::ResourceExhausted, what)
         };
         let mut child = self.spawn().map_err(|source| untried().because(source))?;
         let tried = tokio::time::timeout(PATIENCE, self.attend(&mut child, message)).await;
@@ -218,13 +218,13 @@ fn how_it_died(status: ExitStatus) -> Option<String> {
 /// # Errors
 ///
 /// When the limits cannot be set, or the input is not what a worker writes.
-pub fn decode_probe(limits: ProbeLimits, mut input: impl BufRead) -> Result<(), WorkerError> {
+pub fn decode_probe(limits: ProbeLimits, mut input: impl BufRead) -> Result<(), RunError> {
     limits.take_effect().map_err(|source| {
         let what = "the process could not limit itself";
-        WorkerError::transient(Reason::ResourceExhausted, what).because(source)
+        RunError::transient(Reason::ResourceExhausted, what).because(source)
     })?;
     let bad = |source: std::io::Error| {
-        WorkerError::transient(Reason::InvalidConfiguration, "the input is not a worker's")
+        RunError::transient(Reason::InvalidConfiguration, "the input is not a worker's")
             .because(source)
     };
     let mut line = String::new();
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    async fn outcome(script: &str) -> Result<Option<String>, WorkerError> {
+    async fn outcome(script: &str) -> Result<Option<String>, RunError> {
         let message = Message {
             sequence: 1,
             time: StreamTime(0),

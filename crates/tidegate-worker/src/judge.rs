@@ -15,14 +15,13 @@ use tidegate_decode::{Decoder, Filter, Verdict as FilterVerdict};
 use tidegate_dedup::{
     Candidate, Fingerprint, KeyHasher, Verdict as WindowVerdict, Window, WindowError,
 };
+use tidegate_runtime::failpoint;
 use tidegate_table::files::FileError;
 use tidegate_table::files::key_bytes::KeyColumn;
 use tidegate_types::{
     BadRowPolicy, Counters, DedupKey, DuplicateWindow, LatePolicy, Message, MissingKeyPolicy,
     Reason, Span, StreamTime,
 };
-
-use crate::failpoint;
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;

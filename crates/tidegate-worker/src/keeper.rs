@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tidegate_runtime::RunError;
 use tidegate_source::{LeaderSamples, SourceError, stream_facts};
 use tidegate_table::log::CommitLog;
 use tidegate_types::Reason;
@@ -12,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::caretaker::{COVERAGE_EACH, Caretaker, TRIM_EACH, haste};
-use crate::error::WorkerError;
 use crate::options::StreamCare;
 
 /// How often the leader's last sequence is sampled, and how old a sample must be to move a floor (S5). A
@@ -36,7 +36,7 @@ pub(crate) struct Keeper {
     pub(crate) log: CommitLog,
     pub(crate) care: StreamCare,
     pub(crate) news: watch::Sender<StreamNews>,
-    pub(crate) faults: mpsc::Sender<WorkerError>,
+    pub(crate) faults: mpsc::Sender<RunError>,
 }
 
 impl Keeper {

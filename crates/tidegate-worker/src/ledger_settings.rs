@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::{Random, RunError};
 use tidegate_table::ledger::{LedgerField, LedgerSettings, LedgerState, TxnName};
 use tidegate_table::log::{
     CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot,
@@ -17,8 +18,6 @@ use tidegate_table::log::{
 use tidegate_types::{Incarnation, Nonce, Reason};
 use tracing::warn;
 
-use crate::error::WorkerError;
-use crate::random::Random;
 use crate::source_setup;
 
 /// Reads the ledger's settings, or makes them. A changed deduplication key is written down with the
@@ -35,7 +34,7 @@ pub(crate) async fn open(
     mut snapshot: TableSnapshot,
     incarnation: Incarnation,
     random: &mut Random,
-) -> Result<(LedgerSettings, TableSnapshot), WorkerError> {
+) -> Result<(LedgerSettings, TableSnapshot), RunError> {
     let ledger = &config.ledger;
     let dedup_key = config.dedup.as_ref().map(|dedup| dedup.key.clone());
     let partitions: Vec<_> = source_setup::filters(&config.source).into_values().collect();
@@ -81,7 +80,7 @@ pub(crate) async fn open(
     }
 }
 
-fn check_partitions(known: &[Option<String>], now: &[Option<String>]) -> Result<(), WorkerError> {
+fn check_partitions(known: &[Option<String>], now: &[Option<String>]) -> Result<(), RunError> {
     // Earlier releases did not write them down.
     if known.is_empty() || known == now {
         return Ok(());
@@ -96,7 +95,7 @@ fn check_partitions(known: &[Option<String>], now: &[Option<String>]) -> Result<
         names(known),
         names(now)
     );
-    Err(WorkerError::permanent(Reason::InvalidConfiguration, what))
+    Err(RunError::permanent(Reason::InvalidConfiguration, what))
 }
 
 async fn name_in_log(
@@ -105,7 +104,7 @@ async fn name_in_log(
     snapshot: &TableSnapshot,
     keys: Nonce,
     random: &mut Random,
-) -> Result<Outcome, WorkerError> {
+) -> Result<Outcome, RunError> {
     let ledger = config.ledger.clone();
     let name = TxnName::Ledger(ledger.clone(), LedgerField::Keys).to_string();
     let tag = CommitTag { ledger, kind: CommitKind::Claim, nonce: random.nonce() };

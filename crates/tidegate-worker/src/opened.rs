@@ -6,6 +6,8 @@ use std::time::Duration;
 use tidegate_batch::MemoryBudget;
 use tidegate_config::PipelineConfig;
 use tidegate_dedup::KeyHasher;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{Random, RunError, open_store};
 use tidegate_source::{
     Connection, ReadMode, ReaderOptions, StartAt, StreamFacts, check_coverage, register_ledger,
     resolve_start,
@@ -26,15 +28,12 @@ use crate::caretaker::Caretaker;
 use crate::committer::CommitterParts;
 use crate::dead_letters::DeadLetters;
 use crate::engine::EngineParts;
-use crate::error::WorkerError;
 use crate::isolation::Isolation;
 use crate::keeper::{Keeper, StreamNews};
 use crate::ledger_settings;
 use crate::options::{StreamCare, WorkerOptions};
 use crate::preflight;
-use crate::random::Random;
 use crate::reading::ByteBudget;
-use crate::secrets::Secrets;
 use crate::setup;
 use crate::source_setup;
 use crate::table;
@@ -70,7 +69,7 @@ struct OpenTable {
 async fn open_source(
     options: &WorkerOptions,
     secrets: &Secrets,
-) -> Result<(Connection, StreamFacts), WorkerError> {
+) -> Result<(Connection, StreamFacts), RunError> {
     let (config, maintain) = (&options.config, options.stream_care == StreamCare::All);
     let name = format!("tidegate {}", options.worker_name);
     let connection = source_setup::connect(&config.source, secrets, maintain, name).await?;
@@ -85,10 +84,11 @@ impl OpenTable {
         spec: &TableSpec,
         (connection, stream): (&Connection, &StreamFacts),
         random: &mut Random,
-    ) -> Result<Self, WorkerError> {
+    ) -> Result<Self, RunError> {
         let log = CommitLog::open(store);
         let evolution = config.schema.evolution;
-        let snapshot = table::open(&log, spec, evolution, &config.ledger, random).await?;
+        let snapshot =
+            tidegate_runtime::table::open(&log, spec, evolution, &config.ledger, random).await?;
         let incarnation =
             source_setup::incarnation(connection, config, stream, snapshot.txns()).await?;
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
@@ -128,13 +128,13 @@ impl OpenTable {
 }
 
 impl Opened {
-    pub(crate) async fn open(options: &WorkerOptions) -> Result<Self, WorkerError> {
+    pub(crate) async fn open(options: &WorkerOptions) -> Result<Self, RunError> {
         let config = Arc::new(options.config.clone());
         let mut random = Random::from_system();
         let secrets = Secrets::new(options.secrets_dir.clone());
         let (.., layout) = setup::compile(&config)?;
         let (connection, stream) = open_source(options, &secrets).await?;
-        let store = setup::open_store(&config, &secrets)?;
+        let store = open_store(&config.sink, &secrets)?;
         preflight::check(&config, &stream, &store, random.nonce()).await?;
         let filters: Vec<_> = source_setup::filters(&config.source).into_values().collect();
         check_coverage(&connection, &stream.name, &filters).await?;
@@ -215,7 +215,7 @@ impl Opened {
         &self,
         options: &WorkerOptions,
         news: watch::Sender<StreamNews>,
-        faults: mpsc::Sender<WorkerError>,
+        faults: mpsc::Sender<RunError>,
     ) -> Keeper {
         Keeper {
             caretaker: Caretaker {
@@ -259,9 +259,9 @@ impl Opened {
         options: &WorkerOptions,
         requests: mpsc::Sender<crate::committer::Request>,
         events: mpsc::Receiver<crate::committer::Event>,
-        (news, faults): (watch::Receiver<StreamNews>, mpsc::Receiver<WorkerError>),
+        (news, faults): (watch::Receiver<StreamNews>, mpsc::Receiver<RunError>),
         metrics: Arc<PipelineMetrics>,
-    ) -> Result<EngineParts, WorkerError> {
+    ) -> Result<EngineParts, RunError> {
         let (decoder, filter, router, layout) = setup::compile(&self.config)?;
         let judge = setup::judge(&self.config, (decoder, filter, router), self.table.seed)?;
         let probe = options.decoder_probe.clone();

@@ -4,15 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use tidegate_config::{Assessment, Finding, PathFacts, PipelineConfig, assess, lint};
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, open_store};
 use tidegate_source::{SourceError, StreamFacts, pending_after, resolve_start, stream_facts};
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::schema::{check_partitioning, plan_evolution};
 use tidegate_types::{Holder, PartitionId, Position};
 
-use crate::error::WorkerError;
 use crate::preflight::path_facts;
-use crate::secrets::Secrets;
 use crate::{setup, source_setup};
 
 /// What a run would do.
@@ -30,15 +30,12 @@ pub struct Plan {
 /// # Errors
 ///
 /// When something that is there cannot be read, or the table does not fit the pipeline.
-pub async fn plan(
-    config: &PipelineConfig,
-    secrets_dir: Option<PathBuf>,
-) -> Result<Plan, WorkerError> {
+pub async fn plan(config: &PipelineConfig, secrets_dir: Option<PathBuf>) -> Result<Plan, RunError> {
     let secrets = Secrets::new(secrets_dir);
     let (.., layout) = setup::compile(config)?;
     let mut lines = vec![format!("pipeline {} (ledger {})", config.name, config.ledger)];
     let stream = look_at_stream(config, &secrets, &mut lines).await?;
-    let store = setup::open_store(config, &secrets)?;
+    let store = open_store(&config.sink, &secrets)?;
     let snapshot = CommitLog::open(&store).load().await?;
     match &snapshot {
         None => lines.push(format!(
@@ -63,7 +60,7 @@ async fn look_at_stream(
     config: &PipelineConfig,
     secrets: &Secrets,
     lines: &mut Vec<String>,
-) -> Result<Option<(tidegate_source::Connection, StreamFacts)>, WorkerError> {
+) -> Result<Option<(tidegate_source::Connection, StreamFacts)>, RunError> {
     let source = &config.source;
     if source.servers.is_empty() {
         lines.push("start an embedded nats-server (no servers are given)".to_owned());
@@ -93,9 +90,9 @@ fn table_lines(
     snapshot: &TableSnapshot,
     layout: &setup::Layout,
     lines: &mut Vec<String>,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     let mismatch = |error: tidegate_table::schema::SchemaMismatch| {
-        WorkerError::permanent(error.reason(), "the pipeline's schema does not fit the table")
+        RunError::permanent(error.reason(), "the pipeline's schema does not fit the table")
             .because(error)
     };
     lines.push(format!("append to table {} at version {}", config.sink.url, snapshot.version()));
@@ -115,7 +112,7 @@ async fn position_lines(
     facts: &StreamFacts,
     snapshot: Option<&TableSnapshot>,
     lines: &mut Vec<String>,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     let state = match snapshot {
         Some(snapshot) => {
             let txns = snapshot.txns();

@@ -3,19 +3,18 @@
 use tidegate_config::{
     Assessment, Discard, PathFacts, PipelineConfig, StoreFacts, StreamRetention, assess,
 };
+use tidegate_runtime::RunError;
 use tidegate_source::{RetentionKind, StreamFacts};
 use tidegate_table::store::{self, TableStore};
 use tidegate_types::{Nonce, Reason, Span};
 use tracing::{info, warn};
-
-use crate::error::WorkerError;
 
 /// Whether the store honours a conditional put.
 ///
 /// # Errors
 ///
 /// When it cannot be asked.
-pub(crate) async fn probe(table: &TableStore, nonce: Nonce) -> Result<bool, WorkerError> {
+pub(crate) async fn probe(table: &TableStore, nonce: Nonce) -> Result<bool, RunError> {
     match store::probe(table, nonce).await {
         Ok(()) => Ok(true),
         Err(error) if error.reason() == Reason::CommitStoreUnsafe => {
@@ -37,7 +36,7 @@ pub(crate) async fn check(
     stream: &StreamFacts,
     table: &TableStore,
     nonce: Nonce,
-) -> Result<Assessment, WorkerError> {
+) -> Result<Assessment, RunError> {
     let conditional_put = probe(table, nonce).await?;
     let facts = path_facts(stream, conditional_put);
     let assessment = assess(config, &facts);
@@ -53,10 +52,10 @@ pub(crate) async fn check(
                 "{:?} was asked for, the path gives {:?}: {hop}",
                 assessment.requested, assessment.effective
             );
-            Err(WorkerError::permanent(Reason::GuaranteeNotMet, what))
+            Err(RunError::permanent(Reason::GuaranteeNotMet, what))
         }
         // Commits of every guarantee rest on it; the calculator only speaks of the strongest.
-        None if !conditional_put => Err(WorkerError::permanent(
+        None if !conditional_put => Err(RunError::permanent(
             Reason::CommitStoreUnsafe,
             "the object store does not honour a conditional put, on which every commit rests",
         )),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_runtime::{Random, in_words};
 use tidegate_source::{
     Connection, Fetched, KnownMessage, PartitionReader, ReaderOptions, Receipt, SourceError,
 };
@@ -13,9 +14,6 @@ use tidegate_types::{Message, PartitionId, Position, Reason, StreamTime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-
-use crate::error::in_words;
-use crate::random::Random;
 
 /// How long one look at an empty stream lasts.
 const LOOK: Duration = Duration::from_millis(500);

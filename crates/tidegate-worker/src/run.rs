@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate_runtime::RunError;
 use tidegate_telemetry::PipelineMetrics;
 use tidegate_types::Reason;
 use tokio::sync::{mpsc, watch};
@@ -9,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Committer, REQUESTS};
 use crate::engine::Engine;
-use crate::error::WorkerError;
 use crate::keeper::StreamNews;
 use crate::opened::Opened;
 use crate::options::{Summary, WorkerOptions};
@@ -22,12 +22,12 @@ const EVENTS: usize = 16;
 ///
 /// # Errors
 ///
-/// [`WorkerError`] with a reason; what was committed stands, the rest is read again by the next worker.
+/// [`RunError`] with a reason; what was committed stands, the rest is read again by the next worker.
 pub async fn run(
     options: WorkerOptions,
     drain: CancellationToken,
     metrics: Arc<PipelineMetrics>,
-) -> Result<Summary, WorkerError> {
+) -> Result<Summary, RunError> {
     metrics.start();
     let Some(opened) = drain.run_until_cancelled(Opened::open(&options)).await else {
         // Nothing is held yet.
@@ -54,7 +54,7 @@ pub async fn run(
     for task in [committer, keeper] {
         if let Err(died) = task {
             let what = "a task of the worker died";
-            return Err(WorkerError::transient(Reason::ResourceExhausted, what).because(died));
+            return Err(RunError::transient(Reason::ResourceExhausted, what).because(died));
         }
     }
     result

@@ -8,66 +8,12 @@ use tidegate_batch::PartitionRouter;
 use tidegate_config::PipelineConfig;
 use tidegate_decode::{DecodeOptions, Decoder, Filter};
 use tidegate_dedup::KeyHasher;
+use tidegate_runtime::RunError;
 use tidegate_table::files::system::{SystemColumns, file_schema, table_schema};
 use tidegate_table::log::TableSpec;
-use tidegate_table::store::{self, AccessKey, KeySource, StoreOptions, TableStore};
 use tidegate_types::{DedupKey, Reason};
-use url::Url;
 
-use crate::error::WorkerError;
 use crate::judge::{DedupRule, EventTimeRule, Judge};
-use crate::private_ca;
-use crate::secrets::{SecretError, Secrets};
-
-/// Opens the table's object store.
-///
-/// # Errors
-///
-/// When the address, the secret or the store itself will not do.
-pub fn open_store(config: &PipelineConfig, secrets: &Secrets) -> Result<TableStore, WorkerError> {
-    let sink = &config.sink;
-    let url = Url::parse(&sink.url).map_err(|source| {
-        let what = format!("sink.storage.url {:?} is not an address", sink.url);
-        WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
-    })?;
-    let mut options = StoreOptions::new(url);
-    options.endpoint.clone_from(&sink.s3.endpoint);
-    options.region.clone_from(&sink.s3.region);
-    options.path_style = sink.s3.addressing_style == tidegate_config::AddressingStyle::Path;
-    options.private_authorities = private_ca::authorities()?;
-    if let Some(name) = &sink.secret {
-        let keys = MountedKey { secrets: secrets.clone(), name: name.clone() };
-        // A key that is missing is told at once.
-        keys.key()?;
-        options.keys = Some(Arc::new(keys));
-    }
-    Ok(store::open(&options)?)
-}
-
-/// The store's key in a mounted secret.
-#[derive(Debug)]
-struct MountedKey {
-    secrets: Secrets,
-    name: String,
-}
-
-impl MountedKey {
-    fn key(&self) -> Result<AccessKey, SecretError> {
-        let read = |key| Ok(self.secrets.read(&self.name, key)?.expose().clone());
-        let token = self.secrets.read_optional(&self.name, "AWS_SESSION_TOKEN")?;
-        Ok(AccessKey {
-            id: read("AWS_ACCESS_KEY_ID")?,
-            secret: read("AWS_SECRET_ACCESS_KEY")?,
-            token: token.map(|token| token.expose().clone()),
-        })
-    }
-}
-
-impl KeySource for MountedKey {
-    fn read(&self) -> Result<AccessKey, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.key()?)
-    }
-}
 
 /// What the rows of a pipeline look like, everywhere on their way.
 pub(crate) struct Layout {
@@ -82,17 +28,17 @@ pub(crate) struct Layout {
 /// # Errors
 ///
 /// What is wrong, with the column or the place in the expression.
-pub fn check_rules(config: &PipelineConfig) -> Result<(), WorkerError> {
+pub fn check_rules(config: &PipelineConfig) -> Result<(), RunError> {
     compile(config).map(drop)
 }
 
 /// Compiles decoder, filter, router and the table's layout.
 pub(crate) fn compile(
     config: &PipelineConfig,
-) -> Result<(Decoder, Option<Filter>, PartitionRouter, Layout), WorkerError> {
+) -> Result<(Decoder, Option<Filter>, PartitionRouter, Layout), RunError> {
     let invalid = |what: &'static str| {
         move |source: Box<dyn std::error::Error + Send + Sync>| {
-            WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+            RunError::permanent(Reason::InvalidConfiguration, what).because(source)
         }
     };
     let decode = &config.decode;
@@ -133,12 +79,12 @@ pub(crate) fn judge(
     config: &PipelineConfig,
     (decoder, filter, router): (Decoder, Option<Filter>, PartitionRouter),
     seed: u64,
-) -> Result<Judge, WorkerError> {
+) -> Result<Judge, RunError> {
     let declared = decoder.schema();
     let column = |name: &str| {
         declared.index_of(name).map_err(|source| {
             let what = format!("column {name} is not declared in schema.fields");
-            WorkerError::permanent(Reason::InvalidConfiguration, what).because(source)
+            RunError::permanent(Reason::InvalidConfiguration, what).because(source)
         })
     };
     let event_time = match &config.sink.event_time {

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_config::{JetStreamSource, OnSourceReset, Partitioning, PipelineConfig, StartFrom};
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, private_ca};
 use tidegate_source::{
     ConnectOptions, Connection, Credentials, KnownMessage, ReadMode, RetentionKind, SourceError,
     StartAt, StreamFacts, StreamSpec, TlsFiles, ensure_stream, known_message, partition_filter,
@@ -15,10 +17,6 @@ use tidegate_table::log::Txns;
 use tidegate_types::{Guarantee, Incarnation, PartitionId, Position, Reason};
 use tokio::time::Instant;
 use tracing::warn;
-
-use crate::error::WorkerError;
-use crate::private_ca;
-use crate::secrets::Secrets;
 
 /// How long a worker waits for the one that makes the stream.
 const MAKER_PATIENCE: Duration = Duration::from_secs(30);
@@ -32,9 +30,9 @@ pub(crate) async fn connect(
     secrets: &Secrets,
     administrator: bool,
     client_name: String,
-) -> Result<Connection, WorkerError> {
+) -> Result<Connection, RunError> {
     if source.servers.is_empty() {
-        return Err(WorkerError::permanent(
+        return Err(RunError::permanent(
             Reason::InvalidConfiguration,
             "source.jetStream.servers is empty: only `tidegate run` starts a server of its own",
         ));
@@ -70,7 +68,7 @@ pub(crate) async fn connect(
     Ok(Connection::connect(options).await?)
 }
 
-fn credentials(name: &str, secrets: &Secrets) -> Result<Credentials, WorkerError> {
+fn credentials(name: &str, secrets: &Secrets) -> Result<Credentials, RunError> {
     if let Some(creds) = secrets.read_optional(name, "creds")? {
         return Ok(Credentials::CredentialsFile(creds.expose().clone()));
     }
@@ -90,7 +88,7 @@ pub(crate) async fn open_stream(
     connection: &Connection,
     config: &PipelineConfig,
     maintain: bool,
-) -> Result<StreamFacts, WorkerError> {
+) -> Result<StreamFacts, RunError> {
     let source = &config.source;
     if maintain && !source.subjects.is_empty() {
         return Ok(ensure_stream(connection, &stream_spec(config)).await?);
@@ -110,10 +108,10 @@ pub(crate) async fn open_stream(
     }
 }
 
-fn stream_missing(stream: &str) -> WorkerError {
+fn stream_missing(stream: &str) -> RunError {
     let what =
         format!("stream {stream} does not exist; set source.jetStream.subjects to have it made");
-    WorkerError::permanent(Reason::StreamMissing, what)
+    RunError::permanent(Reason::StreamMissing, what)
 }
 
 /// The stream that the configuration asks for.
@@ -183,7 +181,7 @@ pub(crate) async fn incarnation(
     config: &PipelineConfig,
     facts: &StreamFacts,
     txns: &Txns,
-) -> Result<Incarnation, WorkerError> {
+) -> Result<Incarnation, RunError> {
     // Looked at after the log: meanwhile another worker may have committed what the stream has got since
     // it was looked at first, and an honest stream would seem to end before its floors.
     let facts = &stream_facts(connection, &facts.name).await?;
@@ -221,7 +219,7 @@ async fn contradiction(
     connection: &Connection,
     facts: &StreamFacts,
     state: &LedgerState,
-) -> Result<Option<String>, WorkerError> {
+) -> Result<Option<String>, RunError> {
     for (partition, known) in &state.partitions {
         let floor = known.floor.unwrap_or_default();
         if facts.last_sequence < floor.0 {
@@ -242,14 +240,14 @@ async fn contradiction(
     Ok(None)
 }
 
-fn reset(config: &PipelineConfig, found: &str) -> Result<(), WorkerError> {
+fn reset(config: &PipelineConfig, found: &str) -> Result<(), RunError> {
     let stream = &config.source.stream;
     match config.source.on_source_reset {
         OnSourceReset::NewIncarnation => {
             warn!(stream, found, reason = %Reason::SourceIdentity, "a new incarnation begins");
             Ok(())
         }
-        OnSourceReset::Halt => Err(WorkerError::permanent(
+        OnSourceReset::Halt => Err(RunError::permanent(
             Reason::SourceIdentity,
             format!(
                 "stream {stream} is not the one that the table's log knows: {found}; \
@@ -268,7 +266,7 @@ fn reset(config: &PipelineConfig, found: &str) -> Result<(), WorkerError> {
 pub async fn connect_as_admin(
     config: &PipelineConfig,
     secrets_dir: Option<&Path>,
-) -> Result<Connection, WorkerError> {
+) -> Result<Connection, RunError> {
     let secrets = Secrets::new(secrets_dir.map(Path::to_path_buf));
     connect(&config.source, &secrets, true, "tidegate".to_owned()).await
 }

@@ -1,92 +1,16 @@
-//! Opening the table: made when missing, widened when the schema says so, refused when it does not fit.
+//! Whether the table is the one that the ledger's counters know (T1, T2, X6).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use arrow::datatypes::Schema;
+use tidegate_runtime::RunError;
 use tidegate_table::files::system;
-use tidegate_table::ledger::{LedgerState, PartitionState};
-use tidegate_table::log::{
-    CommitKind, CommitLog, CommitRequest, CommitTag, LiveFile, Outcome, RetryPolicy, TableSnapshot,
-    TableSpec,
-};
-use tidegate_table::schema::{check_partitioning, plan_evolution};
-use tidegate_types::{Evolution, Incarnation, Ledger, Reason};
-use tracing::{info, warn};
+use tidegate_table::ledger::{LedgerState, PartitionState, TxnName};
+use tidegate_table::log::{CommitLog, LiveFile, TableSnapshot};
+use tidegate_table::replace::{Selection, Verdict};
+use tidegate_types::{Explained, Incarnation, Ledger, Reason};
+use tracing::warn;
 
 use crate::decide::{ForeignEdit, classify_foreign};
-use crate::error::WorkerError;
-use crate::random::Random;
-
-/// The table at the log's place; made with `first` as its first commit when there is none.
-pub(crate) async fn open_or_create(
-    log: &CommitLog,
-    spec: &TableSpec,
-    first: &CommitRequest,
-) -> Result<TableSnapshot, WorkerError> {
-    loop {
-        if let Some(snapshot) = log.load().await? {
-            return Ok(snapshot);
-        }
-        let prepared = log.prepare_create(spec, first).await?;
-        let forever = std::future::pending();
-        let outcome = log.settle(&prepared, &RetryPolicy::default(), forever).await?;
-        if matches!(outcome, Outcome::Won) {
-            info!(table = %log.root(), "table created");
-        }
-        // Won or lost, there is a table now.
-    }
-}
-
-/// The pipeline's table, with every declared column in it.
-///
-/// # Errors
-///
-/// When schema or partitioning do not fit, or the evolution setting forbids the change.
-pub(crate) async fn open(
-    log: &CommitLog,
-    spec: &TableSpec,
-    evolution: Evolution,
-    ledger: &Ledger,
-    random: &mut Random,
-) -> Result<TableSnapshot, WorkerError> {
-    let tag = |kind, random: &mut Random| CommitTag {
-        ledger: ledger.clone(),
-        kind,
-        nonce: random.nonce(),
-    };
-    let first = CommitRequest::new(tag(CommitKind::Schema, random));
-    let mut snapshot = open_or_create(log, spec, &first).await?;
-    loop {
-        snapshot.check_usable(log.root().as_str())?;
-        let add_columns = missing_columns(&snapshot, spec, evolution)?;
-        if add_columns.is_empty() {
-            return Ok(snapshot);
-        }
-        let names: Vec<_> = add_columns.iter().map(ToString::to_string).collect();
-        let tag = tag(CommitKind::Schema, random);
-        let request = CommitRequest { add_columns, ..CommitRequest::new(tag) };
-        let prepared = log.prepare(&snapshot, &request).await?;
-        let forever = std::future::pending();
-        if let Outcome::Won = log.settle(&prepared, &RetryPolicy::default(), forever).await? {
-            info!(columns = names.join(", "), "columns added");
-        }
-        snapshot = log.refresh(&snapshot).await?.0;
-    }
-}
-
-pub(crate) fn missing_columns(
-    snapshot: &TableSnapshot,
-    spec: &TableSpec,
-    evolution: Evolution,
-) -> Result<Vec<tidegate_table::schema::AddColumn>, WorkerError> {
-    let refuse = |mismatch: tidegate_table::schema::SchemaMismatch| {
-        let what = "the pipeline's schema does not fit the table";
-        WorkerError::permanent(mismatch.reason(), what).because(mismatch)
-    };
-    check_partitioning(snapshot.partition_columns(), &spec.partition_columns).map_err(refuse)?;
-    let table: &Schema = snapshot.schema();
-    plan_evolution(table, &spec.schema, evolution).map_err(refuse)
-}
 
 /// Whether the ledger may write to the table (X6).
 ///
@@ -97,17 +21,9 @@ pub(crate) fn check_ledger(
     state: &LedgerState,
     ledger: &Ledger,
     shared: bool,
-) -> Result<(), WorkerError> {
-    let known_here = !state.incarnations.is_empty() || state.keys.is_some();
-    let Some(other) = state.other_ledgers.first() else { return Ok(()) };
-    if shared || known_here {
-        return Ok(());
-    }
-    let what = format!(
-        "the table holds rows of ledger {other}, not of {ledger}; set sink.delta.shared: \
-         true to write beside it, or take another url"
-    );
-    Err(WorkerError::permanent(Reason::LedgerMismatch, what))
+) -> Result<(), RunError> {
+    let checked = state.check_shared(ledger, shared);
+    checked.map_err(|error| RunError::permanent(error.reason(), error.to_string()))
 }
 
 /// Versions that are read back when rows are missing: a day of commits, one each minute and a half.
@@ -124,13 +40,15 @@ pub(crate) async fn check_rows(
     log: &CommitLog,
     snapshot: &TableSnapshot,
     ledger: &Ledger,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     let counted = counted_rows(snapshot, ledger)?;
     if counted == 0 {
         return Ok(());
     }
     let files = log.live_files(snapshot).await?;
-    let Some(present) = files.iter().map(ledger_rows).sum::<Option<u64>>() else {
+    let bulk = bulk_ledgers(snapshot);
+    let streamed = files.iter().filter(|file| !is_bulk(file, &bulk));
+    let Some(present) = streamed.map(ledger_rows).sum::<Option<u64>>() else {
         return Ok(()); // a stranger's file without statistics
     };
     if present >= counted {
@@ -154,7 +72,7 @@ pub(crate) async fn check_rows(
                      are gone, while the positions stand where they stood",
                     entry.version
                 );
-                return Err(WorkerError::permanent(Reason::TableRewound, what));
+                return Err(RunError::permanent(Reason::TableRewound, what));
             }
         }
     }
@@ -167,6 +85,22 @@ pub(crate) async fn check_rows(
     Ok(())
 }
 
+/// The rows of every ledger whose bulk runs write to the table.
+fn bulk_ledgers(snapshot: &TableSnapshot) -> Vec<Selection> {
+    let ledgers: BTreeSet<Ledger> = (snapshot.txns().iter())
+        .filter_map(|(app_id, _)| match TxnName::parse(app_id)? {
+            TxnName::Interval(ledger, ..) => Some(ledger),
+            _ => None,
+        })
+        .collect();
+    ledgers.iter().map(|ledger| Selection::new(ledger, None)).collect()
+}
+
+/// Whether bulk runs wrote all of a file: its rows are in nobody's counters.
+fn is_bulk(file: &LiveFile, bulk: &[Selection]) -> bool {
+    bulk.iter().any(|selection| selection.judge(file) == Verdict::Whole)
+}
+
 /// Rows of a file that can be a ledger's: a stranger's have no source, which the statistics tell (R1).
 fn ledger_rows(file: &LiveFile) -> Option<u64> {
     let nulls = |stats: &serde_json::Value| stats.get("nullCount")?.get(system::SOURCE)?.as_u64();
@@ -175,7 +109,7 @@ fn ledger_rows(file: &LiveFile) -> Option<u64> {
 }
 
 /// Rows that the counters of every ledger and incarnation say are in the table.
-fn counted_rows(snapshot: &TableSnapshot, ledger: &Ledger) -> Result<u64, WorkerError> {
+fn counted_rows(snapshot: &TableSnapshot, ledger: &Ledger) -> Result<u64, RunError> {
     let none = Incarnation::derive("", "", 0);
     let own = LedgerState::read(snapshot.txns(), ledger, none)?;
     let mut rows = 0;
@@ -188,4 +122,88 @@ fn counted_rows(snapshot: &TableSnapshot, ledger: &Ledger) -> Result<u64, Worker
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStore, ObjectStoreExt};
+    use serde_json::json;
+    use tidegate_table::files::DataFile;
+    use tidegate_table::files::system::SystemColumns;
+    use tidegate_table::ledger::progress_txns;
+    use tidegate_table::log::{
+        CommitKind, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSpec,
+    };
+    use tidegate_types::{Counters, Nonce, PartitionId, Position};
+    use url::Url;
+
+    use super::*;
+
+    fn ledger() -> Ledger {
+        Ledger::new("l").expect("valid")
+    }
+
+    fn request(number: i64) -> CommitRequest {
+        let nonce = Nonce::from_txn(number).expect("positive");
+        CommitRequest::new(CommitTag { ledger: ledger(), kind: CommitKind::Data, nonce })
+    }
+
+    /// A file of ten rows of a source.
+    fn file(source: &str) -> DataFile {
+        DataFile {
+            path: "a.parquet".to_owned(),
+            size: 1,
+            rows: 10,
+            partition_values: BTreeMap::new(),
+            modification_time_ms: 0,
+            stats: json!({
+                "numRecords": 10,
+                "minValues": {"_tg_src": source},
+                "maxValues": {"_tg_src": source},
+                "nullCount": {"_tg_src": 0},
+            }),
+        }
+    }
+
+    /// A table whose log counts five streamed rows and was restored by somebody, and which holds ten rows
+    /// of `source`.
+    async fn checked(source: &str) -> Result<(), RunError> {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let log = CommitLog::new(Arc::clone(&store), Url::parse("memory:///").expect("a URL"));
+        let spec =
+            TableSpec::new(Arc::new(Schema::new(SystemColumns::default().fields())), Vec::new());
+        let created = log.prepare_create(&spec, &request(1)).await.expect("prepared");
+        let never = std::future::pending::<()>;
+        log.settle(&created, &RetryPolicy::default(), never()).await.expect("settled");
+        let now = log.load().await.expect("readable").expect("there");
+        let before = PartitionState::default();
+        let counters = Counters { read: 5, rows: 5, ..Counters::default() };
+        let after = PartitionState { floor: Some(Position(5)), counters, ..before };
+        let life = Incarnation::derive("S", "", 0);
+        let progress = progress_txns(&ledger(), life, PartitionId(0), &before, &after);
+        let mut txns: BTreeMap<_, _> = progress.into_iter().collect();
+        txns.insert("tidegate/loads/i/0-3600".to_owned(), 6);
+        let data = CommitRequest { txns, adds: vec![file(source)], ..request(2) };
+        let prepared = log.prepare(&now, &data).await.expect("prepared");
+        let outcome = log.settle(&prepared, &RetryPolicy::default(), never()).await;
+        assert!(matches!(outcome, Ok(Outcome::Won)), "{outcome:?}");
+        let restored = r#"{"commitInfo":{"timestamp":1,"operation":"RESTORE"}}"#;
+        let path = Path::from("_delta_log/00000000000000000002.json");
+        store.put(&path, restored.into()).await.expect("put");
+        let now = log.load().await.expect("readable").expect("there");
+        check_rows(&log, &now, &ledger()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn t2_rows_of_bulk_runs_do_not_stand_in_for_streamed_ones_that_are_gone() {
+        assert!(checked("l/00000000000000ab").await.is_ok(), "there are enough");
+        let error = checked("loads/g1").await.expect_err("ten rows of somebody else");
+        assert_eq!(error.reason(), Reason::TableRewound);
+    }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tidegate_dedup::{Fingerprint, KeyHasher, SnapshotExpectation, Window, WindowOptions};
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::layout;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::window_scan::{IdColumn, LiveFileRef, WindowQuery, scan_window};
@@ -19,8 +20,6 @@ use tracing::{debug, info, warn};
 
 use crate::batch::WindowSnapshot;
 use crate::committer::ClaimedPartition;
-use crate::error::WorkerError;
-use crate::failpoint;
 
 /// Ids that enter the window together.
 const INSERTED_AT_ONCE: usize = 8_192;
@@ -48,11 +47,11 @@ pub(crate) struct WindowRule {
 
 impl WindowStore {
     /// Writes a snapshot under the name that the commit will carry; never over another.
-    pub(crate) async fn save(&self, snapshot: &WindowSnapshot) -> Result<(), WorkerError> {
+    pub(crate) async fn save(&self, snapshot: &WindowSnapshot) -> Result<(), RunError> {
         let path = self.path(snapshot.partition, snapshot.nonce);
         let payload = PutPayload::from_bytes(snapshot.bytes.clone());
         self.store.put(&path, payload).await.map_err(|source| {
-            WorkerError::transient(Reason::SinkUnreachable, "window snapshot could not be written")
+            RunError::transient(Reason::SinkUnreachable, "window snapshot could not be written")
                 .because(source)
         })?;
         Ok(())
@@ -75,7 +74,7 @@ impl WindowStore {
     pub(crate) async fn load(
         &self,
         claimed: &ClaimedPartition,
-    ) -> Result<Option<Window>, WorkerError> {
+    ) -> Result<Option<Window>, RunError> {
         let Some(rule) = &self.rule else { return Ok(None) };
         let (mut window, above) = match self.cached(rule, claimed).await {
             Some((window, floor)) => (window, Some(floor)),
@@ -134,7 +133,7 @@ impl WindowStore {
         claimed: &ClaimedPartition,
         above: Option<Position>,
         window: &mut Window,
-    ) -> Result<u64, WorkerError> {
+    ) -> Result<u64, RunError> {
         let files = self.log.live_files(&claimed.snapshot).await?;
         let files: Vec<_> = files
             .into_iter()
@@ -166,7 +165,7 @@ impl WindowStore {
             None => Ok(summary.rows),
             Some(error) => {
                 let what = "the deduplication window does not fit";
-                Err(WorkerError::transient(Reason::ResourceExhausted, what).because(error))
+                Err(RunError::transient(Reason::ResourceExhausted, what).because(error))
             }
         }
     }
@@ -174,11 +173,11 @@ impl WindowStore {
 
 impl WindowRule {
     /// The window's options; its spill folder is made.
-    fn options(&self, partition: PartitionId) -> Result<WindowOptions, WorkerError> {
+    fn options(&self, partition: PartitionId) -> Result<WindowOptions, RunError> {
         let spill_dir = self.spill_dir.join(format!("window-{partition}"));
         std::fs::create_dir_all(&spill_dir).map_err(|source| {
             let what = format!("spill folder {} could not be made", spill_dir.display());
-            WorkerError::transient(Reason::ResourceExhausted, what).because(source)
+            RunError::transient(Reason::ResourceExhausted, what).because(source)
         })?;
         Ok(WindowOptions {
             window: self.window.window,
@@ -188,11 +187,11 @@ impl WindowRule {
         })
     }
 
-    fn id_column(&self, snapshot: &TableSnapshot) -> Result<IdColumn, WorkerError> {
+    fn id_column(&self, snapshot: &TableSnapshot) -> Result<IdColumn, RunError> {
         let DedupKey::Field(name) = &self.window.key else { return Ok(IdColumn::Fingerprint) };
         let field = snapshot.schema().field_with_name(name).map_err(|source| {
             let what = format!("the table lacks the deduplication column {name}");
-            WorkerError::permanent(Reason::TableMismatch, what).because(source)
+            RunError::permanent(Reason::TableMismatch, what).because(source)
         })?;
         Ok(IdColumn::Field { name: name.clone(), data_type: field.data_type().clone() })
     }

@@ -5,6 +5,8 @@ use tidegate_telemetry::LogFormat;
 use tidegate_worker::ProbeLimits;
 
 use crate::commands::agent::AgentArgs;
+use crate::commands::backfill::BackfillArgs;
+use crate::commands::calendar::CalendarArgs;
 use crate::commands::cleanup::CleanupArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::generate::GenerateArgs;
@@ -12,6 +14,7 @@ use crate::commands::operator::OperatorArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::publish::PublishArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::transfer::TransferArgs;
 use crate::commands::validate::ValidateArgs;
 use crate::commands::verify::VerifyArgs;
 use crate::commands::worker::WorkerArgs;
@@ -21,7 +24,7 @@ Exit codes: 0 done · 64 the command line cannot be read · 65 somebody has to c
 · 75 trying again later may do · 130 interrupted twice. `verify`: 1 damaged · 2 not provable.
 Logs go to standard error; TIDEGATE_LOG filters them, such as TIDEGATE_LOG=debug.";
 
-/// Streams into tables, exactly once.
+/// Streams and databases into tables, exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -42,6 +45,7 @@ enum LogFormatArg {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(RunArgs),
+    Backfill(BackfillArgs),
     Publish(PublishArgs),
     Plan(PlanArgs),
     Validate(ValidateArgs),
@@ -50,9 +54,11 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     Worker(WorkerArgs),
     Agent(AgentArgs),
+    Transfer(TransferArgs),
+    Calendar(CalendarArgs),
     Cleanup(CleanupArgs),
     Operator(Box<OperatorArgs>),
-    /// Print the custom resource definition, for kubectl apply
+    /// Print the custom resource definitions, for kubectl apply
     Crd,
     /// Decode one message from standard input, for a worker that wants to know whether that is deadly
     #[command(hide = true)]
@@ -112,6 +118,14 @@ mod tests {
             "worker --config c --assignment a --name p-worker-0 --address 10.0.0.1 --port 8080 \
              --secrets-dir s --data-dir d",
             "agent --config c --address ::1 --port 0 --secrets-dir s",
+            "backfill -f a.yaml --from 2026-06-01 --to 2026-07-01",
+            "backfill -f a.yaml -f b.yaml --pipeline orders --from 2026-06-01T00:00:00Z \
+             --to 2026-06-02T00:00:00+09:00 --reprocess Failed --dry-run --yes --secrets-dir s",
+            "transfer --config c --trigger Scheduled --run orders-20260601t010000z \
+             --interval 2026-06-01T00:00:00Z/2026-06-01T01:00:00Z --address 10.0.0.1 --port 8080 \
+             --secrets-dir s --data-dir d",
+            "transfer --config c --trigger Backfill --rerun --run orders-x",
+            "calendar --config c --range 2026-06-01T00:00:00Z/2026-07-01T00:00:00Z --secrets-dir s",
             "cleanup --config c --secrets-dir s --delete-stream --delete-data --deadline 90s",
             "decode-probe --address-space 1073741824 --cpu-seconds 10",
             "operator --own-namespace n --identity p --image i --namespaces a,b --poll-interval 5s \
@@ -135,6 +149,12 @@ mod tests {
             ("operator --own-namespace n --identity p --image i --poll-interval 0s", "10s"),
             ("operator --own-namespace n --identity p --image i --pod-env X", "NAME=VALUE"),
             ("agent --config c --address here", "--address"),
+            ("backfill -f a --from 2026-06-01", "--to"),
+            ("backfill -f a --from today --to 2026-06-01", "is no time"),
+            ("backfill -f a --from 2026-06-01 --to 2026-07-01 --reprocess some", "Missing"),
+            ("transfer --config c --trigger Scheduled", "--run"),
+            ("transfer --config c --trigger scheduled --run r", "Scheduled"),
+            ("calendar --config c --range 2026-06-01", "is no interval"),
             ("decode-probe --cpu-seconds 1", "--address-space"),
             ("run -f a --workers 0", "--workers"),
             ("run -f a --set suspend", "write path=value"),

@@ -3,11 +3,12 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use tidegate_runtime::RunError;
 use tidegate_source::SourceError;
 use tidegate_types::Reason;
-use tidegate_worker::WorkerError;
+use tokio::task::JoinError;
 
-pub(crate) use tidegate_worker::causes;
+pub(crate) use tidegate_runtime::causes;
 
 /// The exit codes that scripts and supervisors act on.
 pub(crate) mod code {
@@ -101,9 +102,28 @@ impl fmt::Display for Failure {
 }
 
 /// A worker's error with its exit code and advice.
-pub(crate) fn worker_failed(error: WorkerError) -> Failure {
+pub(crate) fn worker_failed(error: RunError) -> Failure {
     let (retry, reason) = (error.is_transient(), error.reason());
     Failure::of(error).worth_retrying(retry).because_of(reason)
+}
+
+/// The error of a bulk run, or of whoever looks at what one stands on, with its exit code and advice.
+pub(crate) fn run_failed(error: RunError) -> Failure {
+    let (retry, reason) = (error.is_transient(), error.reason());
+    let advice = run_advice(reason).or_else(|| advice(reason));
+    let failure = Failure::of(error).worth_retrying(retry);
+    match advice {
+        Some(advice) => failure.advising(advice),
+        None => failure,
+    }
+}
+
+/// A run panicked, which is a bug; what was committed stands, and another attempt begins anew.
+pub(crate) fn run_crashed(error: JoinError) -> Failure {
+    Failure::of(error)
+        .during("a run crashed")
+        .worth_retrying(true)
+        .advising("nothing that was committed is affected; please report this")
 }
 
 /// A broker's error with its exit code and advice.
@@ -163,9 +183,52 @@ fn advice(reason: Reason) -> Option<&'static str> {
     })
 }
 
+/// What to do about a reason when it is a run's; none where it is the same for all.
+fn run_advice(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::SourceUnreachable => {
+            "see that the source answers at the address in its secret; `tidegate doctor` looks at all of it"
+        }
+        Reason::SourceRefused | Reason::SourceTransactionsHidden => {
+            "mend what is named at the source or in spec.source; `tidegate doctor` looks at all of it"
+        }
+        Reason::SourceTransactionsOpen => {
+            "see what the transactions wait for; spec.bulk.incremental.ignoreRoles leaves out roles that never write here"
+        }
+        Reason::IntervalConflict => "run the interval that is named again, or one that contains it",
+        Reason::IntervalShrank => {
+            "see that the source still has its rows; with --set bulk.allowShrink=true it is done all the same"
+        }
+        Reason::GenerationLost => {
+            "nothing, when the newer attempt is yours; else see who else runs it"
+        }
+        Reason::CountMismatch => "run it again; if it stays so, please report this",
+        Reason::UnsupportedType => {
+            "name the columns that are wanted in spec.schema.fields, or write a query"
+        }
+        Reason::NullCursor => {
+            "give the rows a cursor, or leave them out with spec.bulk.incremental.onNullCursor: Ignore"
+        }
+        Reason::TooManyDeadLetters => {
+            "look at what the files hold, or give spec.schema.fields that fit them"
+        }
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_not_told_to_look_for_a_broker() {
+        let error = || RunError::transient(Reason::SourceUnreachable, "no answer");
+        let (run, worker) = (run_failed(error()), worker_failed(error()));
+        assert_eq!((run.code(), worker.code()), (75, 75));
+        assert!(run.to_string().contains("the address in its secret"), "{run}");
+        let other = run_failed(RunError::permanent(Reason::SecretMissing, "no key"));
+        assert!(other.to_string().contains("to do: put the secret below"), "{other}");
+    }
 
     #[test]
     fn a_failure_is_told_with_its_causes_and_what_to_do() {
@@ -209,10 +272,10 @@ mod tests {
 
     #[test]
     fn a_worker_error_keeps_its_exit_code_and_gets_advice() {
-        let retry = worker_failed(WorkerError::transient(Reason::SourceUnreachable, "no answer"));
+        let retry = worker_failed(RunError::transient(Reason::SourceUnreachable, "no answer"));
         assert_eq!(retry.code(), 75);
         assert!(retry.to_string().contains("to do: see that the broker runs"), "{retry}");
-        let halt = worker_failed(WorkerError::permanent(Reason::SourceGap, "4..9 are gone"));
+        let halt = worker_failed(RunError::permanent(Reason::SourceGap, "4..9 are gone"));
         assert_eq!(halt.code(), 65);
     }
 

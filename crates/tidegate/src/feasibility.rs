@@ -1,6 +1,6 @@
 //! Whether a pipeline can keep what it promises, as far as its own document tells.
 
-use tidegate_config::{PathFacts, PipelineConfig, Severity, assess, lint};
+use tidegate_config::{PathFacts, PipelineConfig, Severity, TransferConfig, assess, lint};
 
 use crate::failure::{Failure, causes};
 
@@ -34,6 +34,13 @@ impl Feasibility {
             }
         }
         found
+    }
+
+    /// The same for a bulk pipeline; what cannot work was refused when it was resolved.
+    pub(crate) fn of_bulk(config: &TransferConfig) -> Self {
+        let findings = tidegate_resolve::lint_transfer(config);
+        let warnings = findings.iter().map(ToString::to_string).collect();
+        Self { warnings, ..Self::default() }
     }
 
     /// Logs the warnings and refuses the mistakes.

@@ -1,6 +1,7 @@
 //! The `tidegate` binary: arguments in, an exit code out. Everything else is in the modules.
 
 mod broker;
+mod bulk;
 mod cli;
 mod commands;
 mod documents;
@@ -23,7 +24,8 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    agent, cleanup, crd, doctor, generate, operator, plan, publish, run, validate, verify, worker,
+    agent, backfill, calendar, cleanup, crd, doctor, generate, operator, plan, publish, run,
+    transfer, validate, verify, worker,
 };
 use crate::failure::{Failure, code, worker_failed};
 use crate::progress::Progress;
@@ -68,6 +70,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => run::run(args, progress).await,
+        Command::Backfill(args) => backfill::backfill(args, progress).await,
         Command::Publish(args) => publish::publish(args).await.map(|()| 0),
         Command::Plan(args) => plan::plan(args).await.map(|()| 0),
         Command::Verify(args) => verify::verify(args).await,
@@ -76,6 +79,8 @@ async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
         Command::Generate(args) => generate::generate(&args).map(|()| 0),
         Command::Worker(args) => worker::worker(args).await,
         Command::Agent(args) => agent::agent(args).await,
+        Command::Transfer(args) => transfer::transfer(args).await,
+        Command::Calendar(args) => calendar::calendar(args).await,
         Command::Cleanup(args) => cleanup::run(args).await,
         Command::Operator(args) => operator::operator(*args).await,
         Command::Crd => crd::crd().map(|()| 0),

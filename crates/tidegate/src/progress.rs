@@ -10,7 +10,7 @@ use tidegate_telemetry::{LogPrinter, MetricsSnapshot, PipelineMetrics, standard_
 use tidegate_types::Reason;
 use tokio_util::sync::CancellationToken;
 
-use crate::output::{bytes, count, grouped};
+use crate::output::{bytes, complain, count, grouped, say};
 
 const REDRAW_EVERY: Duration = Duration::from_secs(1);
 /// Without a terminal progress is a log line, and then only when something moved.
@@ -49,6 +49,27 @@ impl Progress {
     pub(crate) fn detect() -> Self {
         let screen = std::io::stderr().is_terminal().then(MultiProgress::new);
         Self { screen }
+    }
+
+    /// Where bars are drawn; none without a terminal.
+    pub(crate) fn screen(&self) -> Option<&MultiProgress> {
+        self.screen.as_ref()
+    }
+
+    /// Prints to standard output while the bars step aside.
+    pub(crate) fn say(&self, line: impl AsRef<str>) -> std::io::Result<()> {
+        match &self.screen {
+            Some(screen) => screen.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
+    /// The same to standard error.
+    pub(crate) fn complain(&self, line: impl AsRef<str>) -> std::io::Result<()> {
+        match &self.screen {
+            Some(screen) => screen.suspend(|| complain(line)),
+            None => complain(line),
+        }
     }
 
     /// A log printer that lets the progress lines step aside.

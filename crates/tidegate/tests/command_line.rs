@@ -134,7 +134,10 @@ fn a_command_line_that_cannot_be_read_has_its_own_code_and_help_is_none() {
 fn the_definition_is_printed_for_kubectl() {
     let output = Folder::with_pipeline().tidegate(&["crd"]);
     assert_eq!(code(&output), 0);
-    assert!(out(&output).contains("name: ingestionpipelines.tidegate.dev"), "{}", out(&output));
+    for kind in ["ingestionpipelines", "ingestionruns"] {
+        let name = format!("name: {kind}.tidegate.dev");
+        assert!(out(&output).contains(&name), "{}", out(&output));
+    }
 }
 
 #[test]

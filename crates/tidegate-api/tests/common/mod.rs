@@ -1,4 +1,6 @@
-//! A pipeline to change in one place.
+//! Documents to change in one place.
+
+#![allow(dead_code, reason = "no test uses all of them")]
 
 use serde_json::{Value, json};
 
@@ -65,6 +67,96 @@ spec:
     annotations: {example.com/owner: lake}
     terminationGracePeriodSeconds: 120
 "#;
+
+/// Documents that together use every field of bulk pipelines.
+pub(crate) const BULK: [&str; 4] = [
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: ledger-entries, namespace: billing}
+spec:
+  guarantee: ExactlyOnce
+  source:
+    type: Postgres
+    postgres:
+      connection: {secretRef: {name: billing-db}}
+      table: public.ledger_entries
+      tls: {mode: VerifyFull, caRef: {kind: Secret, name: db-ca, key: ca.crt}}
+  decode: {onError: Halt}
+  bulk:
+    incremental: {cursorField: created_at, timeZone: UTC, mutability: Immutable, settle: 5m, maxWait: 30m, ignoreRoles: [reporting], onNullCursor: Ignore, rerunLast: 2}
+    chunking: {field: id, targetRows: 5000000, parallelism: 4}
+    schedule: {cron: "0 * * * *", timeZone: Asia/Seoul, delay: 5m, startAt: "2026-01-01T00:00:00Z", catchupPolicy: All, dependsOn: [{name: customers}]}
+    maxActiveRuns: 2
+    allowShrink: false
+    successfulRunsHistoryLimit: 24
+    failedRunsHistoryLimit: 24
+    runTemplate: {retry: {limit: 3, backoff: {duration: 30s, factor: 2, maxDuration: 10m}}, activeDeadlineSeconds: 7200, ttlSecondsAfterFinished: 604800}
+  sink: {type: Delta, writeMode: ReplaceInterval, storage: {url: "s3://lake/ledger"}}
+"#,
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: orders}
+spec:
+  source:
+    type: Postgres
+    postgres: {connection: {secretRef: {name: billing-db}}, query: "SELECT * FROM orders", tls: {mode: Disable}}
+  sink: {writeMode: Overwrite, storage: {url: "file:./orders"}}
+"#,
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: parts}
+spec:
+  source:
+    type: MySQL
+    mysql: {connection: {secretRef: {name: shop-db}}, table: shop.parts, tls: {mode: VerifyFull, caRef: {kind: ConfigMap, name: db-ca, key: ca.crt}}}
+  sink: {storage: {url: "file:./parts"}}
+"#,
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: trips}
+spec:
+  source:
+    type: ObjectStore
+    objectStore:
+      storage: {url: "s3://landing/trips", secretRef: {name: landing}, s3: {endpoint: "http://s3:9000", region: eu-west-1, addressingStyle: Path}}
+      glob: "dt=%Y-%m-%d/*.csv"
+      format: CSV
+      compression: Auto
+      csv: {delimiter: ";", header: true, "null": "NA"}
+      onBadFile: DeadLetter
+  schema: {fields: [{name: id, type: long}, {name: at, type: timestamp}]}
+  bulk: {schedule: {cron: "0 0 * * *"}}
+  sink: {storage: {url: "s3://lake/trips"}}
+"#,
+];
+
+/// Documents that together use every field of a run.
+pub(crate) const RUNS: [&str; 2] = [
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionRun
+metadata: {name: orders-20260601t010000z, namespace: billing}
+spec:
+  pipelineRef: {name: orders}
+  trigger: Scheduled
+  interval: {start: "2026-06-01T00:00:00Z", end: "2026-06-01T01:00:00Z"}
+"#,
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionRun
+metadata: {generateName: june-}
+spec:
+  pipelineRef: {name: orders}
+  trigger: Backfill
+  range: {start: "2026-06-01T00:00:00Z", end: "2026-07-01T00:00:00Z"}
+  reprocess: Failed
+  dryRun: true
+"#,
+];
 
 /// Sets the value at a dotted path, making maps on the way; null removes it.
 pub(crate) fn set(document: &mut Value, path: &str, value: Value) {

@@ -49,7 +49,7 @@ pub(crate) fn events(
     events
 }
 
-fn event(type_: EventType, reason: Reason, action: &str, note: &str) -> Event {
+pub(crate) fn event(type_: EventType, reason: Reason, action: &str, note: &str) -> Event {
     Event {
         type_,
         reason: reason.as_str().to_owned(),
@@ -82,7 +82,7 @@ fn fenced(facts: &StatusFacts<'_>) -> Option<Event> {
     (!workers.is_empty()).then(|| warning(Reason::Fenced, "Fence", &note))
 }
 
-fn columns(added: &[String]) -> Option<Event> {
+pub(crate) fn columns(added: &[String]) -> Option<Event> {
     let note =
         format!("the table gets {}: {}", count(added.len() as u64, "column"), added.join(", "));
     (!added.is_empty()).then(|| normal(Reason::SchemaChanged, "AddColumns", &note))
@@ -99,7 +99,7 @@ fn left_behind(left: &[String]) -> Option<Event> {
 }
 
 /// What the conditions tell by changing. A reason is told once, by the condition that says most.
-fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Event> {
+pub(crate) fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Event> {
     let change = Change { before, after };
     let told = [
         change.refused(),

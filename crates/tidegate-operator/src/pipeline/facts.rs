@@ -13,7 +13,7 @@ use tidegate_config::{AgentReport, Assignment, PipelineConfig, WorkerReport};
 use tidegate_types::{PartitionId, Reason};
 
 /// What the spec points to and what is remembered of it, read from the caches.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct References {
     /// The service accounts of the namespace that offer themselves to pipelines: those that carry the
     /// label `tidegate.dev/pipeline-use: "true"`.
@@ -22,9 +22,10 @@ pub(crate) struct References {
     pub(crate) accepted: Option<IngestionPipelineSpec>,
 }
 
-/// A pipeline that can run.
+/// A pipeline that can run; `C` is its resolved configuration: that of a stream, or
+/// [`TransferConfig`](tidegate_config::TransferConfig).
 #[derive(Debug, Clone)]
-pub(crate) struct ValidatedPipeline {
+pub(crate) struct ValidatedPipeline<C = PipelineConfig> {
     /// Its namespace; every object of ours stands there.
     pub(crate) namespace: String,
     /// Its name, the stem of theirs.
@@ -34,7 +35,7 @@ pub(crate) struct ValidatedPipeline {
     /// The accepted spec: the resource's own, or the last one that was good.
     pub(crate) spec: IngestionPipelineSpec,
     /// What the pods get to read.
-    pub(crate) config: PipelineConfig,
+    pub(crate) config: C,
     /// The same as it stands in the `ConfigMap`, `pipeline.json`.
     pub(crate) config_json: String,
     /// [`tidegate_config::content_hash`] of it.

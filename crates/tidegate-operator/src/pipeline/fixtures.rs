@@ -48,6 +48,7 @@ pub(crate) fn clicks(edit: impl FnOnce(&mut IngestionPipeline)) -> ValidatedPipe
     let mut pipeline: IngestionPipeline = serde_yaml::from_str(CLICKS).expect("it is one");
     edit(&mut pipeline);
     let config = tidegate_resolve::resolve_in(&pipeline, None).expect("it resolves");
+    let config = config.into_stream().expect("a stream");
     ValidatedPipeline {
         namespace: "analytics".into(),
         name: "clicks".into(),

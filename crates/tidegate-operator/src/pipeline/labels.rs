@@ -14,6 +14,10 @@ pub(crate) const COMPONENT: &str = "app.kubernetes.io/component";
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The pipeline.
 pub(crate) const PIPELINE: &str = "tidegate.dev/pipeline";
+/// The run that an attempt belongs to.
+pub(crate) const RUN: &str = "tidegate.dev/run";
+/// The number of an attempt.
+pub(crate) const ATTEMPT: &str = "tidegate.dev/attempt";
 /// Of a service account: whether pipelines may name it.
 pub(crate) const PIPELINE_USE: &str = "tidegate.dev/pipeline-use";
 
@@ -39,6 +43,10 @@ pub(crate) enum Component {
     Agent,
     /// Deletes what lies outside the cluster.
     Cleanup,
+    /// Makes one attempt of a run.
+    Transfer,
+    /// Says what the table's log holds.
+    Calendar,
 }
 
 impl Component {
@@ -48,6 +56,8 @@ impl Component {
             Self::Worker => "worker",
             Self::Agent => "agent",
             Self::Cleanup => "cleanup",
+            Self::Transfer => "transfer",
+            Self::Calendar => "calendar",
         }
     }
 }
@@ -109,7 +119,13 @@ mod tests {
 
     #[test]
     fn selectors_find_what_is_labelled() {
-        for component in [Component::Worker, Component::Agent, Component::Cleanup] {
+        for component in [
+            Component::Worker,
+            Component::Agent,
+            Component::Cleanup,
+            Component::Transfer,
+            Component::Calendar,
+        ] {
             let labels = of("clicks", component);
             for selector in [selector("clicks", component), all_pods("clicks")] {
                 for (key, value) in selector.match_labels.expect("labels") {

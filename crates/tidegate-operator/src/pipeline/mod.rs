@@ -44,29 +44,45 @@ use tidegate_api::IngestionPipelineStatus;
 use tidegate_types::Reason;
 use tokio::time::Instant;
 
-use self::apply::{Applier, Changes};
+use self::apply::Changes;
 use self::build::{Prepared, Resources, build};
 use self::decide::decide;
-use self::delete::{Deletion, delete, has_finalizer, set_finalizer, wants_cleanup};
-use self::dereference::dereference;
-use self::facts::{Decisions, Observed, ValidatedPipeline};
-use self::failure::Failure;
+use self::delete::{Deletion, delete, set_finalizer, wants_cleanup};
+use self::facts::{Decisions, Observed};
 use self::observe::{agent_facts, hand_out, observe, worker_facts};
-use self::outlook::{Outlook, outlook};
-use self::owner::Owner;
 use self::report::report;
 use self::rollout::{Progress, RolloutFacts, Turn, progress};
 use self::stamp::{hold_templates, is_edited, live_templates, mark_spec, replaces_pods, spec_mark};
-use self::state::status_of;
 use self::validate::{Rules, Validation, validate};
+use crate::bulk;
 use crate::context::Context;
 use crate::key::Key;
 use crate::metrics::Outcome;
 use crate::queue::{Again, spread};
 
+pub(crate) use self::apply::Applier;
+pub(crate) use self::build::{BulkResources, build_bulk, calendar_job, transfer_job};
+pub(crate) use self::conditions::{
+    CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, find, whole_seconds,
+};
+pub(crate) use self::delete::{has_finalizer, take_finalizer};
+pub(crate) use self::dereference::dereference;
+pub(crate) use self::events::{columns, event, transitions};
+pub(crate) use self::facts::{PodFacts, References, Rejection, ValidatedPipeline};
+pub(crate) use self::failure::Failure;
+pub(crate) use self::message::{bounded, count};
+pub(crate) use self::names::{FIELD_MANAGER, is_config};
+pub(crate) use self::observe::pod_facts;
+pub(crate) use self::outlook::{Outlook, known, outlook};
+pub(crate) use self::owner::Owner;
 pub(crate) use self::poll::PodClient;
+pub(crate) use self::report::{is_all_that_can_be_written, publish, write};
 pub(crate) use self::rollout::Rollouts;
-pub(crate) use self::state::{PipelineState, States};
+pub(crate) use self::state::{PipelineState, States, status_of};
+#[cfg(test)]
+pub(crate) use self::validate::read;
+pub(crate) use self::validate::{accept, check_account, check_change, follow, invalid, refused};
+pub(crate) use self::workers::is_over;
 
 /// The longest reconcile: pods are asked for seconds, the API server for less.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -96,11 +112,29 @@ pub(crate) fn begin_reign(context: &Context) {
 pub(crate) async fn reconcile(context: &Context, key: &Key) -> Again {
     let Some(object) = context.caches.pipelines.get(key, &key.name) else {
         forget(context, key);
-        return Again::OnChange;
+        return bulk::reconcile_strays(context, key, false).await;
     };
-    let Some(owner) = Owner::of(&object) else { return Again::AfterFailure };
+    if bulk::is_bulk(&object) {
+        return bulk::reconcile(context, key, &object).await;
+    }
+    let strays = bulk::reconcile_strays(context, key, true).await;
+    sooner(strays, reconcile_stream(context, &object).await)
+}
+
+/// The earlier of both; a failure comes first, because it is tried again with growing pauses.
+fn sooner(one: Again, other: Again) -> Again {
+    match (one, other) {
+        (Again::AfterFailure, _) | (_, Again::AfterFailure) => Again::AfterFailure,
+        (Again::After(one), Again::After(other)) => Again::After(one.min(other)),
+        (Again::OnChange, other) => other,
+        (one, Again::OnChange) => one,
+    }
+}
+
+async fn reconcile_stream(context: &Context, object: &DynamicObject) -> Again {
+    let Some(owner) = Owner::of(object) else { return Again::AfterFailure };
     let begun = Instant::now();
-    let mut run = Reconcile::begin(context, &object, owner);
+    let mut run = Reconcile::begin(context, object, owner);
     let result = match tokio::time::timeout(LONGEST, run.steps()).await {
         Ok(result) => result,
         Err(_) => Err(Failure::transient(Reason::ApiUnavailable, "it took too long")),

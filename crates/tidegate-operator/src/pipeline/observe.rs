@@ -92,7 +92,7 @@ fn address(pod: &Pod) -> Option<&str> {
     status.pod_ip.as_deref().filter(|address| running && !address.is_empty())
 }
 
-async fn pod_facts<R: DeserializeOwned>(context: &Context, pod: &Pod) -> PodFacts<R> {
+pub(crate) async fn pod_facts<R: DeserializeOwned>(context: &Context, pod: &Pod) -> PodFacts<R> {
     let report = match address(pod) {
         Some(address) => context.pods.report(address).await,
         None => None,

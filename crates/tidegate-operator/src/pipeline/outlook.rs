@@ -47,7 +47,10 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::WindowFilling
         | Reason::SourceNotDurable
         | Reason::StreamClockJump
-        | Reason::TrimBlocked => Outlook::Well,
+        | Reason::TrimBlocked
+        | Reason::AlreadyComplete
+        | Reason::IntervalStale
+        | Reason::WaitingForTick => Outlook::Well,
 
         Reason::Progressing
         | Reason::RollingOut
@@ -64,10 +67,20 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::WorkerUnreachable
         | Reason::PodFailing
         | Reason::ApiRefused
-        | Reason::ApiUnavailable => Outlook::Transient,
+        | Reason::ApiUnavailable
+        | Reason::GenerationLost
+        | Reason::CountMismatch
+        | Reason::SourceTransactionsOpen
+        | Reason::SourceChanged
+        | Reason::SnapshotLost
+        | Reason::WaitingForDependency
+        | Reason::RunLimitReached
+        | Reason::Interrupted
+        | Reason::DeadlineExceeded => Outlook::Transient,
 
         Reason::StreamMissing
         | Reason::SecretMissing
+        | Reason::PipelineMissing
         | Reason::Unschedulable
         | Reason::ServiceAccountRefused
         | Reason::NameTaken
@@ -98,6 +111,15 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::SchemaChangeRefused
         | Reason::BreakerOpen
         | Reason::InvalidConfiguration
+        | Reason::IntervalNotAligned
+        | Reason::IntervalConflict
+        | Reason::IntervalShrank
+        | Reason::SourceTransactionsHidden
+        | Reason::NullCursor
+        | Reason::UnsupportedType
+        | Reason::SourceRefused
+        | Reason::RunFailed
+        | Reason::TooManyDeadLetters
         | Reason::GuaranteeNotMet => Outlook::Stalled,
         Reason::DriftRepaired => Outlook::Well,
     }

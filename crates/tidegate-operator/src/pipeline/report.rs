@@ -4,10 +4,10 @@
 //! pipeline's uid, so that a successor of the same name never gets it, and no resource version: nobody
 //! else writes it, and an edit meanwhile shows in `observedGeneration`.
 
-use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::DynamicObject;
+use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::events::Event;
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tidegate_api::{GROUP, IngestionPipelineStatus, KIND, VERSION};
 use tidegate_types::Reason;
@@ -18,9 +18,10 @@ use super::delete::{Deletion, gone, has_finalizer, take_finalizer};
 use super::events::{Happenings, events};
 use super::failure::Failure;
 use super::names;
+use super::owner::Owner;
 use super::status::next_status;
 use super::status_facts::StatusFacts;
-use crate::context::pipeline_resource;
+use crate::context::{Context, pipeline_resource};
 use crate::metrics::PipelineGauges;
 use crate::queue::Again;
 use crate::watch::take_in;
@@ -36,12 +37,13 @@ pub(super) async fn report(
     }
     let next = next_status(&facts(run, result.as_ref().err()), run.previous.as_ref(), run.now);
     let written = match &next {
-        Some(status) => write(run, status).await,
+        Some(status) => write(run.context, &run.owner, run.object, status).await,
         None => Ok(()),
     };
     // What could not be written is a transition once more the next time.
     let told = next.as_ref().filter(|_| is_all_that_can_be_written(&written));
-    publish(run, &happened(run, result.as_ref().err(), told)).await;
+    let events = happened(run, result.as_ref().err(), told);
+    publish(run.context, run.object, &pipeline_resource(), &events).await;
     if told.is_some() {
         run.state.memory.status_written = Some(run.now);
     }
@@ -56,7 +58,7 @@ pub(super) async fn report(
 
 /// A status that is refused will be refused again (the object does not fit its definition), and an Event
 /// is all there is: nothing waits for it.
-fn is_all_that_can_be_written(written: &Result<(), Failure>) -> bool {
+pub(crate) fn is_all_that_can_be_written(written: &Result<(), Failure>) -> bool {
     written.as_ref().err().is_none_or(|failure| failure.reason == Reason::ApiRefused)
 }
 
@@ -102,25 +104,31 @@ fn happened(
     events(&facts(run, failure), run.previous.as_ref(), written, happenings)
 }
 
-async fn write(run: &Reconcile<'_>, status: &IngestionPipelineStatus) -> Result<(), Failure> {
-    let key = &run.owner.key;
+/// Writes the status of a pipeline.
+pub(crate) async fn write(
+    context: &Context,
+    owner: &Owner,
+    pipeline: &DynamicObject,
+    status: &IngestionPipelineStatus,
+) -> Result<(), Failure> {
+    let key = &owner.key;
     let document = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": KIND,
-        "metadata": {"name": key.name, "uid": run.owner.uid},
+        "metadata": {"name": key.name, "uid": owner.uid},
         "status": status,
     });
-    let client = run.context.client.clone();
+    let client = context.client.clone();
     let api: Api<DynamicObject> =
         Api::namespaced_with(client, &key.namespace, &pipeline_resource());
     let how = PatchParams::apply(names::FIELD_MANAGER).force();
     match api.patch_status(&key.name, &how, &Patch::Apply(document)).await {
         Ok(object) => {
-            take_in(run.context, object);
+            take_in(context, object);
             Ok(())
         }
         Err(kube::Error::Api(refusal)) if refusal.code == 404 => {
-            gone(run.context, run.object, &refusal);
+            gone(context, pipeline, &refusal);
             Ok(())
         }
         Err(error) => {
@@ -130,13 +138,19 @@ async fn write(run: &Reconcile<'_>, status: &IngestionPipelineStatus) -> Result<
 }
 
 /// An Event that cannot be published is lost: the status says the same.
-async fn publish(run: &Reconcile<'_>, events: &[Event]) {
-    let mut reference = run.object.object_ref(&pipeline_resource());
+pub(crate) async fn publish(
+    context: &Context,
+    about: &DynamicObject,
+    resource: &ApiResource,
+    events: &[Event],
+) {
+    let mut reference = about.object_ref(resource);
     // Of which state of the object it speaks is told by its time.
     reference.resource_version = None;
     for event in events {
-        if let Err(error) = run.context.recorder.publish(event, &reference).await {
-            tracing::warn!(pipeline = %run.owner.key, reason = event.reason, %error, "an Event is lost");
+        if let Err(error) = context.recorder.publish(event, &reference).await {
+            let object = about.name_any();
+            tracing::warn!(object, reason = event.reason, %error, "an Event is lost");
         }
     }
 }

@@ -10,6 +10,7 @@ use tidegate_api::{IngestionPipeline, IngestionPipelineStatus};
 use super::facts::Rejection;
 use super::memory::Memory;
 use super::validate;
+use crate::bulk::BulkMemory;
 use crate::key::Key;
 
 /// Of one pipeline. All of it can be found out again.
@@ -19,6 +20,8 @@ pub(crate) struct PipelineState {
     uid: String,
     /// What the decisions remember.
     pub(crate) memory: Memory,
+    /// What is remembered of a bulk pipeline.
+    pub(crate) bulk: BulkMemory,
     /// The generation that was read last, and what it says: evaluating the rules takes a while.
     read: Option<(i64, Arc<Result<IngestionPipeline, Rejection>>)>,
 }

@@ -67,6 +67,7 @@ fn fresh_status(
         records: log.map(records).or(before.records),
         dedup: dedup(facts, log).or(before.dedup),
         complete_through: agent.and_then(complete_through).or(before.complete_through),
+        schedule: before.schedule,
         replicas: workers(facts.observed.workers.existing, before.replicas),
         ready_replicas: workers(facts.observed.workers.ready, before.ready_replicas),
         selector: Some(labels::selector_text(facts.name, Component::Worker)),

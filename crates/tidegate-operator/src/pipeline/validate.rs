@@ -5,6 +5,7 @@
 //! or the spec that was accepted before. A resource that fails keeps the accepted spec running.
 
 use kube::core::DynamicObject;
+use serde::Serialize;
 use tidegate_api::{
     DeletionAction, IngestionPipeline, IngestionPipelineSpec, Violation, read_pipeline,
 };
@@ -99,7 +100,7 @@ fn fall_back(
 }
 
 /// Wishes that need no consent: to stop, to keep, and how many workers.
-fn follow(accepted: &mut IngestionPipelineSpec, wanted: &IngestionPipelineSpec) {
+pub(crate) fn follow(accepted: &mut IngestionPipelineSpec, wanted: &IngestionPipelineSpec) {
     accepted.suspend = wanted.suspend;
     accepted.replicas = wanted.replicas;
     let (kept, asked) = (&mut accepted.deletion_policy, &wanted.deletion_policy);
@@ -131,10 +132,16 @@ fn check(
 fn resolved(owner: &Owner, spec: &IngestionPipelineSpec) -> Result<PipelineConfig, Vec<Violation>> {
     let mut pipeline = IngestionPipeline::new(&owner.key.name, spec.clone());
     pipeline.metadata.namespace = Some(owner.key.namespace.clone());
-    resolve_in(&pipeline, None)
+    let of_runs =
+        || vec![Violation::new(&owner.key.name, "spec.source.type", "is of a bulk source")];
+    resolve_in(&pipeline, None)?.into_stream().ok_or_else(of_runs)
 }
 
-fn accept(owner: &Owner, spec: IngestionPipelineSpec, config: PipelineConfig) -> ValidatedPipeline {
+pub(crate) fn accept<C: Serialize>(
+    owner: &Owner,
+    spec: IngestionPipelineSpec,
+    config: C,
+) -> ValidatedPipeline<C> {
     // Plain structs whose maps have texts as keys always have a JSON form.
     let config_json = serde_json::to_string(&config).unwrap_or_default();
     ValidatedPipeline {
@@ -149,7 +156,7 @@ fn accept(owner: &Owner, spec: IngestionPipelineSpec, config: PipelineConfig) ->
 }
 
 /// Both are rules of the definition too, which an older one may lack.
-fn check_name(owner: &Owner) -> Result<(), Rejection> {
+pub(crate) fn check_name(owner: &Owner) -> Result<(), Rejection> {
     let (name, most) = (&owner.key.name, names::LONGEST_PIPELINE);
     if name.len() > most || name.contains('.') {
         let problem = format!(
@@ -179,7 +186,10 @@ fn check_table(config: &PipelineConfig, rules: Rules) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_account(spec: &IngestionPipelineSpec, references: &References) -> Result<(), Rejection> {
+pub(crate) fn check_account(
+    spec: &IngestionPipelineSpec,
+    references: &References,
+) -> Result<(), Rejection> {
     let Some(name) = &spec.service_account_name else { return Ok(()) };
     if references.offered_accounts.contains(name) {
         return Ok(());
@@ -210,7 +220,7 @@ fn check_numbers(config: &PipelineConfig) -> Result<(), Rejection> {
 }
 
 /// Against the spec that was accepted last.
-fn check_change(
+pub(crate) fn check_change(
     spec: &IngestionPipelineSpec,
     references: &References,
 ) -> Result<Vec<String>, Rejection> {
@@ -221,12 +231,12 @@ fn check_change(
     })
 }
 
-fn refused(reason: Reason, message: impl Into<String>) -> Rejection {
+pub(crate) fn refused(reason: Reason, message: impl Into<String>) -> Rejection {
     Rejection { reason, message: message.into() }
 }
 
 /// The first fault and how many there are besides; `tidegate validate` prints all of them.
-fn invalid(violations: &[Violation]) -> Rejection {
+pub(crate) fn invalid(violations: &[Violation]) -> Rejection {
     let message = match violations {
         [] => "cannot be read".to_owned(),
         [first, rest @ ..] => {

@@ -16,7 +16,10 @@ mod cluster {
     mod flow;
     mod malformed;
     mod operators;
+    mod real_runs;
     mod repair;
+    mod runs;
     mod scaling;
+    mod schedule;
     mod support;
 }

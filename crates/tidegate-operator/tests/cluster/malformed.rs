@@ -9,8 +9,12 @@ use super::support::{Document, Stage};
 #[ignore = "needs a control plane; run by make test"]
 async fn a_malformed_resource_hurts_only_itself() {
     let scratch = Scratch::new("malformed").unwrap();
-    let definitions = scratch.join("definitions.json");
-    std::fs::write(&definitions, without_rules().to_string()).unwrap();
+    let definitions = scratch.join("definitions");
+    std::fs::create_dir(&definitions).unwrap();
+    for kind in ["ingestionpipelines", "ingestionruns"] {
+        let file = definitions.join(format!("{kind}.json"));
+        std::fs::write(file, without_rules(kind).to_string()).unwrap();
+    }
     // It ends with this test's process.
     let plane = Box::leak(Box::new(ControlPlane::start_with(&definitions).await.unwrap()));
     let namespace = Namespace::create_on(plane, "malformed").await.unwrap();
@@ -20,7 +24,28 @@ async fn a_malformed_resource_hurts_only_itself() {
         "metadata": {"name": "broken"}, "spec": {"source": 5, "sink": ["no"]},
     });
     stage.namespace.apply(&broken).await.unwrap();
+    let bad_run = |name: &str, spec: Value| {
+        json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "IngestionRun",
+            "metadata": {"name": name}, "spec": spec,
+        })
+    };
+    for (name, spec) in [
+        ("of-nothing", json!({"pipelineRef": 7})),
+        ("never", json!({"pipelineRef": {"name": "orders"}, "trigger": "Never"})),
+    ] {
+        stage.namespace.apply(&bad_run(name, spec)).await.unwrap();
+    }
     let _operator = stage.operator().await;
+    stage.apply(&Document::hourly("orders")).await;
+    let good = json!({"pipelineRef": {"name": "orders"}, "trigger": "Manual", "interval":
+        {"start": "2026-06-01T00:00:00Z", "end": "2026-06-01T01:00:00Z"}});
+    stage.namespace.apply(&bad_run("good", good)).await.unwrap();
+    for (run, wanted) in [("good", "Succeeded"), ("of-nothing", "Failed"), ("never", "Failed")] {
+        let path = "jsonpath={.status.phase}";
+        let phase = async || stage.namespace.kubectl(&["get", "irun", run, "--output", path]).await;
+        stage.until("the run is over", async || phase().await.unwrap() == wanted).await;
+    }
     stage.apply(&Document::of_stand_ins("whole")).await;
     until_whole(&stage, "whole").await;
     stage.until("the broken one says so", async || status(&stage, "broken").await == "False").await;
@@ -53,9 +78,9 @@ async fn status(stage: &Stage, name: &str) -> String {
     stage.namespace.kubectl(&["get", "ipl", name, "--output", path]).await.unwrap()
 }
 
-/// Our definition without a word about the spec.
-fn without_rules() -> Value {
-    let path = workspace().join("crds/ingestionpipelines.yaml");
+/// Our definition of a kind without a word about the spec.
+fn without_rules(kind: &str) -> Value {
+    let path = workspace().join(format!("crds/{kind}.yaml"));
     let text = std::fs::read_to_string(path).unwrap();
     let mut definition: Value = serde_yaml::from_str(&text).unwrap();
     let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];

@@ -86,6 +86,7 @@ mod tests {
             (&file.replace("clicks", "clicks-x"), Belonging::Unknown),
             (&file.replace("tg-", "xx-tg-"), Belonging::Unknown),
             (&file.replace(".parquet", ".parquet.tmp"), Belonging::Unknown),
+            ("tg-analytics.clicks-12.7-0000000000000001-0.parquet", Belonging::Data),
             ("part-00000-c000.snappy.parquet", Belonging::Unknown),
             ("_delta_log/00000000000000000007.json", Belonging::Log),
             ("_delta_log/_sidecars/x.parquet", Belonging::Log),

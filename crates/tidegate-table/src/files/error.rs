@@ -97,6 +97,18 @@ pub fn is_out_of_space(error: &(dyn StdError + 'static)) -> bool {
         .any(|e| full(e.kind()))
 }
 
+impl tidegate_types::Explained for FileError {
+    const WHAT: &'static str = "a file of the table failed";
+
+    fn reason(&self) -> Reason {
+        Self::reason(self)
+    }
+
+    fn is_transient(&self) -> bool {
+        matches!(self.reason(), Reason::SinkUnreachable | Reason::ResourceExhausted)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

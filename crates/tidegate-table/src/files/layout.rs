@@ -39,6 +39,21 @@ pub struct FileName {
     pub number: u32,
 }
 
+/// How many bits of an epoch are its attempt; of a run's file, the chunk.
+const CHUNK_BITS: u32 = 20;
+
+impl FileName {
+    /// The name of a run's file (B6): which claim, which chunk, and a nonce that is made anew whenever a
+    /// chunk is read again. Under a name that comes again, a zombie would write over committed bytes.
+    #[must_use]
+    pub fn of_run(ledger: Ledger, generation: u64, chunk: u32, nonce: Nonce, number: u32) -> Self {
+        // Numbers that do not fit are cut: the nonce alone is unique.
+        let generation = i64::try_from(generation).unwrap_or(0) & ((1 << (62 - CHUNK_BITS)) - 1);
+        let chunk = i64::from(chunk) & ((1 << CHUNK_BITS) - 1);
+        Self { ledger, epoch: Epoch((generation << CHUNK_BITS) | chunk), nonce, number }
+    }
+}
+
 /// Where a data file lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataPath(Path);
@@ -236,6 +251,18 @@ mod tests {
             "ts_day=2026-06-01/site=__HIVE_DEFAULT_PARTITION__/\
              tg-analytics.clicks-3.1-0000000000000001-7.parquet"
         );
+    }
+
+    #[test]
+    fn b6_a_runs_file_carries_generation_chunk_and_a_nonce_of_its_own() {
+        let FileName { ledger, nonce, .. } = name();
+        let file = |generation, chunk| {
+            let name = FileName::of_run(ledger.clone(), generation, chunk, nonce, 5);
+            DataPath::new(&[], &name).object().to_string()
+        };
+        assert_eq!(file(12, 0), "tg-analytics.clicks-12.0-0000000000000001-5.parquet");
+        assert_eq!(file(1, 77), "tg-analytics.clicks-1.77-0000000000000001-5.parquet");
+        assert!(!file(u64::MAX, u32::MAX).contains("--"), "{}", file(u64::MAX, u32::MAX));
     }
 
     #[test]

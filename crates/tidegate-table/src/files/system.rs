@@ -10,6 +10,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use jiff::Timestamp;
 use tidegate_types::{PartitionId, StreamTime};
 
 use super::FileError;
@@ -26,6 +27,9 @@ pub const ORDINAL: &str = "_tg_idx";
 pub const ID: &str = "_tg_id";
 /// The broker's time of the message.
 pub const TIME: &str = "_tg_time";
+/// The start of the data interval whose run wrote the row; null in streamed rows and in rows of loads of
+/// everything.
+pub const INTERVAL: &str = "_tg_interval";
 /// The columns that identify a row.
 pub const IDENTITY: [&str; 4] = [SOURCE, PARTITION, SEQUENCE, ORDINAL];
 
@@ -36,6 +40,23 @@ pub struct SystemColumns {
     pub dedup: bool,
     /// The key is a header: rows carry `_tg_id`. A field key stays where it is.
     pub id_in_header: bool,
+}
+
+/// The system columns of rows that bulk runs write: the identity, and [`INTERVAL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BulkColumns;
+
+/// Coordinates of the rows of one batch of a chunk. Rows of a chunk are numbered without gaps.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkCoordinates<'a> {
+    /// Ledger and generation, as [`run_source_name`] prints them.
+    pub source: &'a str,
+    /// The chunk's number.
+    pub chunk: u32,
+    /// The first row's number in the chunk, from 0.
+    pub first: u64,
+    /// The start of the interval; none of a load of everything.
+    pub interval: Option<Timestamp>,
 }
 
 /// Coordinates of the rows of one batch, all of one stream partition. Slices have one element a row.
@@ -64,11 +85,90 @@ pub fn source_name(
     format!("{ledger}/{incarnation}")
 }
 
+/// The value of `_tg_src` in rows of a bulk run. Incarnations are hexadecimal, so none begins with a g.
+#[must_use]
+pub fn run_source_name(ledger: &tidegate_types::Ledger, generation: u64) -> String {
+    format!("{}{generation}", run_source_prefix(ledger))
+}
+
+/// Whether `_tg_src` says that a bulk run wrote the row. Such rows are numbered anew in every interval, so
+/// their identity has [`INTERVAL`] in it.
+#[must_use]
+pub fn is_run_source(source: &str) -> bool {
+    source.split_once('/').is_some_and(|(_, life)| life.starts_with('g'))
+}
+
+/// What `_tg_src` begins with in all rows of a ledger's bulk runs, and in no others.
+#[must_use]
+pub fn run_source_prefix(ledger: &tidegate_types::Ledger) -> String {
+    format!("{ledger}/g")
+}
+
+impl BulkColumns {
+    /// The columns, in the order in which a new table has them.
+    #[must_use]
+    pub fn fields(self) -> Vec<Field> {
+        let mut fields = SystemColumns::default().fields();
+        fields.push(Field::new(INTERVAL, utc_microseconds(), true));
+        fields
+    }
+
+    /// The arrays of `count` rows, in the order of [`BulkColumns::fields`].
+    #[must_use]
+    pub fn arrays(self, rows: &BulkCoordinates<'_>, count: usize) -> Vec<ArrayRef> {
+        let numbers = (rows.first..).take(count).map(long);
+        let interval = rows.interval.map(Timestamp::as_microsecond);
+        let intervals = TimestampMicrosecondArray::from_iter(std::iter::repeat_n(interval, count));
+        vec![
+            Arc::new(StringArray::new_repeated(rows.source, count)),
+            Arc::new(Int32Array::from_value(int(rows.chunk), count)),
+            Arc::new(Int64Array::from_iter_values(numbers)),
+            Arc::new(Int32Array::from_value(0, count)),
+            Arc::new(intervals.with_timezone("UTC")),
+        ]
+    }
+
+    /// The batch with its system columns behind its own.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Columns`] when Arrow refuses the columns.
+    pub fn append(
+        self,
+        batch: &RecordBatch,
+        rows: &BulkCoordinates<'_>,
+    ) -> Result<RecordBatch, FileError> {
+        append(batch, self.fields(), self.arrays(rows, batch.num_rows()))
+    }
+
+    /// The schema of a new table: as [`table_schema`] for streams.
+    #[must_use]
+    pub fn table_schema(self, declared: &Schema, partition: &[Field]) -> Schema {
+        schema_of(declared, partition, self.fields())
+    }
+}
+
+fn append(
+    batch: &RecordBatch,
+    system: Vec<Field>,
+    arrays: Vec<ArrayRef>,
+) -> Result<RecordBatch, FileError> {
+    let mut fields = batch.schema().fields().to_vec();
+    fields.extend(system.into_iter().map(Arc::new));
+    let mut columns = batch.columns().to_vec();
+    columns.extend(arrays);
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|source| FileError::Columns { source })
+}
+
+fn utc_microseconds() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
 impl SystemColumns {
     /// The columns, in the order in which a new table has them.
     #[must_use]
     pub fn fields(self) -> Vec<Field> {
-        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let mut fields = vec![
             Field::new(SOURCE, DataType::Utf8, true),
             Field::new(PARTITION, DataType::Int32, true),
@@ -79,7 +179,7 @@ impl SystemColumns {
             fields.push(Field::new(ID, DataType::Binary, true));
         }
         if self.dedup {
-            fields.push(Field::new(TIME, time, true));
+            fields.push(Field::new(TIME, utc_microseconds(), true));
         }
         fields
     }
@@ -118,12 +218,7 @@ impl SystemColumns {
         batch: &RecordBatch,
         rows: &RowCoordinates<'_>,
     ) -> Result<RecordBatch, FileError> {
-        let mut fields = batch.schema().fields().to_vec();
-        fields.extend(self.fields().into_iter().map(Arc::new));
-        let mut columns = batch.columns().to_vec();
-        columns.extend(self.arrays(rows));
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|source| FileError::Columns { source })
+        append(batch, self.fields(), self.arrays(rows))
     }
 }
 
@@ -131,6 +226,10 @@ impl SystemColumns {
 /// and the system columns. Everything is nullable, so that it can be relaxed and read by old readers.
 #[must_use]
 pub fn table_schema(declared: &Schema, partition: &[Field], system: SystemColumns) -> Schema {
+    schema_of(declared, partition, system.fields())
+}
+
+fn schema_of(declared: &Schema, partition: &[Field], system: Vec<Field>) -> Schema {
     let mut fields: Vec<Field> =
         declared.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     for column in partition {
@@ -138,7 +237,7 @@ pub fn table_schema(declared: &Schema, partition: &[Field], system: SystemColumn
             fields.push(column.clone().with_nullable(true));
         }
     }
-    fields.extend(system.fields());
+    fields.extend(system);
     Schema::new(fields)
 }
 
@@ -205,6 +304,28 @@ mod tests {
             RecordBatch::try_from_iter([("v", Arc::new(Int32Array::from(vec![1])) as ArrayRef)])
                 .expect("one column");
         assert!(HEADER_DEDUP.append(&batch, &rows()).is_err());
+    }
+
+    #[test]
+    fn r1_every_row_of_a_run_carries_its_identity_and_its_interval() {
+        let batch =
+            RecordBatch::try_from_iter([("v", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef)])
+                .expect("one column");
+        let ledger = tidegate_types::Ledger::new("a").expect("valid");
+        let source = run_source_name(&ledger, 12);
+        let interval = Timestamp::from_second(3600).ok();
+        let rows = BulkCoordinates { source: &source, chunk: 3, first: 8192, interval };
+        let wide = BulkColumns.append(&batch, &rows).expect("fits");
+        let column = |name| wide.column_by_name(name).expect("there");
+        assert_eq!(column(SOURCE).as_string::<i32>().value(1), "a/g12");
+        assert!(is_run_source("a/g12") && !is_run_source("a/00000000000000ff"));
+        assert_eq!(column(PARTITION).as_primitive::<Int32Type>().values(), &[3, 3]);
+        assert_eq!(column(SEQUENCE).as_primitive::<Int64Type>().values(), &[8192, 8193]);
+        let intervals = column(INTERVAL).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(intervals.values(), &[3_600_000_000, 3_600_000_000]);
+        let all = BulkCoordinates { interval: None, ..rows };
+        let all = BulkColumns.append(&batch, &all).expect("fits");
+        assert_eq!(all.column_by_name(INTERVAL).expect("there").null_count(), 2);
     }
 
     #[test]

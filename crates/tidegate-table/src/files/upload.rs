@@ -10,15 +10,13 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, PutPayloadMut};
 use tokio::task::JoinSet;
 
-/// Parts in flight at once. With parts of 8 MiB one file holds at most 40 MiB that the store has not
-/// acknowledged, the open part included.
-const MAX_PARTS_IN_FLIGHT: usize = 4;
-
 /// An object that is being written.
 pub(super) struct Upload {
     store: Arc<dyn ObjectStore>,
     path: Path,
     part_size: usize,
+    /// Most parts that the store has not acknowledged.
+    parts_in_flight: usize,
     open_part: PutPayloadMut,
     multipart: Option<Box<dyn MultipartUpload>>,
     /// Tasks own nothing but their part; dropping the set stops them.
@@ -27,11 +25,17 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path, part_size: usize) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        part_size: usize,
+        parts_in_flight: usize,
+    ) -> Self {
         Self {
             store,
             path,
             part_size: part_size.max(1),
+            parts_in_flight: parts_in_flight.max(1),
             open_part: PutPayloadMut::new(),
             multipart: None,
             in_flight: JoinSet::new(),
@@ -98,7 +102,7 @@ impl Upload {
     }
 
     async fn send_part(&mut self) -> object_store::Result<()> {
-        self.wait_for_parts(MAX_PARTS_IN_FLIGHT - 1).await?;
+        self.wait_for_parts(self.parts_in_flight - 1).await?;
         let part = self.take_part();
         let multipart = match &mut self.multipart {
             Some(multipart) => multipart,

@@ -35,6 +35,9 @@ pub struct WriteOptions {
     pub row_group_bytes: usize,
     /// Bytes of one part of an upload. S3 takes no part below 5 MiB but the last, and 10,000 parts.
     pub part_size: usize,
+    /// Parts in flight at once. With parts of 8 MiB and 4 of them one file holds at most 40 MiB that the
+    /// store has not acknowledged, the open part included.
+    pub parts_in_flight: usize,
     /// Entries of the footer's key-value metadata.
     pub metadata: Vec<(String, String)>,
 }
@@ -47,6 +50,7 @@ impl Default for WriteOptions {
             // An open row group is memory, and every open file has one.
             row_group_bytes: 32 << 20,
             part_size: 8 << 20,
+            parts_in_flight: 4,
             metadata: Vec::new(),
         }
     }
@@ -213,7 +217,8 @@ impl FileWriter {
         let sample = first.filter(|batch| batch.num_columns() == self.schema.fields().len());
         let properties = writer_properties(&self.schema, sample, &self.options);
         let path = self.path.object().clone();
-        let upload = Upload::new(Arc::clone(&self.store), path, self.options.part_size);
+        let WriteOptions { part_size, parts_in_flight, .. } = self.options;
+        let upload = Upload::new(Arc::clone(&self.store), path, part_size, parts_in_flight);
         Encoder::new(upload, Arc::clone(&self.schema), properties)
     }
 

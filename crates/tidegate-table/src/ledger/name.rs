@@ -4,6 +4,8 @@ use std::fmt;
 
 use tidegate_types::{Incarnation, Ledger, PartitionId};
 
+use super::interval::IntervalKey;
+
 /// The first part of every name of ours.
 const PREFIX: &str = "tidegate";
 
@@ -18,8 +20,8 @@ pub enum TxnName {
     Position(Ledger, Incarnation, PartitionId, PositionField),
     /// A value of the ledger as a whole.
     Ledger(Ledger, LedgerField),
-    /// A data interval (B1); the text is `<start>-<end>`, perhaps with a field behind it.
-    Interval(Ledger, String),
+    /// A value of a data interval (B1).
+    Interval(Ledger, IntervalKey, IntervalField),
     /// The table's maintainer (X7); the text is the field.
     Maintainer(String),
 }
@@ -82,6 +84,22 @@ fields! {
 }
 
 fields! {
+    /// The values of a data interval.
+    IntervalField {
+        /// Generation and state; its name has no last part.
+        State = "",
+        /// Nonce of the dead-letter file of its last run.
+        DeadLetter = "dl",
+        /// What its files were, of a source of files (B8).
+        Fingerprint = "fp",
+        /// The generation whose rows the table holds while a newer one is claimed; zero otherwise.
+        Before = "was",
+        /// 63 bits of the name of the run that claimed it last, where a run may be asked for twice.
+        Run = "run",
+    }
+}
+
+fields! {
     /// The values of a ledger as a whole.
     LedgerField {
         /// Nonce of the last repair or removal record.
@@ -100,9 +118,11 @@ impl TxnName {
             [PREFIX, "maintainer", field @ ("epoch" | "holder")] => {
                 Some(Self::Maintainer((*field).to_owned()))
             }
-            [PREFIX, ledger, "i", interval @ ..] if !interval.is_empty() => {
-                Some(Self::Interval(Ledger::new(*ledger).ok()?, interval.join("/")))
-            }
+            [PREFIX, ledger, "i", key, field @ ..] if field.len() < 2 => Some(Self::Interval(
+                Ledger::new(*ledger).ok()?,
+                IntervalKey::parse(key)?,
+                field.first().map_or(Some(IntervalField::State), |field| interval_field(field))?,
+            )),
             [PREFIX, ledger, field] => {
                 Some(Self::Ledger(Ledger::new(*ledger).ok()?, LedgerField::parse(field)?))
             }
@@ -130,7 +150,7 @@ impl TxnName {
             | Self::Holder(ledger, _)
             | Self::Position(ledger, ..)
             | Self::Ledger(ledger, _)
-            | Self::Interval(ledger, _) => Some(ledger),
+            | Self::Interval(ledger, ..) => Some(ledger),
             Self::Maintainer(_) => None,
         }
     }
@@ -142,6 +162,11 @@ fn parse_partition(text: &str) -> Option<PartitionId> {
     (id.to_string() == text).then_some(PartitionId(id))
 }
 
+/// The field behind an interval; the state has none.
+fn interval_field(text: &str) -> Option<IntervalField> {
+    IntervalField::parse(text).filter(|field| *field != IntervalField::State)
+}
+
 impl fmt::Display for TxnName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,7 +176,12 @@ impl fmt::Display for TxnName {
                 write!(f, "{PREFIX}/{ledger}/{incarnation}/{partition}/{}", field.as_str())
             }
             Self::Ledger(ledger, field) => write!(f, "{PREFIX}/{ledger}/{}", field.as_str()),
-            Self::Interval(ledger, interval) => write!(f, "{PREFIX}/{ledger}/i/{interval}"),
+            Self::Interval(ledger, key, IntervalField::State) => {
+                write!(f, "{PREFIX}/{ledger}/i/{key}")
+            }
+            Self::Interval(ledger, key, field) => {
+                write!(f, "{PREFIX}/{ledger}/i/{key}/{}", field.as_str())
+            }
             Self::Maintainer(field) => write!(f, "{PREFIX}/maintainer/{field}"),
         }
     }
@@ -171,6 +201,9 @@ mod tests {
     fn p2_the_names_are_those_of_the_stored_format() {
         let life = Incarnation::parse("00000000000000ab").expect("valid");
         let seven = PartitionId(7);
+        let interval = |key, field| {
+            TxnName::Interval(ledger(), IntervalKey::parse(key).expect("valid"), field)
+        };
         let names = [
             (TxnName::Epoch(ledger(), seven), "tidegate/analytics.clicks/7/epoch"),
             (TxnName::Holder(ledger(), seven), "tidegate/analytics.clicks/7/holder"),
@@ -183,7 +216,9 @@ mod tests {
                 "tidegate/analytics.clicks/00000000000000ab/7/in",
             ),
             (TxnName::Ledger(ledger(), LedgerField::Keys), "tidegate/analytics.clicks/keys"),
-            (TxnName::Interval(ledger(), "1-2/dl".into()), "tidegate/analytics.clicks/i/1-2/dl"),
+            (interval("1-2", IntervalField::State), "tidegate/analytics.clicks/i/1-2"),
+            (interval("1-2", IntervalField::DeadLetter), "tidegate/analytics.clicks/i/1-2/dl"),
+            (interval("all", IntervalField::Fingerprint), "tidegate/analytics.clicks/i/all/fp"),
             (TxnName::Maintainer("epoch".into()), "tidegate/maintainer/epoch"),
         ];
         for (name, text) in names {
@@ -208,6 +243,15 @@ mod tests {
             "tidegate/a/00000000000000ab/0/unknown",
             "tidegate/a/00000000000000ab/0/floor/x",
             "tidegate/a/i",
+            "tidegate/a/i/",
+            "tidegate/a/i/1",
+            "tidegate/a/i/2-1",
+            "tidegate/a/i/01-2",
+            "tidegate/a/i/-1-2",
+            "tidegate/a/i/1-2/",
+            "tidegate/a/i/1-2/xx",
+            "tidegate/a/i/1-2/dl/x",
+            "tidegate/a/i/All",
         ] {
             assert_eq!(TxnName::parse(other), None, "{other:?}");
         }

@@ -139,6 +139,18 @@ fn damaged(path: &Path, problem: String) -> SettingsError {
     SettingsError::Damaged { path: path.to_string(), problem }
 }
 
+impl tidegate_types::Explained for SettingsError {
+    const WHAT: &'static str = "the ledger's settings failed";
+
+    fn reason(&self) -> tidegate_types::Reason {
+        tidegate_types::Reason::SinkUnreachable
+    }
+
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use object_store::memory::InMemory;

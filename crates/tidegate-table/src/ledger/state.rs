@@ -60,8 +60,25 @@ pub struct LedgerState {
     pub keys: Option<Nonce>,
     /// The floors of every incarnation of this ledger, the one asked for included.
     pub incarnations: BTreeMap<Incarnation, BTreeMap<PartitionId, Position>>,
+    /// Whether it has data intervals (B1).
+    pub has_intervals: bool,
     /// Other ledgers with positions or intervals in this table (X6).
     pub other_ledgers: BTreeSet<Ledger>,
+    /// Those of them with positions: they stream into the table.
+    pub other_streams: BTreeSet<Ledger>,
+}
+
+/// The table belongs to another ledger (X6).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "the table holds rows of ledger {other}, not of {ledger}; set sink.delta.shared: true to write beside \
+     it, or take another url"
+)]
+pub struct LedgerMismatch {
+    /// Who would write.
+    pub ledger: Ledger,
+    /// Who has written.
+    pub other: Ledger,
 }
 
 impl LedgerState {
@@ -83,11 +100,36 @@ impl LedgerState {
                     let taken = state.take(&name, version, incarnation);
                     taken.ok_or_else(|| LedgerError { app_id: app_id.to_owned(), version })?;
                 }
-                Some(other) => _ = state.other_ledgers.insert(other.clone()),
+                Some(other) => {
+                    if matches!(name, TxnName::Position(..)) {
+                        state.other_streams.insert(other.clone());
+                    }
+                    state.other_ledgers.insert(other.clone());
+                }
                 None => {}
             }
         }
         Ok(state)
+    }
+
+    /// Whether the table knows the ledger: it has positions, settings or intervals in it.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.incarnations.is_empty() || self.keys.is_some() || self.has_intervals
+    }
+
+    /// Whether `ledger`, whose state this is, may write to the table (X6).
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerMismatch`] when the table holds another ledger's rows and nothing allows that.
+    pub fn check_shared(&self, ledger: &Ledger, shared: bool) -> Result<(), LedgerMismatch> {
+        match self.other_ledgers.first() {
+            Some(other) if !shared && !self.is_known() => {
+                Err(LedgerMismatch { ledger: ledger.clone(), other: other.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The state of a partition; the default when the log does not know it.
@@ -116,7 +158,8 @@ impl LedgerState {
             }
             TxnName::Ledger(_, LedgerField::Record) => self.record = Nonce::from_txn(version),
             TxnName::Ledger(_, LedgerField::Keys) => self.keys = Nonce::from_txn(version),
-            TxnName::Interval(..) | TxnName::Maintainer(_) => {}
+            TxnName::Interval(..) => self.has_intervals = true,
+            TxnName::Maintainer(_) => {}
         }
         Some(())
     }
@@ -216,6 +259,30 @@ pub fn progress_txns(
         .collect()
 }
 
+impl tidegate_types::Explained for LedgerError {
+    const WHAT: &'static str = "the table's log holds a value that is not ours";
+
+    fn reason(&self) -> tidegate_types::Reason {
+        tidegate_types::Reason::TableMismatch
+    }
+
+    fn is_transient(&self) -> bool {
+        false
+    }
+}
+
+impl tidegate_types::Explained for LedgerMismatch {
+    const WHAT: &'static str = "the table belongs to another pipeline";
+
+    fn reason(&self) -> tidegate_types::Reason {
+        tidegate_types::Reason::LedgerMismatch
+    }
+
+    fn is_transient(&self) -> bool {
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -302,6 +369,25 @@ mod tests {
         assert_eq!(state.partition(k).floor, None);
         assert_eq!(state.incarnations[&life(0)][&k], Position(40));
         assert_eq!(state.other_ledgers, BTreeSet::from([other]));
+    }
+
+    #[test]
+    fn x6_a_bulk_pipeline_is_a_ledger_of_the_table_like_any_other() {
+        let k = PartitionId(0);
+        let mut txns = Txns::from_iter([("tidegate/loads/i/0-3600", 6)]);
+        let state = read(&txns);
+        let loads = Ledger::new("loads").expect("valid");
+        assert_eq!(state.other_ledgers, BTreeSet::from([loads.clone()]));
+        assert!(state.other_streams.is_empty(), "it holds no floors");
+        assert!(state.check_shared(&ledger(), false).is_err());
+        assert!(state.check_shared(&ledger(), true).is_ok());
+        let own = LedgerState::read(&txns, &loads, life(0)).expect("valid");
+        assert!(own.is_known() && own.check_shared(&loads, false).is_ok());
+        let mine = progress_txns(&ledger(), life(0), k, &PartitionState::default(), &moved(4));
+        txns.apply(&mine.into_iter().collect());
+        let own = LedgerState::read(&txns, &loads, life(0)).expect("valid");
+        assert_eq!(own.other_streams, BTreeSet::from([ledger()]));
+        assert!(own.check_shared(&loads, false).is_ok(), "it was there before");
     }
 
     #[test]

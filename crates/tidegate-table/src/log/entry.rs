@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::error::LogError;
-use super::request::CommitTag;
+use super::request::{CommitTag, KEPT_ROWS};
 
 /// What one commit says, whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct LogEntry {
     pub adds: Vec<AddedFile>,
     /// Files that disappear.
     pub removes: Vec<RemovedFile>,
+    /// Rows of the added files that stood in the removed ones already, of a commit of ours.
+    pub kept_rows: u64,
     /// The table's id, when the commit sets the metadata.
     pub metadata_id: Option<String>,
     /// Whether the commit sets the protocol.
@@ -51,6 +53,8 @@ pub struct AddedFile {
 pub struct RemovedFile {
     /// Its path as it stands in the log.
     pub path: String,
+    /// Its rows, if the statistics are repeated and say so.
+    pub rows: Option<u64>,
     /// Whether its rows leave the table (false: they were only moved).
     pub data_change: bool,
 }
@@ -70,6 +74,7 @@ impl LogEntry {
             txns: BTreeMap::new(),
             adds: Vec::new(),
             removes: Vec::new(),
+            kept_rows: 0,
             metadata_id: None,
             sets_protocol: false,
             bytes: Bytes::new(),
@@ -96,8 +101,9 @@ impl LogEntry {
             self.timestamp_ms = info.in_commit_timestamp.or(info.timestamp);
             self.operation = info.operation;
             let tags = info.tags.unwrap_or_default();
-            self.ours =
-                CommitTag::from_tags(|key| tags.get(key).and_then(serde_json::Value::as_str));
+            let tag = |key: &str| tags.get(key).and_then(serde_json::Value::as_str);
+            self.ours = CommitTag::from_tags(tag);
+            self.kept_rows = tag(KEPT_ROWS).and_then(|rows| rows.parse().ok()).unwrap_or(0);
         }
         if let Some(txn) = action.txn {
             self.txns.insert(txn.app_id, txn.version);
@@ -108,8 +114,9 @@ impl LogEntry {
             self.adds.push(AddedFile { path, size, rows, data_change });
         }
         if let Some(remove) = action.remove {
-            let RemoveAction { path, data_change } = remove;
-            self.removes.push(RemovedFile { path, data_change });
+            let RemoveAction { path, data_change, stats } = remove;
+            let rows = stats.as_deref().and_then(records);
+            self.removes.push(RemovedFile { path, rows, data_change });
         }
         if let Some(metadata) = action.meta_data {
             self.metadata_id = Some(metadata.id);
@@ -169,6 +176,7 @@ struct AddAction {
 struct RemoveAction {
     path: String,
     data_change: bool,
+    stats: Option<String>,
 }
 
 #[derive(Deserialize)]

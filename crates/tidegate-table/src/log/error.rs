@@ -130,3 +130,15 @@ fn is_io(error: &KernelError) -> bool {
         _ => false,
     }
 }
+
+impl tidegate_types::Explained for LogError {
+    const WHAT: &'static str = "the table's log failed";
+
+    fn reason(&self) -> Reason {
+        Self::reason(self)
+    }
+
+    fn is_transient(&self) -> bool {
+        Self::is_transient(self)
+    }
+}

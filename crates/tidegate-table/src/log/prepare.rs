@@ -1,20 +1,23 @@
 //! From a request over a base to the bytes of one version.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
 use arrow::json::ReaderBuilder;
 use bytes::Bytes;
 use delta_kernel::engine::arrow_conversion::{TryFromArrow, TryFromKernel};
-use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::schema::{StructField, StructType};
+use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
 use delta_kernel::transaction::{Transaction, UpdateTableOperation};
-use delta_kernel::{Engine, KernelError, KernelResult};
+use delta_kernel::{Engine, FilteredEngineData, KernelError, KernelResult};
 use object_store::memory::InMemory;
 use serde_json::json;
 
@@ -23,7 +26,8 @@ use super::boot_time::BootTime;
 use super::error::LogError;
 use super::hole::check_base_age;
 use super::kernel::{CapturingCommitter, KERNEL_ROOT, engine};
-use super::request::{CommitRequest, CommitTag, TableSpec};
+use super::live_files::LiveFile;
+use super::request::{CommitKind, CommitRequest, CommitTag, TableSpec};
 use super::snapshot::TableSnapshot;
 use super::splice::splice;
 use crate::files::DataFile;
@@ -85,7 +89,8 @@ impl CommitLog {
     /// # Errors
     ///
     /// [`LogError::BaseTooOld`] (P8), [`LogError::InvalidRequest`], or what the kernel refuses: a
-    /// feature it cannot write, a column that exists, a partition value that is missing.
+    /// feature it cannot write, a column that exists, a partition value that is missing, a file to
+    /// remove that is not there.
     pub async fn prepare(
         &self,
         base: &TableSnapshot,
@@ -97,8 +102,8 @@ impl CommitLog {
         let (kernel, owned, sink) = (base.kernel.clone(), request.clone(), committer.clone());
         self.with_kernel("prepare a commit", move |engine| {
             let operation = operation(&owned);
-            let data_change = !owned.adds.is_empty();
-            let mut builder = kernel.update_table(operation, ENGINE_INFO, data_change);
+            let data_change = !owned.adds.is_empty() || !owned.removes.is_empty();
+            let mut builder = kernel.clone().update_table(operation, ENGINE_INFO, data_change);
             for column in &owned.add_columns {
                 let field = StructField::try_from_arrow(&nullable(&column.field))?;
                 builder = builder.add_column_at(ColumnName::new(&column.parent), field);
@@ -106,11 +111,13 @@ impl CommitLog {
             for (app_id, version) in &owned.txns {
                 builder = builder.with_transaction_id(app_id, *version);
             }
-            if data_change {
+            // Other writers may rebase over a blind append: one that removes rows is none.
+            if data_change && owned.removes.is_empty() {
                 builder = builder.with_blind_append();
             }
             let mut transaction = builder.build(engine, Box::new(sink))?;
             stage_files(&mut transaction, &owned.adds)?;
+            stage_removes(&mut transaction, &kernel, engine, &owned.removes)?;
             transaction.commit(engine).map(drop)
         })
         .await?;
@@ -129,7 +136,8 @@ impl CommitLog {
         spec: &TableSpec,
         request: &CommitRequest,
     ) -> Result<PreparedCommit, LogError> {
-        if !request.adds.is_empty() || !request.add_columns.is_empty() {
+        let files = !request.adds.is_empty() || !request.removes.is_empty();
+        if files || !request.add_columns.is_empty() {
             let problem = "a table is created without files".to_owned();
             return Err(LogError::InvalidRequest { problem });
         }
@@ -165,10 +173,11 @@ impl CommitLog {
 /// The names that keep the kernel's incremental checksum intact, and that people read in the
 /// history.
 fn operation(request: &CommitRequest) -> UpdateTableOperation {
-    if request.add_columns.is_empty() {
-        UpdateTableOperation::StreamingUpdate
-    } else {
-        UpdateTableOperation::AlterTable
+    match request.tag.kind {
+        _ if !request.add_columns.is_empty() => UpdateTableOperation::AlterTable,
+        CommitKind::RunClaim | CommitKind::Run => UpdateTableOperation::Write,
+        _ if !request.removes.is_empty() => UpdateTableOperation::Write,
+        _ => UpdateTableOperation::StreamingUpdate,
     }
 }
 
@@ -219,4 +228,40 @@ fn stage_files(transaction: &mut Transaction, files: &[DataFile]) -> KernelResul
     let batch = decoder.flush()?.ok_or_else(|| KernelError::generic("no files were staged"))?;
     transaction.add_files(Box::new(ArrowEngineData::new(batch)));
     Ok(())
+}
+
+/// Hands the rows of the log that describe the files to the kernel, which knows what a `remove` repeats
+/// of them, deletion vectors included.
+fn stage_removes(
+    transaction: &mut Transaction,
+    base: &SnapshotRef,
+    engine: &dyn Engine,
+    files: &[LiveFile],
+) -> KernelResult<()> {
+    let mut wanted: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for batch in base.clone().scan_builder().build()?.scan_metadata(engine)? {
+        let rows = batch?.scan_files.apply_selection_vector()?.try_into_record_batch()?;
+        let chosen = choose(&rows, &mut wanted)?;
+        if chosen.num_rows() > 0 {
+            let chosen = Box::new(ArrowEngineData::new(chosen));
+            transaction.remove_files(FilteredEngineData::with_all_rows_selected(chosen));
+        }
+    }
+    match wanted.iter().min() {
+        None => Ok(()),
+        Some(path) => Err(KernelError::generic(format!("{path} is not in the table any more"))),
+    }
+}
+
+/// The rows of the wanted files; what was found is wanted no longer.
+fn choose(rows: &RecordBatch, wanted: &mut HashSet<&str>) -> KernelResult<RecordBatch> {
+    let paths = rows.column_by_name("path").and_then(|column| column.as_string_opt::<i32>());
+    let paths = paths.ok_or_else(|| KernelError::generic("scan rows have no paths"))?;
+    let chosen: BooleanArray = (0..paths.len())
+        .map(|row| Some(paths.is_valid(row) && wanted.remove(paths.value(row))))
+        .collect();
+    Ok(filter_record_batch(rows, &chosen)?)
 }

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use arrow::datatypes::SchemaRef;
 use tidegate_types::{Ledger, Nonce};
 
+use super::live_files::LiveFile;
 use crate::files::DataFile;
+use crate::replace::Replacement;
 use crate::schema::AddColumn;
 
 /// Why a commit of ours was made.
@@ -27,11 +29,15 @@ pub enum CommitKind {
     Schema,
     /// Dead letters were rolled forward (P4).
     DeadLetters,
+    /// A bulk run claimed its interval (B2).
+    RunClaim,
+    /// What a bulk run read (B4).
+    Run,
     /// A kind that this version does not know.
     Unknown,
 }
 
-const KINDS: [(CommitKind, &str); 7] = [
+const KINDS: [(CommitKind, &str); 9] = [
     (CommitKind::Create, "create"),
     (CommitKind::Claim, "claim"),
     (CommitKind::Data, "data"),
@@ -39,6 +45,8 @@ const KINDS: [(CommitKind, &str); 7] = [
     (CommitKind::Release, "release"),
     (CommitKind::Schema, "schema"),
     (CommitKind::DeadLetters, "dead-letters"),
+    (CommitKind::RunClaim, "run-claim"),
+    (CommitKind::Run, "run"),
 ];
 
 impl fmt::Display for CommitKind {
@@ -71,6 +79,8 @@ pub struct CommitTag {
 pub(super) const TAG_LEDGER: &str = "tidegate.ledger";
 pub(super) const TAG_KIND: &str = "tidegate.kind";
 pub(super) const TAG_NONCE: &str = "tidegate.nonce";
+/// Beside the tag: rows that were only moved.
+pub(super) const KEPT_ROWS: &str = "tidegate.kept-rows";
 
 impl CommitTag {
     /// The tag as it stands in `commitInfo.tags`.
@@ -101,6 +111,11 @@ pub struct CommitRequest {
     pub txns: BTreeMap<String, i64>,
     /// Files that appear.
     pub adds: Vec<DataFile>,
+    /// Files that disappear with their rows; they must be live in the snapshot that the commit extends.
+    pub removes: Vec<LiveFile>,
+    /// Rows of `adds` that stood in `removes` already: only moved. It stands in the commit, so that what was
+    /// new can be told afterwards.
+    pub kept_rows: u64,
     /// Columns that appear; a commit with columns has no files.
     pub add_columns: Vec<AddColumn>,
 }
@@ -109,7 +124,27 @@ impl CommitRequest {
     /// A commit that carries nothing yet.
     #[must_use]
     pub fn new(tag: CommitTag) -> Self {
-        Self { tag, txns: BTreeMap::new(), adds: Vec::new(), add_columns: Vec::new() }
+        Self {
+            tag,
+            txns: BTreeMap::new(),
+            adds: Vec::new(),
+            removes: Vec::new(),
+            kept_rows: 0,
+            add_columns: Vec::new(),
+        }
+    }
+
+    /// A commit that puts `new` in the place of what a [`Replacement`] takes out.
+    #[must_use]
+    pub fn replacing(
+        tag: CommitTag,
+        replaced: Replacement,
+        new: impl IntoIterator<Item = DataFile>,
+    ) -> Self {
+        let kept_rows = replaced.kept_rows();
+        let Replacement { removes, adds: kept, .. } = replaced;
+        let adds = new.into_iter().chain(kept).collect();
+        Self { adds, removes, kept_rows, ..Self::new(tag) }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::error::LogError;
-use super::request::CommitRequest;
+use super::request::{CommitRequest, KEPT_ROWS};
 
 /// Puts the tag and the statistics of `request` into serialised actions.
 ///
@@ -43,6 +43,9 @@ fn tag(info: &mut Map<String, Value>, request: &CommitRequest) {
     }
     for (key, value) in request.tag.to_tags() {
         tags[key] = Value::String(value);
+    }
+    if request.kept_rows > 0 {
+        tags[KEPT_ROWS] = Value::String(request.kept_rows.to_string());
     }
 }
 

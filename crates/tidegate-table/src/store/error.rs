@@ -115,3 +115,15 @@ fn is_refusal(error: &object_store::Error) -> bool {
             | object_store::Error::Unauthenticated { .. }
     )
 }
+
+impl tidegate_types::Explained for StoreError {
+    const WHAT: &'static str = "the object store failed";
+
+    fn reason(&self) -> Reason {
+        Self::reason(self)
+    }
+
+    fn is_transient(&self) -> bool {
+        Self::is_transient(self)
+    }
+}

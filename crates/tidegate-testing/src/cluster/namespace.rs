@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Who applies what tests apply.
 const MANAGER: &str = "test";
 /// What is written down when a test fails.
-const DUMPED: &str = "ingestionpipelines,statefulsets,deployments,replicasets,jobs,pods,services,configmaps,\
+const DUMPED: &str = "ingestionpipelines,ingestionruns,statefulsets,deployments,replicasets,jobs,pods,services,configmaps,\
      serviceaccounts,poddisruptionbudgets,networkpolicies,leases,events.events.k8s.io";
 
 /// A namespace of the shared control plane in which Pod Security `restricted` is enforced. When the test

@@ -12,7 +12,9 @@
 //! [`ProcessNode::stand_in`] starts nothing. Its pods are ready at once, and each serves `/status` at its
 //! address: a healthy agent's without lag, a worker's that follows its assignment. Tests change what
 //! they say, are and do: [`say`](ProcessNode::say), [`unready`](ProcessNode::unready),
-//! [`silence`](ProcessNode::silence), [`trouble`](ProcessNode::trouble), [`end`](ProcessNode::end).
+//! [`silence`](ProcessNode::silence), [`trouble`](ProcessNode::trouble), [`end`](ProcessNode::end),
+//! [`hold`](ProcessNode::hold). Pods of Jobs end at once; those of runs do as the log of their table says,
+//! which the node keeps: [`transfers`](ProcessNode::transfers), [`mark_done`](ProcessNode::mark_done).
 //!
 //! What it does not have: names of Services, init containers, several containers, limits, liveness
 //! probes, security contexts.
@@ -23,6 +25,7 @@ mod objects;
 mod probe;
 mod process;
 mod run;
+mod runs;
 mod scheduling;
 mod stand_in;
 mod status;
@@ -44,6 +47,7 @@ use tokio::task::JoinSet;
 
 use self::objects::Objects;
 use self::run::Order;
+pub use self::runs::Transfer;
 use self::stand_in::{Saying, StandIns};
 use crate::cluster::Namespace;
 
@@ -235,6 +239,30 @@ impl ProcessNode {
     /// said; others run on.
     pub fn end(&self, pod: &str, exit_code: i32, message: &str) {
         self.change(pod, |saying| saying.end = Some((exit_code, message.to_owned())));
+    }
+
+    /// Whether stand-ins for pods of Jobs run on.
+    pub fn hold(&self, pod: &str, held: bool) {
+        self.change(pod, |saying| saying.held = held);
+    }
+
+    /// What the stand-ins for attempts of a pipeline's runs did that succeeded, oldest first.
+    #[must_use]
+    pub fn transfers(&self, pipeline: &str) -> Vec<Transfer> {
+        let stand_ins = self.shared.stand_ins.as_ref();
+        stand_ins.map(|stand_ins| stand_ins.logs.transfers(pipeline)).unwrap_or_default()
+    }
+
+    /// Marks an interval, `<start>/<end>`, as done in the log of a pipeline's table.
+    pub fn mark_done(&self, pipeline: &str, interval: &str) {
+        if let Some(stand_ins) = &self.shared.stand_ins {
+            stand_ins.logs.mark_done(pipeline, interval);
+        }
+    }
+
+    /// Takes back how stand-ins end.
+    pub fn do_not_end(&self, pod: &str) {
+        self.change(pod, |saying| saying.end = None);
     }
 
     /// The newest assignment that was posted to a stand-in.

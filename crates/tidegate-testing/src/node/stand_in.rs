@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::address::PORT;
 use super::objects::Objects;
 use super::run::PodRun;
+use super::runs::{Logs, under_way};
 use super::status::{ContainerState, Ended};
 use crate::http::Request;
 
@@ -32,6 +33,8 @@ pub(crate) struct Saying {
     pub(crate) trouble: Option<(&'static str, String)>,
     /// How a pod that ends by itself ends: exit code and termination message; none: it runs on.
     pub(crate) end: Option<(i32, String)>,
+    /// Pods of Jobs run on until this is taken back.
+    pub(crate) held: bool,
 }
 
 /// What tests want, by the name of a pod or the beginning of it.
@@ -39,12 +42,19 @@ pub(crate) struct Saying {
 pub(crate) struct StandIns {
     sayings: Mutex<BTreeMap<String, Saying>>,
     posted: Mutex<BTreeMap<String, Value>>,
+    /// What attempts of runs did.
+    pub(crate) logs: Logs,
     changes: watch::Sender<u64>,
 }
 
 impl Default for StandIns {
     fn default() -> Self {
-        Self { sayings: Mutex::default(), posted: Mutex::default(), changes: watch::Sender::new(0) }
+        Self {
+            sayings: Mutex::default(),
+            posted: Mutex::default(),
+            logs: Logs::default(),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 
@@ -73,6 +83,7 @@ impl StandIns {
             merge(&mut whole.report, &saying.report);
             whole.unready |= saying.unready;
             whole.silent |= saying.silent;
+            whole.held |= saying.held;
             whole.trouble = saying.trouble.clone().or(whole.trouble);
             whole.end = saying.end.clone().or(whole.end);
         }
@@ -91,7 +102,7 @@ pub(crate) async fn live(run: &mut PodRun) -> Result<()> {
     let mut said = None;
     loop {
         let saying = stand_ins.of(&run.name());
-        if let Some(ended) = end_of(run, &saying, started) {
+        if let Some(ended) = end_of(run, stand_ins, &saying, started) {
             run.finish(ended).await;
             return Ok(());
         }
@@ -122,9 +133,15 @@ pub(crate) async fn live(run: &mut PodRun) -> Result<()> {
 }
 
 /// Pods of Jobs end by themselves.
-fn end_of(run: &PodRun, saying: &Saying, started: Timestamp) -> Option<Ended> {
-    let of_a_job = !run.restarts_after(0);
-    let end = saying.end.clone().or_else(|| of_a_job.then(|| (0, String::new())));
+fn end_of(
+    run: &PodRun,
+    stand_ins: &StandIns,
+    saying: &Saying,
+    started: Timestamp,
+) -> Option<Ended> {
+    let of_a_job = !run.restarts_after(0) && !saying.held && saying.trouble.is_none();
+    let by_itself = || stand_ins.logs.end_of(&run.pod).unwrap_or_default();
+    let end = saying.end.clone().or_else(|| of_a_job.then(by_itself));
     let (exit_code, message) = end?;
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
     Some(Ended { exit_code, reason, message, started, finished: Timestamp::now() })
@@ -176,6 +193,7 @@ fn report(pod: &Pod, objects: &Objects, saying: &Saying) -> Value {
     let own = match label("app.kubernetes.io/component").as_str() {
         "agent" => agent_report(),
         "worker" => worker_report(&pod.name_any(), assignment(objects, &pipeline)),
+        "transfer" => under_way(),
         _ => json!({}),
     };
     merge(&mut report, &own);

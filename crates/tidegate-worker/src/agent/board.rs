@@ -7,6 +7,7 @@ use tidegate_config::{
     AgentReport, Assessment, CommitReport, GuaranteeReport, PathFacts, PipelineConfig, State,
     StoreFacts, assess,
 };
+use tidegate_runtime::{RunError, in_words};
 use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_telemetry::AgentMetrics;
@@ -15,7 +16,6 @@ use tidegate_types::{Counters, Incarnation, PartitionId, Position, Reason, Span,
 use super::backlog::Backlog;
 use crate::caretaker::now_micros;
 use crate::decide::{PartitionThrough, complete_through};
-use crate::error::{WorkerError, in_words};
 use crate::pod::PodIdentity;
 use crate::pod::state;
 
@@ -77,14 +77,14 @@ impl Board {
 
     // --- what the source's half finds
 
-    pub(super) fn source_failed(&self, error: &WorkerError) {
+    pub(super) fn source_failed(&self, error: &RunError) {
         let failed = state(error.reason(), &in_words(error));
         // What waits is not known any more.
         self.change(|known| (known.source, known.backlog) = (Some(failed), None));
     }
 
     /// It was looked at; a complaint is about what was seen, which is known all the same.
-    pub(super) fn source_seen(&self, complaint: Option<&WorkerError>) {
+    pub(super) fn source_seen(&self, complaint: Option<&RunError>) {
         let told = complaint
             .map_or_else(|| state(Reason::Ok, ""), |error| state(error.reason(), &in_words(error)));
         self.change(|known| known.source = Some(told));
@@ -127,7 +127,7 @@ impl Board {
 
     // --- what the sink's half finds
 
-    pub(super) fn sink_failed(&self, error: &WorkerError) {
+    pub(super) fn sink_failed(&self, error: &RunError) {
         let failed = state(error.reason(), &in_words(error));
         self.change(|known| known.sink = Some(failed));
     }

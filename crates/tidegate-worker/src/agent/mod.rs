@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::{AgentReport, PipelineConfig};
+use tidegate_runtime::secrets::Secrets;
 use tidegate_telemetry::AgentMetrics;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,6 @@ use self::board::Board;
 use self::sink::SinkHalf;
 use self::source::SourceHalf;
 use crate::pod::PodIdentity;
-use crate::secrets::Secrets;
 
 /// How often broker and log are asked.
 const LOOK_EACH: Duration = Duration::from_secs(5);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::{CommitReport, PipelineConfig};
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{Random, RunError, open_store};
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{CommitKind, CommitLog, LogEntry, LogError, TableSnapshot};
 use tidegate_types::{Incarnation, Ledger};
@@ -12,9 +14,6 @@ use tokio::time::Instant;
 use super::LOOK_EACH;
 use super::board::{Board, TableView};
 use crate::decide::Restarts;
-use crate::error::WorkerError;
-use crate::random::Random;
-use crate::secrets::Secrets;
 use crate::{preflight, setup, table};
 
 /// How often the log is read afresh, so that a table that was replaced or rewound is noticed.
@@ -37,14 +36,14 @@ impl SinkHalf {
             let Err(error) = self.look_on().await;
             self.board.sink_failed(&error);
             let pause = restarts.pause(began.elapsed(), error.is_transient());
-            tracing::warn!(reason = %error.reason(), error = crate::in_words(&error), seconds = pause.as_secs(), "the table cannot be looked at, will retry");
+            tracing::warn!(reason = %error.reason(), error = tidegate_runtime::in_words(&error), seconds = pause.as_secs(), "the table cannot be looked at, will retry");
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn look_on(&self) -> Result<std::convert::Infallible, WorkerError> {
+    async fn look_on(&self) -> Result<std::convert::Infallible, RunError> {
         let (.., layout) = setup::compile(&self.config)?;
-        let store = setup::open_store(&self.config, &self.secrets)?;
+        let store = open_store(&self.config.sink, &self.secrets)?;
         self.board.store_probed(preflight::probe(&store, Random::from_system().nonce()).await?);
         let log = CommitLog::open(&store);
         let mut watch = LedgerWatch::new(log, self.config.ledger.clone());
@@ -61,10 +60,10 @@ impl SinkHalf {
     }
 
     /// What would keep a worker from writing there.
-    fn check(&self, snapshot: &TableSnapshot, layout: &setup::Layout) -> Result<(), WorkerError> {
+    fn check(&self, snapshot: &TableSnapshot, layout: &setup::Layout) -> Result<(), RunError> {
         let config = &self.config;
         snapshot.check_usable(&config.sink.url)?;
-        table::missing_columns(snapshot, &layout.spec, config.schema.evolution)?;
+        tidegate_runtime::table::missing_columns(snapshot, &layout.spec, config.schema.evolution)?;
         let any = Incarnation::derive("", "", 0);
         let state = LedgerState::read(snapshot.txns(), &config.ledger, any)?;
         table::check_ledger(&state, &config.ledger, config.sink.delta.shared)

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, in_words};
 use tidegate_source::{
     Connection, SourceError, StartAt, StreamFacts, durability_caveats, resolve_start, stream_facts,
     unsafe_settings,
@@ -20,9 +22,7 @@ use super::backlog::Backlog;
 use super::board::{Board, TableView};
 use crate::caretaker::{COVERAGE_EACH, Caretaker, TRIM_EACH, Trimmed, haste};
 use crate::decide::Restarts;
-use crate::error::{WorkerError, in_words};
 use crate::pod::state;
-use crate::secrets::Secrets;
 use crate::{preflight, source_setup};
 
 /// With many partitions the broker is asked less often: this much time for each.
@@ -53,7 +53,7 @@ impl SourceHalf {
         }
     }
 
-    async fn look_on(&self) -> Result<Infallible, WorkerError> {
+    async fn look_on(&self) -> Result<Infallible, RunError> {
         let (source, name) = (&self.config.source, format!("tidegate agent {}", self.config.name));
         let connection = source_setup::connect(source, &self.secrets, true, name).await?;
         let facts = source_setup::open_stream(&connection, &self.config, true).await?;
@@ -70,9 +70,9 @@ impl SourceHalf {
     }
 }
 
-fn silent() -> WorkerError {
+fn silent() -> RunError {
     let what = format!("the broker has not answered for {} s", PATIENCE.as_secs());
-    WorkerError::transient(Reason::SourceUnreachable, what)
+    RunError::transient(Reason::SourceUnreachable, what)
 }
 
 /// One connection's looks.
@@ -87,7 +87,7 @@ struct Looking<'a> {
     start: Option<Position>,
     backlog: Option<Backlog>,
     /// What is wrong with the stream, and does not keep it from being looked at.
-    complaint: Option<WorkerError>,
+    complaint: Option<RunError>,
     cared: Option<Instant>,
     trimmed: Instant,
 }
@@ -113,7 +113,7 @@ impl<'a> Looking<'a> {
         LOOK_EACH.max(LOOK_EACH_PARTITION.saturating_mul(partitions)) / haste()
     }
 
-    async fn look(&mut self, facts: &StreamFacts) -> Result<(), WorkerError> {
+    async fn look(&mut self, facts: &StreamFacts) -> Result<(), RunError> {
         let Some(table) = self.board.table() else {
             // Without the log there are no floors; the stream is looked at all the same.
             return self.take_care(facts, None).await;
@@ -136,7 +136,7 @@ impl<'a> Looking<'a> {
         &mut self,
         facts: &StreamFacts,
         txns: &Txns,
-    ) -> Result<Incarnation, WorkerError> {
+    ) -> Result<Incarnation, RunError> {
         let reconnects = self.connection.reconnects();
         if let Some((life, created, at)) = &self.life
             && *created == facts.created
@@ -156,7 +156,7 @@ impl<'a> Looking<'a> {
         facts: &StreamFacts,
         txns: &Txns,
         incarnation: Incarnation,
-    ) -> Result<BTreeMap<PartitionId, Position>, WorkerError> {
+    ) -> Result<BTreeMap<PartitionId, Position>, RunError> {
         let state = LedgerState::read(txns, &self.config.ledger, incarnation)?;
         let mut floors = BTreeMap::new();
         for partition in self.filters.keys() {
@@ -182,7 +182,7 @@ impl<'a> Looking<'a> {
         &mut self,
         facts: &StreamFacts,
         known: Option<(Incarnation, &TableView)>,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let care_each = COVERAGE_EACH / haste();
         let caretaker = |incarnation| Caretaker {
             config: Arc::clone(self.config),
@@ -214,14 +214,14 @@ impl<'a> Looking<'a> {
         &self,
         facts: &StreamFacts,
         caretaker: &Caretaker,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         self.check_settings(facts)?;
         caretaker.register().await?;
         Ok(caretaker.check_coverage().await?)
     }
 
     /// A trim that fails is no fault of the source.
-    fn tell_of_trim(&self, trimmed: Result<Trimmed, WorkerError>) {
+    fn tell_of_trim(&self, trimmed: Result<Trimmed, RunError>) {
         self.board.trim_is(match trimmed {
             Ok(Trimmed::Off) => None,
             Ok(Trimmed::Done) => Some(state(Reason::Ok, "")),
@@ -238,7 +238,7 @@ impl<'a> Looking<'a> {
     }
 
     /// Whether the stream's settings carry the guarantee (S1), and how durable it is.
-    fn check_settings(&self, facts: &StreamFacts) -> Result<(), WorkerError> {
+    fn check_settings(&self, facts: &StreamFacts) -> Result<(), RunError> {
         let path = preflight::path_facts(facts, false);
         self.board.stream_seen(path, &durability_caveats(facts));
         let problems = unsafe_settings(facts);

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, in_words};
 use tidegate_types::Reason;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::decide::Restarts;
-use crate::error::{WorkerError, in_words};
-use crate::secrets::Secrets;
 
 /// What to delete.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ fn summary(left: Vec<Left>) -> CleanupReport {
 }
 
 /// Does one part until it is done, is refused for good, or the time is over.
-async fn patiently<F: Future<Output = Result<Ended, WorkerError>>>(
+async fn patiently<F: Future<Output = Result<Ended, RunError>>>(
     part: &str,
     end: Instant,
     work: impl Fn() -> F,
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    async fn ended(outcomes: Vec<Result<Ended, WorkerError>>) -> (Option<Left>, Duration) {
+    async fn ended(outcomes: Vec<Result<Ended, RunError>>) -> (Option<Left>, Duration) {
         let outcomes = Cell::new(outcomes);
         let began = Instant::now();
         let left = patiently("stream S", began + Duration::from_secs(20), || {
@@ -138,8 +138,8 @@ mod tests {
         (left.await, began.elapsed())
     }
 
-    fn transient() -> WorkerError {
-        WorkerError::transient(Reason::SourceUnreachable, "no answer")
+    fn transient() -> RunError {
+        RunError::transient(Reason::SourceUnreachable, "no answer")
     }
 
     #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ mod tests {
         let left = left.expect("left");
         assert_eq!((left.text.as_str(), left.retry), ("stream S: ledger b reads it", false));
         assert_eq!(lasted, Duration::ZERO);
-        let refused = WorkerError::permanent(Reason::InvalidConfiguration, "refused");
+        let refused = RunError::permanent(Reason::InvalidConfiguration, "refused");
         let left = ended(vec![Err(refused)]).await.0.expect("left");
         assert_eq!((left.text.as_str(), left.retry), ("stream S: refused", false));
     }

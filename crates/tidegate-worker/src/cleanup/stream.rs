@@ -1,14 +1,14 @@
 //! Leaving a stream, or deleting it.
 
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::RunError;
+use tidegate_runtime::secrets::Secrets;
 use tidegate_source::{
     Connection, SourceError, StreamFacts, delete_stream, forget_reader, readers,
     registered_ledgers, stream_facts,
 };
 
 use super::Ended;
-use crate::error::WorkerError;
-use crate::secrets::Secrets;
 use crate::source_setup;
 
 /// Deletes the stream when nobody else reads it; else, or when it is to stay, this ledger is taken off its
@@ -17,7 +17,7 @@ pub(super) async fn leave(
     config: &PipelineConfig,
     secrets: &Secrets,
     delete: bool,
-) -> Result<Ended, WorkerError> {
+) -> Result<Ended, RunError> {
     let source = &config.source;
     let name = format!("tidegate cleanup {}", config.name);
     let connection = source_setup::connect(source, secrets, true, name).await?;

@@ -1,19 +1,15 @@
 //! Deleting the table.
 
 use tidegate_config::PipelineConfig;
-use tidegate_table::removal::{Removal, RemovalError, remove_table};
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, open_store};
+use tidegate_table::removal::{Removal, remove_table};
 use tracing::info;
 
 use super::Ended;
-use crate::error::WorkerError;
-use crate::secrets::Secrets;
-use crate::setup;
 
-pub(super) async fn remove(
-    config: &PipelineConfig,
-    secrets: &Secrets,
-) -> Result<Ended, WorkerError> {
-    let store = setup::open_store(config, secrets)?;
+pub(super) async fn remove(config: &PipelineConfig, secrets: &Secrets) -> Result<Ended, RunError> {
+    let store = open_store(&config.sink, secrets)?;
     Ok(match remove_table(&store, &config.ledger).await? {
         Removal::Refused { because } => Ended::Left(because),
         Removal::Gone { deleted, strangers: 0, .. } => {
@@ -26,17 +22,4 @@ pub(super) async fn remove(
             Ended::Left(format!("{strangers} objects that are not the table's, such as {such_as}"))
         }
     })
-}
-
-impl From<RemovalError> for WorkerError {
-    fn from(error: RemovalError) -> Self {
-        let what = "the table could not be deleted";
-        let error_is_transient = error.is_transient();
-        let reason = error.reason();
-        let made = match error_is_transient {
-            true => Self::transient(reason, what),
-            false => Self::permanent(reason, what),
-        };
-        made.because(error)
-    }
 }

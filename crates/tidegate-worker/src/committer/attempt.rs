@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{
@@ -18,8 +19,6 @@ use super::Committer;
 use crate::decide::{
     CommitDecision, CommitFacts, ForeignEdit, Held, classify_foreign, decide_commit,
 };
-use crate::error::WorkerError;
-use crate::failpoint;
 
 /// A commit that takes longer and was put again shows as in doubt.
 const DOUBT_SHOWN_AFTER: Duration = Duration::from_secs(1);
@@ -50,7 +49,7 @@ impl Committer {
         record: Option<Nonce>,
         files: Vec<DataFile>,
         txns: impl Fn(&Self, &LedgerState) -> BTreeMap<String, i64>,
-    ) -> Result<Attempt, WorkerError> {
+    ) -> Result<Attempt, RunError> {
         loop {
             let state = self.state()?;
             match self.decide(held, record, &state) {
@@ -112,7 +111,7 @@ impl Committer {
         kind: CommitKind,
         txns: BTreeMap<String, i64>,
         adds: Vec<DataFile>,
-    ) -> Result<Put, WorkerError> {
+    ) -> Result<Put, RunError> {
         let nonce = self.parts.random.nonce();
         let tag = CommitTag { ledger: self.parts.ledger.clone(), kind, nonce };
         let request = CommitRequest { txns, adds, ..CommitRequest::new(tag) };
@@ -132,10 +131,7 @@ impl Committer {
 
     /// Only a known outcome lets the worker go on (P5). A finite run leaves a commit in doubt behind
     /// after a while: whoever comes next reads from the log what became of it.
-    pub(super) async fn put_until_known(
-        &self,
-        prepared: &PreparedCommit,
-    ) -> Result<Put, WorkerError> {
+    pub(super) async fn put_until_known(&self, prepared: &PreparedCommit) -> Result<Put, RunError> {
         let policy = RetryPolicy::default();
         let left_behind = async {
             match self.parts.doubt_limit {
@@ -153,7 +149,7 @@ impl Committer {
             Outcome::Lost(_) => Ok(Put::Lost),
             Outcome::InDoubt => {
                 let what = format!("the outcome of version {} is not known", prepared.version());
-                Err(WorkerError::transient(Reason::CommitInDoubt, what))
+                Err(RunError::transient(Reason::CommitInDoubt, what))
             }
         }
     }
@@ -181,7 +177,7 @@ impl Committer {
     }
 
     /// Reads what others and we committed since, and remembers what strangers did.
-    pub(super) async fn refresh(&mut self) -> Result<(), WorkerError> {
+    pub(super) async fn refresh(&mut self) -> Result<(), RunError> {
         let (snapshot, entries) = self.parts.log.refresh(&self.parts.snapshot).await?;
         for entry in &entries {
             let readded =

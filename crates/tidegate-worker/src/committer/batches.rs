@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::CommitKind;
@@ -12,14 +13,12 @@ use super::attempt::Attempt;
 use super::{Committed, Committer, Event, held};
 use crate::batch::SealedBatch;
 use crate::decide::{CommitDecision, LostPartition, eased};
-use crate::error::WorkerError;
-use crate::failpoint;
 
 /// A checkpoint each this many versions keeps the log short to read.
 const CHECKPOINT_EACH: u64 = 20;
 
 impl Committer {
-    pub(super) async fn commit_batch(&mut self, mut batch: SealedBatch) -> Result<(), WorkerError> {
+    pub(super) async fn commit_batch(&mut self, mut batch: SealedBatch) -> Result<(), RunError> {
         failpoint::hit("files.before_finish");
         let files = finish_files(&mut batch).await?;
         failpoint::hit("files.after_finish");
@@ -42,7 +41,7 @@ impl Committer {
             Attempt::Void(CommitDecision::Lost(lost)) => self.rewind(&lost).await,
             Attempt::Void(CommitDecision::Rejudge) => self.rewind(&[]).await,
             Attempt::Void(CommitDecision::Halt(what)) => {
-                Err(WorkerError::permanent(Reason::TableRewound, what))
+                Err(RunError::permanent(Reason::TableRewound, what))
             }
             Attempt::Void(CommitDecision::Commit | CommitDecision::Refresh) => {
                 unreachable!("both are carried out, not reported")
@@ -87,7 +86,7 @@ impl Committer {
         batch: &SealedBatch,
         files: &[DataFile],
         version: u64,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let counters = batch.progress.values().fold(Counters::default(), |sum, p| sum + p.counters);
         let bytes = files.iter().map(|file| file.size).sum();
         let count = files.len() as u64;
@@ -127,7 +126,7 @@ impl Committer {
     }
 
     /// Forgets everything uncommitted; the engine reads again from the floors in the log.
-    pub(super) async fn rewind(&mut self, lost: &[LostPartition]) -> Result<(), WorkerError> {
+    pub(super) async fn rewind(&mut self, lost: &[LostPartition]) -> Result<(), RunError> {
         self.lineage += 1;
         self.parts.metrics.fenced(lost.len() as u64);
         for each in lost {
@@ -146,7 +145,7 @@ impl Committer {
     pub(super) async fn write_dead_letters(
         &mut self,
         batch: &SealedBatch,
-    ) -> Result<Option<Nonce>, WorkerError> {
+    ) -> Result<Option<Nonce>, RunError> {
         if batch.dead.is_empty() {
             return Ok(None);
         }
@@ -164,7 +163,7 @@ impl Committer {
         Ok(Some(nonce))
     }
 
-    pub(super) async fn roll_dead_letters_forward(&mut self) -> Result<(), WorkerError> {
+    pub(super) async fn roll_dead_letters_forward(&mut self) -> Result<(), RunError> {
         let parts = &mut self.parts;
         parts.dead_letters.roll_forward(&parts.log, &parts.snapshot, &mut parts.random).await
     }
@@ -186,11 +185,11 @@ impl Committer {
     }
 }
 
-async fn finish_files(batch: &mut SealedBatch) -> Result<Vec<DataFile>, WorkerError> {
+async fn finish_files(batch: &mut SealedBatch) -> Result<Vec<DataFile>, RunError> {
     let mut files = Vec::new();
     while let Some(joined) = batch.files.join_next().await {
         let file = joined.map_err(|source| {
-            WorkerError::transient(Reason::SinkUnreachable, "an upload task died").because(source)
+            RunError::transient(Reason::SinkUnreachable, "an upload task died").because(source)
         })??;
         files.push(file);
     }

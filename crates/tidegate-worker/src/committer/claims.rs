@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::ledger::{LedgerState, PartitionState, claim_txns, progress_txns};
 use tidegate_table::log::CommitKind;
 use tidegate_types::{Epoch, Holder, PartitionId, Reason};
@@ -12,8 +13,6 @@ use tracing::{info, warn};
 use super::attempt::Put;
 use super::{ClaimedPartition, Committer, Event};
 use crate::decide::{ClaimDecision, ClaimFacts, StuckFacts, decide_claim, next_stuck, patience};
-use crate::error::WorkerError;
-use crate::failpoint;
 use crate::options::AssignmentGeneration;
 
 /// How often partitions that somebody else holds are looked at.
@@ -29,7 +28,7 @@ fn superseded_words(partition: PartitionId, epoch: Epoch) -> String {
 
 impl Committer {
     /// Claims every wanted partition that may be claimed; answers when to look again.
-    pub(super) async fn claim_what_can_be(&mut self) -> Result<Duration, WorkerError> {
+    pub(super) async fn claim_what_can_be(&mut self) -> Result<Duration, RunError> {
         let missing: Vec<_> =
             self.parts.wanted.iter().filter(|k| !self.held.contains_key(k)).copied().collect();
         if missing.is_empty() {
@@ -156,7 +155,7 @@ impl Committer {
     pub(super) async fn claimed(
         &mut self,
         claims: &[(PartitionId, Epoch)],
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let state = self.state()?;
         let mut claimed = Vec::new();
         for (partition, epoch) in claims {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::ledger::{PartitionState, release_txns};
 use tidegate_table::log::CommitKind;
 use tidegate_types::{Epoch, PartitionId, Reason};
@@ -10,11 +11,9 @@ use super::attempt::Attempt;
 use super::{Committer, Event, FloorMove, held};
 use crate::batch::PartitionProgress;
 use crate::decide::{CommitDecision, Held};
-use crate::error::WorkerError;
-use crate::failpoint;
 
 impl Committer {
-    pub(super) async fn advance(&mut self, moves: Vec<FloorMove>) -> Result<(), WorkerError> {
+    pub(super) async fn advance(&mut self, moves: Vec<FloorMove>) -> Result<(), RunError> {
         let mut held = Vec::new();
         for FloorMove { partition, base, .. } in moves.iter().copied() {
             let Some(epoch) = self.held.get(&partition).copied() else {
@@ -46,13 +45,13 @@ impl Committer {
             }
             Attempt::Void(CommitDecision::Lost(lost)) => self.rewind(&lost).await,
             Attempt::Void(CommitDecision::Halt(what)) => {
-                Err(WorkerError::permanent(Reason::TableRewound, what))
+                Err(RunError::permanent(Reason::TableRewound, what))
             }
             Attempt::GivenUp | Attempt::Void(_) => self.rewind(&[]).await,
         }
     }
 
-    pub(super) async fn release(&mut self) -> Result<(), WorkerError> {
+    pub(super) async fn release(&mut self) -> Result<(), RunError> {
         loop {
             let held = self.all_held(&BTreeMap::new())?;
             if held.is_empty() {
@@ -89,7 +88,7 @@ impl Committer {
     pub(super) fn all_held(
         &self,
         progress: &BTreeMap<PartitionId, PartitionProgress>,
-    ) -> Result<Vec<Held>, WorkerError> {
+    ) -> Result<Vec<Held>, RunError> {
         let state = self.state()?;
         let idle = |partition: PartitionId, epoch: Epoch| {
             let base = state.partition(partition).floor.unwrap_or_default();

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_runtime::{Random, RunError};
 use tidegate_source::Receipt;
 use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::{CommitLog, TableSnapshot};
@@ -37,9 +38,7 @@ use tokio::time::Instant;
 use crate::batch::{PartitionProgress, SealedBatch};
 use crate::dead_letters::DeadLetters;
 use crate::decide::{Held, LostPartition};
-use crate::error::WorkerError;
 use crate::options::AssignmentGeneration;
-use crate::random::Random;
 use crate::window::WindowStore;
 
 /// How many requests may wait: one batch in the making behind the one being committed, plus an advance.
@@ -71,7 +70,7 @@ pub(crate) enum Event {
     /// Everything was given back.
     Released,
     /// The worker must stop.
-    Failed(WorkerError),
+    Failed(RunError),
 }
 
 /// Where the floor of an idle partition goes.
@@ -177,7 +176,7 @@ impl Committer {
     pub(super) async fn work(
         &mut self,
         requests: &mut mpsc::Receiver<Request>,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         loop {
             let wait = self.claim_what_can_be().await?;
             let request = tokio::select! {
@@ -208,12 +207,12 @@ impl Committer {
         }
     }
 
-    pub(super) async fn tell(&self, event: Event) -> Result<(), WorkerError> {
-        let gone = |_| WorkerError::transient(Reason::Fenced, "the worker's engine is gone");
+    pub(super) async fn tell(&self, event: Event) -> Result<(), RunError> {
+        let gone = |_| RunError::transient(Reason::Fenced, "the worker's engine is gone");
         self.events.send(event).await.map_err(gone)
     }
 
-    pub(super) fn state(&self) -> Result<LedgerState, WorkerError> {
+    pub(super) fn state(&self) -> Result<LedgerState, RunError> {
         let txns = self.parts.snapshot.txns();
         Ok(LedgerState::read(txns, &self.parts.ledger, self.parts.incarnation)?)
     }

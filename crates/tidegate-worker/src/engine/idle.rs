@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use tidegate_runtime::RunError;
 use tidegate_source::{KnownMessage, SourceError, check_same_stream, idle_advance};
 use tokio::time::Instant;
 
 use super::{Engine, Leaving};
 use crate::committer::{FloorMove, Request};
-use crate::error::WorkerError;
 
 /// How long a look may hold the loop up; the broker answers in milliseconds.
 const LOOK: Duration = Duration::from_secs(2);
@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_secs(2);
 impl Engine {
     /// Moves the floors of the partitions that have nothing to read, all in one commit: once an
     /// interval, and once more before they are given back.
-    pub(super) async fn advance_idle(&mut self) -> Result<(), WorkerError> {
+    pub(super) async fn advance_idle(&mut self) -> Result<(), RunError> {
         let period = self.parts.config.sink.flush.max_interval.to_duration();
         let due = match self.leaving {
             None => self.looked_idle.elapsed() >= period,
@@ -79,7 +79,7 @@ impl Engine {
 
     /// Before a commit that follows a reconnect: whether this is still the stream that was read. False:
     /// that cannot be told yet.
-    pub(super) async fn is_same_stream(&mut self) -> Result<bool, WorkerError> {
+    pub(super) async fn is_same_stream(&mut self) -> Result<bool, RunError> {
         let reconnects = self.parts.connection.reconnects();
         if reconnects == self.vouched_reconnects {
             return Ok(true);

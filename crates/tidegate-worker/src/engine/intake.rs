@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_config::OnGap;
 use tidegate_dedup::Window;
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_source::{KnownMessage, ReaderOptions, Receipt, SourceError};
 use tidegate_table::files::system::RowCoordinates;
 use tidegate_types::{Counters, Message, PartitionId, Position, Reason, StreamTime};
@@ -13,13 +14,11 @@ use tracing::warn;
 use super::{Engine, Leaving};
 use crate::batch::{OpenBatch, PartitionProgress};
 use crate::dead_letters::DeadLetter;
-use crate::error::WorkerError;
-use crate::failpoint;
 use crate::judge::{Dead, Judged};
 use crate::reading::{Read, Reading};
 
 impl Engine {
-    pub(super) async fn on_reading(&mut self, reading: Reading) -> Result<(), WorkerError> {
+    pub(super) async fn on_reading(&mut self, reading: Reading) -> Result<(), RunError> {
         let Some(active) = self.active.get_mut(&reading.partition) else { return Ok(()) };
         if active.number != reading.number {
             return Ok(());
@@ -59,7 +58,7 @@ impl Engine {
         &mut self,
         partition: PartitionId,
         error: SourceError,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         if let (SourceError::Gap { from, to, .. }, OnGap::RecordAndContinue) =
             (&error, self.parts.config.source.on_gap)
         {
@@ -68,9 +67,8 @@ impl Engine {
             return self.read_on_behind(partition, (from, Position(to))).await;
         }
         let reason = error.reason();
-        let failure =
-            WorkerError::permanent(reason, format!("partition {partition} cannot be read"))
-                .because(error);
+        let failure = RunError::permanent(reason, format!("partition {partition} cannot be read"))
+            .because(error);
         if reason == Reason::SourceIdentity {
             // What was read since the last check may come from another stream (S6).
             self.discard(self.lineage + 1);
@@ -86,7 +84,7 @@ impl Engine {
         &mut self,
         partition: PartitionId,
         (from, to): (u64, Position),
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let Some(active) = self.active.get_mut(&partition) else { return Ok(()) };
         if active.cursor.next() >= from {
             active.cursor = active.cursor.max(to);
@@ -113,7 +111,7 @@ impl Engine {
         partition: PartitionId,
         messages: &[Message],
         last: (KnownMessage, Receipt),
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let mut rest = messages;
         while !rest.is_empty() && self.leaving.is_none() {
             let taken = self.take_in_some(partition, rest, last).await?;
@@ -128,7 +126,7 @@ impl Engine {
         partition: PartitionId,
         messages: &[Message],
         last: (KnownMessage, Receipt),
-    ) -> Result<usize, WorkerError> {
+    ) -> Result<usize, RunError> {
         let deadly = self.try_out(partition, messages).await?;
         let Some(active) = self.active.get_mut(&partition) else { return Ok(messages.len()) };
         let (judge, window) = (&mut self.parts.judge, active.window.as_mut());
@@ -137,7 +135,7 @@ impl Engine {
             None => judge.judge(messages, window),
         };
         let judged = judged.map_err(|source| {
-            WorkerError::transient(Reason::ResourceExhausted, "messages could not be judged")
+            RunError::transient(Reason::ResourceExhausted, "messages could not be judged")
                 .because(source)
         })?;
         failpoint::hit("batch.judged");
@@ -162,7 +160,7 @@ impl Engine {
         &mut self,
         partition: PartitionId,
         messages: &'m [Message],
-    ) -> Result<Option<(&'m Message, String)>, WorkerError> {
+    ) -> Result<Option<(&'m Message, String)>, RunError> {
         let alone = self.active.get(&partition).is_some_and(|active| active.batch_limit == 1);
         match (&self.parts.isolation, messages) {
             (Some(isolation), [message]) if alone => {
@@ -246,7 +244,7 @@ impl Engine {
         partition: PartitionId,
         messages: &[Message],
         judged: &Judged,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         if judged.rows.num_rows() == 0 {
             return Ok(());
         }
@@ -275,7 +273,7 @@ impl Engine {
              correct the schema or set decode.onError: DeadLetter",
             dead.reason, dead.detail
         );
-        self.leave(Leaving::Failed(WorkerError::permanent(dead.reason, what)));
+        self.leave(Leaving::Failed(RunError::permanent(dead.reason, what)));
     }
 
     /// In stream time: catching up on a day of the stream is no matter of minutes.
@@ -289,7 +287,7 @@ impl Engine {
                  nothing of the open batch was committed"
             );
             self.batch = OpenBatch::new(&self.parts.files, &mut self.parts.random);
-            self.leave(Leaving::Failed(WorkerError::permanent(Reason::BreakerOpen, what)));
+            self.leave(Leaving::Failed(RunError::permanent(Reason::BreakerOpen, what)));
         }
     }
 }

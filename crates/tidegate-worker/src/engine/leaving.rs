@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use tidegate_runtime::{RunError, in_words};
 use tidegate_source::ReadMode;
 use tidegate_types::Reason;
 use tracing::info;
 
 use super::{Active, Engine, Leaving};
 use crate::committer::Request;
-use crate::error::{WorkerError, in_words};
 use crate::options::Summary;
 
 /// How long a finite run waits for a source that fails.
@@ -36,7 +36,7 @@ impl Engine {
         let given_up = self.trouble.is_some_and(|since| since.elapsed() > FINITE_PATIENCE);
         if self.parts.until.is_some() && self.leaving.is_none() && given_up {
             let what = format!("the source could not be read for {} s", FINITE_PATIENCE.as_secs());
-            let failure = WorkerError::transient(Reason::SourceUnreachable, what);
+            let failure = RunError::transient(Reason::SourceUnreachable, what);
             self.leave(Leaving::Failed(failure));
         }
     }
@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// Once the last batch is sealed (it carries the release), or when there is none: give back.
-    pub(super) async fn release_when_empty(&mut self) -> Result<(), WorkerError> {
+    pub(super) async fn release_when_empty(&mut self) -> Result<(), RunError> {
         let nothing_open = self.batch.is_empty() && self.in_flight == 0 && self.advancing == 0;
         if self.leaving.is_some() && nothing_open && !self.releasing && !self.owes_idle_look() {
             self.releasing = true;
@@ -63,13 +63,13 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn left(mut self) -> Result<Summary, WorkerError> {
+    pub(super) fn left(mut self) -> Result<Summary, RunError> {
         self.parts.metrics.finish(!matches!(self.leaving, Some(Leaving::Failed(_)) | None));
         self.summary.lag = self.active.values().map(|active| active.pending).sum();
         match self.leaving {
             Some(Leaving::Failed(error)) => Err(error),
             Some(Leaving::Drained | Leaving::CaughtUp) => Ok(self.summary),
-            None => Err(WorkerError::transient(Reason::Fenced, "the committer ended by itself")),
+            None => Err(RunError::transient(Reason::Fenced, "the committer ended by itself")),
         }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
 use tidegate_dedup::Window;
+use tidegate_runtime::{Random, RunError};
 use tidegate_source::{Connection, EmptyTo, KnownMessage, ReaderOptions};
 use tidegate_table::files::system::SystemColumns;
 use tidegate_telemetry::{PipelineMetrics, Throttle};
@@ -33,12 +34,10 @@ use tracing::{debug, info, warn};
 use crate::batch::{FileSettings, OpenBatch};
 use crate::committer::{ClaimedPartition, Committed, Event, FloorMove, Request};
 use crate::decide::{Breaker, batch_limit, eased};
-use crate::error::WorkerError;
 use crate::isolation::Isolation;
 use crate::judge::Judge;
 use crate::keeper::StreamNews;
 use crate::options::Summary;
-use crate::random::Random;
 use crate::reading::{ByteBudget, Order, Read, Reading, ReadingOptions, read};
 use crate::window::WindowStore;
 use turn::{Turn, showing_life};
@@ -75,7 +74,7 @@ pub(crate) struct EngineParts {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) news: watch::Receiver<StreamNews>,
     /// What the keeper found that waiting does not mend.
-    pub(crate) faults: mpsc::Receiver<WorkerError>,
+    pub(crate) faults: mpsc::Receiver<RunError>,
     pub(crate) metrics: Arc<PipelineMetrics>,
     pub(crate) random: Random,
 }
@@ -126,7 +125,7 @@ enum Leaving {
     /// A finite run has everything.
     CaughtUp,
     /// After the commit of what is good.
-    Failed(WorkerError),
+    Failed(RunError),
 }
 
 /// The loop and its state.
@@ -186,7 +185,7 @@ impl Engine {
     }
 
     /// Works until drained, caught up or failed; commits and gives back what it can before it leaves.
-    pub(crate) async fn run(mut self, drain: CancellationToken) -> Result<Summary, WorkerError> {
+    pub(crate) async fn run(mut self, drain: CancellationToken) -> Result<Summary, RunError> {
         loop {
             self.parts.metrics.beat();
             let mut turn = Turn::begin(self.has_backlog());
@@ -226,7 +225,7 @@ impl Engine {
 
     // --- what the committer says
 
-    pub(super) async fn on_event(&mut self, event: Event) -> Result<(), WorkerError> {
+    pub(super) async fn on_event(&mut self, event: Event) -> Result<(), RunError> {
         match event {
             // What is claimed on the way out is given back with the rest.
             Event::Claimed(_) if self.leaving.is_some() => {}
@@ -247,7 +246,7 @@ impl Engine {
                 if let Some(first) = lost.first().filter(|_| self.parts.until.is_some()) {
                     let what =
                         format!("partition {} was taken by another worker", first.partition());
-                    self.leave(Leaving::Failed(WorkerError::transient(Reason::Fenced, what)));
+                    self.leave(Leaving::Failed(RunError::transient(Reason::Fenced, what)));
                 }
                 if self.leaving.is_none() {
                     for partition in again {
@@ -287,7 +286,7 @@ impl Engine {
     }
 
     /// Loads the window and starts to read.
-    pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), WorkerError> {
+    pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), RunError> {
         // A long window that is read back from the table takes its time, and is no silence.
         let load = self.parts.windows.load(&claimed);
         let window = showing_life(&self.parts.metrics, load).await?;
@@ -389,8 +388,8 @@ impl Engine {
     }
 
     /// Takes `&mut self` because open files cannot be shared between threads while this waits.
-    pub(super) async fn ask(&mut self, request: Request) -> Result<(), WorkerError> {
-        let gone = |_| WorkerError::transient(Reason::Fenced, "the committer is gone");
+    pub(super) async fn ask(&mut self, request: Request) -> Result<(), RunError> {
+        let gone = |_| RunError::transient(Reason::Fenced, "the committer is gone");
         self.parts.requests.send(request).await.map_err(gone)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_batch::{FlushFacts, FlushPolicy, FlushReason, flush_due};
 use tidegate_dedup::SnapshotHeader;
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_types::{PartitionId, Reason, Span};
 use tokio::time::Instant;
 use tracing::debug;
@@ -11,14 +12,12 @@ use tracing::debug;
 use super::{Engine, IN_FLIGHT};
 use crate::batch::{OpenBatch, WindowSnapshot};
 use crate::committer::Request;
-use crate::error::WorkerError;
-use crate::failpoint;
 
 /// A window snapshot is cut at least this often (D3).
 const SNAPSHOT_EACH: Duration = Duration::from_secs(300);
 
 impl Engine {
-    pub(super) async fn seal_when_due(&mut self) -> Result<(), WorkerError> {
+    pub(super) async fn seal_when_due(&mut self) -> Result<(), RunError> {
         let waits = self.advancing > 0 || self.in_flight >= IN_FLIGHT || self.owes_idle_look();
         if self.batch.is_empty() || waits {
             return Ok(());
@@ -46,7 +45,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn seal(&mut self, reason: FlushReason) -> Result<(), WorkerError> {
+    pub(super) async fn seal(&mut self, reason: FlushReason) -> Result<(), RunError> {
         let release = self.leaving.is_some();
         self.releasing = release;
         let snapshots = self.window_snapshots(release)?;
@@ -69,7 +68,7 @@ impl Engine {
     pub(super) fn window_snapshots(
         &mut self,
         release: bool,
-    ) -> Result<Vec<WindowSnapshot>, WorkerError> {
+    ) -> Result<Vec<WindowSnapshot>, RunError> {
         let mut snapshots = Vec::new();
         for (partition, progress) in &self.batch.progress {
             let Some(active) = self.active.get_mut(partition) else { continue };
@@ -85,7 +84,7 @@ impl Engine {
                 nonce,
             };
             let bytes = window.snapshot(&header).map_err(|source| {
-                WorkerError::transient(Reason::ResourceExhausted, "window could not be copied")
+                RunError::transient(Reason::ResourceExhausted, "window could not be copied")
                     .because(source)
             })?;
             active.snapshot_at = Instant::now();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::{PipelineConfig, WorkerReport};
+use tidegate_runtime::{RunError, in_words};
 use tidegate_telemetry::PipelineMetrics;
 use tidegate_types::{ByteSize, PartitionId, Reason};
 use tokio::time::Instant;
@@ -14,7 +15,6 @@ use tracing::{info, warn};
 use super::desk::AssignmentDesk;
 use super::report::{Board, Phase, PodIdentity, report};
 use crate::decide::Restarts;
-use crate::error::{WorkerError, in_words};
 use crate::options::{StreamCare, WorkerOptions};
 
 /// How often a worker that has nothing to do shows that it lives.
@@ -104,11 +104,7 @@ impl PodWorker {
     }
 
     /// One life: until it fails, its partitions change, or the process has to leave.
-    async fn live(
-        &self,
-        mine: &[PartitionId],
-        drain: &CancellationToken,
-    ) -> Result<(), WorkerError> {
+    async fn live(&self, mine: &[PartitionId], drain: &CancellationToken) -> Result<(), RunError> {
         let generation = self.desk.generation();
         info!(generation, partitions = ?mine.iter().map(|k| k.0).collect::<Vec<_>>(), "assigned");
         let options = WorkerOptions { partitions: Some(mine.to_vec()), ..self.options.clone() };
@@ -131,7 +127,7 @@ impl PodWorker {
             // A panic is a bug; what was committed stands.
             Err(died) => {
                 let what = "the worker crashed; please report this";
-                Err(WorkerError::transient(Reason::ResourceExhausted, what).because(died))
+                Err(RunError::transient(Reason::ResourceExhausted, what).because(died))
             }
         }
     }
@@ -143,7 +139,7 @@ impl PodWorker {
 
     async fn wait_after(
         &self,
-        error: &WorkerError,
+        error: &RunError,
         pause: Duration,
         mine: &[PartitionId],
         drain: &CancellationToken,

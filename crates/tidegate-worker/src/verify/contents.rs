@@ -7,16 +7,17 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use futures::TryStreamExt;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tidegate_runtime::RunError;
 use tidegate_table::files::layout::object_of_log_path;
-use tidegate_table::files::reader::{read_columns, read_footer};
+use tidegate_table::files::reader::{Footer, read_columns, read_footer};
 use tidegate_table::files::system;
 use tidegate_table::log::LiveFile;
 use tidegate_types::{PartitionId, Reason};
 
 use super::report::VerifyReport;
 use super::sequences::SequenceSet;
-use crate::error::WorkerError;
 
 /// Ids that are compared; beyond it memory would be the limit (about 40 bytes each).
 const MAX_IDS: usize = 50_000_000;
@@ -43,7 +44,7 @@ impl Contents {
         with_ids: bool,
         redelivery: bool,
         report: &mut VerifyReport,
-    ) -> Result<Self, WorkerError> {
+    ) -> Result<Self, RunError> {
         let mut contents = Self { ids_complete: with_ids, redelivery, ..Self::default() };
         for file in files {
             contents.read_file(store, file, with_ids, report).await?;
@@ -57,40 +58,8 @@ impl Contents {
         file: &LiveFile,
         with_ids: bool,
         report: &mut VerifyReport,
-    ) -> Result<(), WorkerError> {
-        let path = object_of_log_path(&file.path)?;
-        match store.head(&path).await {
-            Ok(found) if found.size == file.size => {}
-            Ok(found) => {
-                let detail =
-                    format!("{} has {} bytes, the log says {}", file.path, found.size, file.size);
-                report.damaged("files", detail);
-            }
-            Err(object_store::Error::NotFound { .. }) => {
-                report.damaged("files", format!("{} is missing", file.path));
-                return Ok(());
-            }
-            Err(source) => {
-                let what = format!("{} cannot be looked at", file.path);
-                return Err(WorkerError::transient(Reason::SinkUnreachable, what).because(source));
-            }
-        }
-        if file.deleted_rows > 0 {
-            report.not_provable("rows", format!("{} has a deletion vector", file.path));
-        }
-        let footer = match read_footer(store, &path).await {
-            Ok(footer) => footer,
-            Err(error) => {
-                report.damaged("files", format!("{} is no whole Parquet file: {error}", file.path));
-                return Ok(());
-            }
-        };
-        let rows = footer.metadata.file_metadata().num_rows().unsigned_abs();
-        if file.rows.is_some_and(|said| said != rows) {
-            let said = file.rows.unwrap_or_default();
-            report
-                .damaged("files", format!("{} holds {rows} rows, the log says {said}", file.path));
-        }
+    ) -> Result<(), RunError> {
+        let Some((path, footer)) = check_file(store, file, report).await? else { return Ok(()) };
         let schema = footer.metadata.file_metadata().schema();
         let has = |name: &str| schema.get_fields().iter().any(|field| field.name() == name);
         if !system::IDENTITY.iter().all(|name| has(name)) {
@@ -114,7 +83,7 @@ impl Contents {
         with_ids: bool,
         file: &str,
         report: &mut VerifyReport,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let column = |name: &str, data_type: &DataType| {
             let found = batch.column_by_name(name).ok_or_else(|| missing(file, name))?;
             cast(found, data_type).map_err(|source| missing(file, name).because(source))
@@ -134,6 +103,9 @@ impl Contents {
             let partition = PartitionId(u32::try_from(partitions.value(row)).unwrap_or(u32::MAX));
             let sequence = u64::try_from(sequences.value(row)).unwrap_or(u64::MAX);
             let source = sources.value(row);
+            if system::is_run_source(source) {
+                continue; // of a bulk pipeline, which has a verification of its own
+            }
             let key = (source.to_owned(), partition);
             let fresh = self.sequences.entry(key.clone()).or_default().insert(sequence);
             if !fresh && self.redelivery {
@@ -156,7 +128,7 @@ impl Contents {
         batch: &RecordBatch,
         partitions: &arrow::array::Int32Array,
         file: &str,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), RunError> {
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let column = |name: &str, data_type: &DataType| {
             let found = batch.column_by_name(name).ok_or_else(|| missing(file, name))?;
@@ -220,7 +192,49 @@ impl Contents {
     }
 }
 
-fn missing(file: &str, column: &str) -> WorkerError {
+/// Checks that a file is there, whole, and of the size and row count that the log says; none when it
+/// cannot be read at all.
+pub(super) async fn check_file(
+    store: &Arc<dyn ObjectStore>,
+    file: &LiveFile,
+    report: &mut VerifyReport,
+) -> Result<Option<(Path, Footer)>, RunError> {
+    let path = object_of_log_path(&file.path)?;
+    match store.head(&path).await {
+        Ok(found) if found.size == file.size => {}
+        Ok(found) => {
+            let detail =
+                format!("{} has {} bytes, the log says {}", file.path, found.size, file.size);
+            report.damaged("files", detail);
+        }
+        Err(object_store::Error::NotFound { .. }) => {
+            report.damaged("files", format!("{} is missing", file.path));
+            return Ok(None);
+        }
+        Err(source) => {
+            let what = format!("{} cannot be looked at", file.path);
+            return Err(RunError::transient(Reason::SinkUnreachable, what).because(source));
+        }
+    }
+    if file.deleted_rows > 0 {
+        report.not_provable("rows", format!("{} has a deletion vector", file.path));
+    }
+    let footer = match read_footer(store, &path).await {
+        Ok(footer) => footer,
+        Err(error) => {
+            report.damaged("files", format!("{} is no whole Parquet file: {error}", file.path));
+            return Ok(None);
+        }
+    };
+    let rows = footer.metadata.file_metadata().num_rows().unsigned_abs();
+    if file.rows.is_some_and(|said| said != rows) {
+        let said = file.rows.unwrap_or_default();
+        report.damaged("files", format!("{} holds {rows} rows, the log says {said}", file.path));
+    }
+    Ok(Some((path, footer)))
+}
+
+pub(super) fn missing(file: &str, column: &str) -> RunError {
     let what = format!("column {column} of {file} cannot be read");
-    WorkerError::permanent(Reason::TableMismatch, what)
+    RunError::permanent(Reason::TableMismatch, what)
 }

@@ -72,7 +72,8 @@ pub(super) fn walk(
     Ok(history)
 }
 
-fn foreign(
+/// What somebody else's commit means for what can be proved.
+pub(super) fn foreign(
     entry: &LogEntry,
     removed: &mut BTreeSet<String>,
     history: &mut History,

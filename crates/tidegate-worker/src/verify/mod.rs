@@ -3,6 +3,10 @@
 //! The main table is read first, then the dead letters, so that a worker that goes on meanwhile can
 //! only make the dead letters newer; what lies beyond the floors of the main table is left out.
 
+mod bulk;
+mod bulk_contents;
+mod bulk_dead_letters;
+mod bulk_history;
 mod contents;
 mod history;
 mod report;
@@ -15,6 +19,8 @@ use std::sync::Arc;
 
 use object_store::{ObjectStore, ObjectStoreExt};
 use tidegate_config::{OnGap, PipelineConfig};
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, open_store};
 use tidegate_table::dead_letter::{self, pending};
 use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::system::source_name;
@@ -25,11 +31,9 @@ use tidegate_types::{
     Span,
 };
 
+pub use bulk::verify_bulk;
 pub use report::{Finding, VerifyReport, VerifyState};
 
-use crate::error::WorkerError;
-use crate::secrets::Secrets;
-use crate::setup;
 use contents::Contents;
 use history::History;
 use sequences::SequenceSet;
@@ -68,13 +72,13 @@ pub async fn verify(
     config: &PipelineConfig,
     secrets_dir: Option<PathBuf>,
     with_source: bool,
-) -> Result<VerifyReport, WorkerError> {
+) -> Result<VerifyReport, RunError> {
     let secrets = Secrets::new(secrets_dir);
-    let store = setup::open_store(config, &secrets)?;
+    let store = open_store(&config.sink, &secrets)?;
     let log = CommitLog::open(&store);
     let Some(snapshot) = log.load().await? else {
         let what = format!("there is no table at {}", config.sink.url);
-        return Err(WorkerError::permanent(Reason::TableMismatch, what));
+        return Err(RunError::permanent(Reason::TableMismatch, what));
     };
     let mut report = VerifyReport::new(snapshot.version());
     let files = log.live_files(&snapshot).await?;
@@ -142,7 +146,7 @@ async fn check_waiting(
     ledger: &Ledger,
     waiting: &BTreeMap<Nonce, Vec<PartitionId>>,
     report: &mut VerifyReport,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     for nonce in waiting.keys() {
         let file = DataPath::dead_letters(ledger, *nonce);
         match store.head(file.object()).await {
@@ -152,7 +156,7 @@ async fn check_waiting(
             }
             Err(source) => {
                 let what = format!("{} cannot be looked at", file.in_log());
-                return Err(WorkerError::transient(Reason::SinkUnreachable, what).because(source));
+                return Err(RunError::transient(Reason::SinkUnreachable, what).because(source));
             }
         }
     }

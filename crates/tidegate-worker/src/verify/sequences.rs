@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Sequences of one block.
-const BLOCK: u64 = 1 << 16;
+/// Sequences of one block. Chunks of bulk runs can be small, and each has a set of its own.
+const BLOCK: u64 = 1 << 12;
 const WORDS: usize = (BLOCK / 64) as usize;
 
 /// Sequences are dense, so a bitmap in blocks holds a hundred million of them in 13 MB.

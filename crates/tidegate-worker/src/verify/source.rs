@@ -1,13 +1,13 @@
 //! The recount: every message that the stream still holds up to the floor is a row, a dead letter, or
 //! one of the counted duplicates and filtered records.
 
+use tidegate_runtime::RunError;
+use tidegate_runtime::secrets::Secrets;
 use tidegate_source::{KnownMessage, count_headers_only, known_message, stream_facts};
 use tidegate_types::{PartitionId, Position};
 
 use super::report::VerifyReport;
 use super::{Scope, filters};
-use crate::error::WorkerError;
-use crate::secrets::Secrets;
 use crate::source_setup;
 
 /// What the recount of one partition saw.
@@ -23,7 +23,7 @@ pub(super) async fn recount(
     scope: &Scope<'_>,
     secrets: &Secrets,
     report: &mut VerifyReport,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     let source = &scope.config.source;
     let name = "tidegate verify".to_owned();
     let connection = source_setup::connect(source, secrets, false, name).await?;
@@ -82,7 +82,7 @@ async fn check_floor_message(
     partition: PartitionId,
     (floor, fingerprint): (Position, i64),
     report: &mut VerifyReport,
-) -> Result<(), WorkerError> {
+) -> Result<(), RunError> {
     if fingerprint == 0 || floor == Position(0) {
         return Ok(());
     }

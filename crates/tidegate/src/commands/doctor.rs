@@ -1,14 +1,16 @@
 //! `tidegate doctor`: is everything there that the pipelines stand on?
 
 use clap::Args;
+use tidegate_config::{PipelineConfig, TransferConfig};
 use tidegate_worker::doctor::Health;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, code, worker_failed};
+use crate::documents::{Loaded, LoadedBulk, LoadedPipeline, PipelineArgs};
+use crate::failure::{Failure, code, worker_failed, worse};
 use crate::output::say;
 
-/// Look at schema, broker, stream, its other readers, store and table of every pipeline.
+/// Look at everything that the pipelines stand on: schema, broker, stream and its other readers, or source
+/// and rights, then store and table.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
@@ -25,36 +27,66 @@ pub(crate) struct DoctorArgs {
 pub(crate) async fn doctor(args: DoctorArgs) -> Result<u8, Failure> {
     let mut pipelines = args.pipelines.load()?;
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
-    let configs = pipelines.iter_mut().map(|pipeline| &mut pipeline.config);
+    let configs = pipelines.streams.iter_mut().map(|pipeline| &mut pipeline.config);
     let broker = Broker::provide(&args.broker, &data_dir, configs).await?;
     let outcome = look_at_all(&args, pipelines).await;
     broker.stop().await;
     outcome
 }
 
-async fn look_at_all(args: &DoctorArgs, pipelines: Vec<LoadedPipeline>) -> Result<u8, Failure> {
+async fn look_at_all(args: &DoctorArgs, pipelines: Loaded) -> Result<u8, Failure> {
     let mut exit = 0;
-    for LoadedPipeline { config, .. } in pipelines {
-        let secrets_dir = args.broker.secrets_dir.clone();
-        if let Some(ledger) = &args.forget_ledger {
-            tidegate_worker::doctor::forget_ledger(&config, secrets_dir, ledger)
-                .await
-                .map_err(worker_failed)?;
-            say(format!("{}: ledger {ledger} is forgotten", config.name))?;
-            continue;
+    for LoadedPipeline { config, .. } in &pipelines.streams {
+        exit = worse(exit, look_at_stream(args, config).await?);
+    }
+    // Nothing of theirs keeps a stream from being trimmed.
+    for LoadedBulk { config, .. } in pipelines.bulk.iter().filter(|_| args.forget_ledger.is_none())
+    {
+        exit = worse(exit, look_at_bulk(args, config).await?);
+    }
+    Ok(exit)
+}
+
+async fn look_at_stream(args: &DoctorArgs, config: &PipelineConfig) -> Result<u8, Failure> {
+    let secrets_dir = args.broker.secrets_dir.clone();
+    if let Some(ledger) = &args.forget_ledger {
+        let forgotten = tidegate_worker::doctor::forget_ledger(config, secrets_dir, ledger).await;
+        forgotten.map_err(worker_failed)?;
+        say(format!("{}: ledger {ledger} is forgotten", config.name))?;
+        return Ok(0);
+    }
+    say(format!("{}:", config.name))?;
+    let mut exit = 0;
+    for check in tidegate_worker::doctor::doctor(config, secrets_dir).await {
+        let word = match check.health {
+            Health::Ok => "ok",
+            Health::Caveat => "caveat",
+            Health::Failed => "failed",
+        };
+        say(line(word, check.what, &check.found))?;
+        if check.health == Health::Failed {
+            exit = code::PERMANENT;
         }
-        say(format!("{}:", config.name))?;
-        for check in tidegate_worker::doctor::doctor(&config, secrets_dir).await {
-            let word = match check.health {
-                Health::Ok => "ok",
-                Health::Caveat => "caveat",
-                Health::Failed => "failed",
-            };
-            say(format!("  {word:7} {}: {}", check.what, check.found))?;
-            if check.health == Health::Failed {
+    }
+    Ok(exit)
+}
+
+async fn look_at_bulk(args: &DoctorArgs, config: &TransferConfig) -> Result<u8, Failure> {
+    say(format!("{}:", config.name))?;
+    let mut exit = 0;
+    let looks = tidegate_transfer::doctor::doctor(config, args.broker.secrets_dir.clone());
+    for look in looks.await {
+        match look.found {
+            Ok(found) => say(line("ok", look.what, &found))?,
+            Err(trouble) => {
+                say(line("failed", look.what, &trouble))?;
                 exit = code::PERMANENT;
             }
         }
     }
     Ok(exit)
+}
+
+fn line(word: &str, what: &str, found: &str) -> String {
+    format!("  {word:7} {what}: {found}")
 }

@@ -3,7 +3,8 @@
 use clap::Args;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::documents::PipelineArgs;
+use crate::bulk::outlook;
+use crate::documents::{Loaded, PipelineArgs};
 use crate::failure::{Failure, worker_failed};
 use crate::output::say;
 
@@ -20,22 +21,29 @@ pub(crate) struct PlanArgs {
 pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
     let mut pipelines = args.pipelines.load()?;
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
-    let configs = pipelines.iter_mut().map(|pipeline| &mut pipeline.config);
+    let configs = pipelines.streams.iter_mut().map(|pipeline| &mut pipeline.config);
     let broker = Broker::provide(&args.broker, &data_dir, configs).await?;
-    let mut outcome = Ok(());
-    for pipeline in pipelines {
-        if pipeline.suspended {
-            say(format!("{} is suspended; once it is not:", pipeline.config.name))?;
-        }
-        let secrets_dir = args.broker.secrets_dir.clone();
-        match tidegate_worker::plan(&pipeline.config, secrets_dir).await {
-            Ok(plan) => say(plan.to_string().trim_end())?,
-            Err(error) => {
-                outcome = Err(worker_failed(error));
-                break;
-            }
-        }
-    }
+    let outcome = plan_all(&args, pipelines).await;
     broker.stop().await;
     outcome
+}
+
+async fn plan_all(args: &PlanArgs, pipelines: Loaded) -> Result<(), Failure> {
+    for pipeline in pipelines.streams {
+        tell_suspended(pipeline.suspended, &pipeline.config.name)?;
+        let secrets_dir = args.broker.secrets_dir.clone();
+        let plan = tidegate_worker::plan(&pipeline.config, secrets_dir).await;
+        say(plan.map_err(worker_failed)?.to_string().trim_end())?;
+    }
+    for pipeline in pipelines.bulk {
+        tell_suspended(pipeline.suspended, &pipeline.config.name)?;
+        for line in outlook(&pipeline, args.broker.secrets_dir.clone()).await? {
+            say(line)?;
+        }
+    }
+    Ok(())
+}
+
+fn tell_suspended(suspended: bool, name: &str) -> std::io::Result<()> {
+    if suspended { say(format!("{name} is suspended; once it is not:")) } else { Ok(()) }
 }

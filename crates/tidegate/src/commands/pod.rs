@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use serde::de::DeserializeOwned;
 use serde_json::json;
-use tidegate_config::{LONGEST_MESSAGE, PipelineConfig, content_hash};
+use tidegate_config::{LONGEST_MESSAGE, PipelineConfig, TransferConfig, content_hash};
 use tidegate_telemetry::{Answer, Health, Pages, Registry, Server, Watched, serve_with};
 use tidegate_types::Reason;
 use tidegate_worker::pod::{PodIdentity, bounded};
@@ -55,8 +56,23 @@ pub(crate) struct ListenArgs {
 }
 
 impl ConfigArgs {
-    /// Reads the configuration.
+    /// Reads the configuration of a streaming pipeline.
     pub(crate) fn load(&self) -> Result<(PipelineConfig, PodIdentity), Failure> {
+        let (config, bytes): (PipelineConfig, _) = self.load_as()?;
+        let identity = PodIdentity {
+            pipeline: config.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_hash: content_hash(&bytes),
+        };
+        Ok((config, identity))
+    }
+
+    /// Reads the configuration of a bulk pipeline.
+    pub(crate) fn load_transfer(&self) -> Result<TransferConfig, Failure> {
+        self.load_as().map(|(config, _)| config)
+    }
+
+    fn load_as<T: DeserializeOwned>(&self) -> Result<(T, Vec<u8>), Failure> {
         let file = self.config.display();
         let bytes = std::fs::read(&self.config)
             .map_err(|error| Failure::of(error).during(format!("reading {file}")))?;
@@ -65,17 +81,12 @@ impl ConfigArgs {
                 .during(format!("{file} is not a pipeline's configuration"))
                 .advising("the operator writes it; see that both are of one release")
         })?;
-        let identity = PodIdentity {
-            pipeline: config.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config_hash: content_hash(&bytes),
-        };
-        Ok((config, identity))
+        Ok((config, bytes))
     }
 }
 
 /// What is wrong, with the field that it is wrong with.
-fn parse(bytes: &[u8]) -> Result<PipelineConfig, String> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

@@ -53,7 +53,7 @@ pub(crate) struct PublishArgs {
 /// Publishes every line and says what became of them.
 pub(crate) async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let signals = Signals::listen()?;
-    let mut config = args.pipelines.load_one()?.config;
+    let mut config = args.pipelines.load_stream()?.config;
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
     let input = open(&args.input).await?;
     let broker = Broker::provide(&args.broker, &data_dir, std::iter::once(&mut config)).await?;

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use clap::Args;
 use tidegate_config::PipelineConfig;
+use tidegate_runtime::{RunError, in_words};
 use tidegate_telemetry::{
     Health, MetricFamilies, MetricsSnapshot, PipelineMetrics, Registry, Server, serve,
 };
 use tidegate_types::ByteSize;
 use tidegate_worker::decide::Restarts;
-use tidegate_worker::{Summary, WorkerError, WorkerOptions, in_words};
+use tidegate_worker::{Summary, WorkerOptions};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::documents::{LoadedPipeline, PipelineArgs, notice};
+use crate::bulk::{Keeper, Pace};
+use crate::documents::{Loaded, LoadedBulk, LoadedPipeline, PipelineArgs, notice};
 use crate::failure::{Failure, code, worker_failed, worse};
 use crate::feasibility::Feasibility;
 use crate::output::{complain, say};
@@ -32,6 +34,9 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
 /// Run pipelines here, without a cluster.
 ///
+/// Streams are read until told to stop. Bulk pipelines make the runs that are due and go on at their
+/// ticks; without a schedule each call makes one run.
+///
 /// Pipelines that name no servers share an embedded nats-server. The first SIGINT or SIGTERM drains:
 /// fetching stops, what is held is committed, and the process leaves. A second one leaves at once.
 #[derive(Debug, Args)]
@@ -43,7 +48,8 @@ pub(crate) struct RunArgs {
     /// Workers of each pipeline, which share its partitions
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: u32,
-    /// Stop when everything that the streams held at the start is committed
+    /// Stop when everything that the streams held at the start is committed and every run that is due is
+    /// made
     #[arg(long)]
     until_caught_up: bool,
     /// Where /metrics, /livez and /readyz are served; port 0 takes a free one, which the log names
@@ -55,6 +61,17 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
+    fn keepers(&self, bulk: Vec<LoadedBulk>, progress: &Progress) -> Vec<Keeper> {
+        let pace = if self.until_caught_up { Pace::Once } else { Pace::Forever };
+        let keeper = |pipeline| Keeper {
+            pipeline,
+            secrets_dir: self.broker.secrets_dir.clone(),
+            pace,
+            progress: progress.clone(),
+        };
+        bulk.into_iter().map(keeper).collect()
+    }
+
     fn staffing(self, data_dir: PathBuf) -> Staffing {
         Staffing {
             workers: self.workers,
@@ -69,27 +86,35 @@ impl RunArgs {
 /// How a pipeline ended.
 struct Ending {
     name: String,
-    table: String,
-    totals: Totals,
+    /// What it did, in words; none where that was told already.
+    told: Option<String>,
     failures: Vec<Failure>,
+    /// The exit code that failures ask for which were told when they happened.
+    exit: u8,
+}
+
+/// What is to be run.
+struct Work {
+    streams: Vec<PipelineConfig>,
+    bulk: Vec<LoadedBulk>,
 }
 
 /// Runs the pipelines to their end, or to a signal.
 pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure> {
     let signals = Signals::listen()?;
     let pipelines = args.pipelines.load()?;
-    let ignored = pipelines.iter().map(|pipeline| pipeline.ignored.as_slice());
-    if let Some(notice) = notice(ignored, args.workers) {
+    let workers = (!pipelines.streams.is_empty()).then_some(args.workers);
+    if let Some(notice) = notice(pipelines.ignored(), workers) {
         complain(notice)?;
     }
-    let mut configs = active(pipelines)?;
-    if configs.is_empty() {
+    let mut work = active(pipelines)?;
+    if work.streams.is_empty() && work.bulk.is_empty() {
         return Ok(0);
     }
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
-    let broker = Broker::provide(&args.broker, &data_dir, configs.iter_mut()).await?;
+    let broker = Broker::provide(&args.broker, &data_dir, work.streams.iter_mut()).await?;
     let leave = signals.leave.clone();
-    let work = run_all(args, data_dir, configs, progress, signals);
+    let work = run_all(args, data_dir, work, progress, signals);
     let ended = leave.run_until_cancelled(work).await;
     let Some(ended) = ended else { return Ok(code::INTERRUPTED) };
     broker.stop().await;
@@ -97,37 +122,53 @@ pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure
 }
 
 /// The pipelines that are to be run and can be; a suspended one gets a line.
-fn active(pipelines: Vec<LoadedPipeline>) -> Result<Vec<PipelineConfig>, Failure> {
-    let mut configs = Vec::new();
-    for pipeline in pipelines {
-        if pipeline.suspended {
-            say(format!("{}: suspended, nothing is run", pipeline.config.name))?;
+fn active(pipelines: Loaded) -> Result<Work, Failure> {
+    let mut work = Work { streams: Vec::new(), bulk: Vec::new() };
+    for LoadedPipeline { config, suspended, .. } in pipelines.streams {
+        if suspended {
+            tell_suspended(&config.name)?;
         } else {
-            Feasibility::of(&pipeline.config).enforce(&pipeline.config.name)?;
-            configs.push(pipeline.config);
+            Feasibility::of(&config).enforce(&config.name)?;
+            work.streams.push(config);
         }
     }
-    Ok(configs)
+    for pipeline in pipelines.bulk {
+        if pipeline.suspended {
+            tell_suspended(&pipeline.config.name)?;
+        } else {
+            Feasibility::of_bulk(&pipeline.config).enforce(&pipeline.config.name)?;
+            work.bulk.push(pipeline);
+        }
+    }
+    Ok(work)
+}
+
+fn tell_suspended(name: &str) -> std::io::Result<()> {
+    say(format!("{name}: suspended, nothing is run"))
 }
 
 async fn run_all(
     args: RunArgs,
     data_dir: PathBuf,
-    configs: Vec<PipelineConfig>,
+    work: Work,
     progress: Progress,
     signals: Signals,
 ) -> Result<u8, Failure> {
     let mut registry = Registry::default();
     let families = MetricFamilies::new(&mut registry);
     let listen = args.listen;
-    let jobs = args.staffing(data_dir).assign(configs, &families);
+    let keepers = args.keepers(work.bulk, &progress);
+    let jobs = args.staffing(data_dir).assign(work.streams, &families);
     let (server, stop) = open_endpoint(listen, registry, &jobs).await?;
     let shown = jobs.iter().map(shown).collect();
-    let display = tokio::spawn(progress.show(shown, stop.clone()));
+    let display = tokio::spawn(progress.clone().show(shown, stop.clone()));
 
     let mut running = JoinSet::new();
     for job in jobs {
         running.spawn(run_job(job, signals.drain.child_token()));
+    }
+    for keeper in keepers {
+        running.spawn(run_bulk(keeper, signals.drain.child_token()));
     }
     let mut endings = Vec::new();
     while let Some(ended) = running.join_next().await {
@@ -139,6 +180,18 @@ async fn run_all(
     server.stopped().await;
     endings.sort_by(|a: &Ending, b| a.name.cmp(&b.name));
     report(endings)
+}
+
+/// Keeps one bulk pipeline; how its runs ended was told run by run.
+async fn run_bulk(keeper: Keeper, drain: CancellationToken) -> Ending {
+    let name = keeper.pipeline.config.name.clone();
+    let (wave, outcome) = keeper.keep(drain).await;
+    Ending {
+        name,
+        told: wave.together(),
+        failures: outcome.err().into_iter().collect(),
+        exit: wave.tally.exit(),
+    }
 }
 
 async fn open_endpoint(
@@ -167,12 +220,7 @@ fn shown(job: &Job) -> Shown {
 /// partitions unread is not running; other pipelines go on.
 async fn run_job(job: Job, drain: CancellationToken) -> Ending {
     let Job { config, workers } = job;
-    let mut ending = Ending {
-        name: config.name,
-        table: config.sink.url,
-        totals: Totals::default(),
-        failures: Vec::new(),
-    };
+    let (name, mut totals, mut failures) = (config.name, Totals::default(), Vec::new());
     let mut running = JoinSet::new();
     for (options, metrics) in workers {
         let drain = drain.clone();
@@ -184,23 +232,24 @@ async fn run_job(job: Job, drain: CancellationToken) -> Ending {
     }
     while let Some(ended) = running.join_next().await {
         match ended {
-            Ok(Ok(summary)) => ending.totals.add(&summary),
+            Ok(Ok(summary)) => totals.add(&summary),
             Ok(Err((error, done))) => {
                 let reason = error.reason().as_str();
                 let failure = worker_failed(error);
                 let error = failure.causes().join(": ");
-                tracing::error!(pipeline = ending.name, reason, error, "worker failed");
+                tracing::error!(pipeline = name, reason, error, "worker failed");
                 drain.cancel();
-                ending.totals.add_unfinished(&done);
-                ending.failures.push(failure);
+                totals.add_unfinished(&done);
+                failures.push(failure);
             }
             Err(error) => {
                 drain.cancel();
-                ending.failures.push(crashed(error));
+                failures.push(crashed(error));
             }
         }
     }
-    ending
+    let told = Some(totals.in_words(&name, &config.sink.url));
+    Ending { name, told, failures, exit: 0 }
 }
 
 /// Runs a worker, and again after faults that may pass, as a cluster would restart its pod; a finite
@@ -209,7 +258,7 @@ async fn work(
     options: WorkerOptions,
     drain: CancellationToken,
     metrics: &Arc<PipelineMetrics>,
-) -> Result<Summary, WorkerError> {
+) -> Result<Summary, RunError> {
     let mut restarts = Restarts::default();
     loop {
         let started = Instant::now();
@@ -265,7 +314,9 @@ fn crashed(error: JoinError) -> Failure {
 fn report(endings: Vec<Ending>) -> Result<u8, Failure> {
     let exit = exit_code(&endings);
     for ending in endings {
-        say(ending.totals.in_words(&ending.name, &ending.table))?;
+        if let Some(told) = ending.told {
+            say(told)?;
+        }
         for failure in ending.failures {
             complain(failure.during(format!("{} stopped", ending.name)).to_string())?;
         }
@@ -274,7 +325,8 @@ fn report(endings: Vec<Ending>) -> Result<u8, Failure> {
 }
 
 fn exit_code(endings: &[Ending]) -> u8 {
-    endings.iter().flat_map(|ending| &ending.failures).map(Failure::code).fold(0, worse)
+    let failures = endings.iter().flat_map(|ending| &ending.failures).map(Failure::code);
+    failures.chain(endings.iter().map(|ending| ending.exit)).fold(0, worse)
 }
 
 #[cfg(test)]
@@ -283,16 +335,13 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_that_of_the_worst_pipeline() {
-        let ending = |failures| Ending {
-            name: "p".into(),
-            table: "t".into(),
-            totals: Totals::default(),
-            failures,
-        };
+        let ending = |failures| Ending { name: "p".into(), told: None, failures, exit: 0 };
         let transient = Failure::says("x").worth_retrying(true);
         let endings = [ending(vec![]), ending(vec![transient]), ending(vec![Failure::says("y")])];
         assert_eq!(exit_code(&endings), 65);
         assert_eq!(exit_code(&endings[..2]), 75);
         assert_eq!(exit_code(&endings[..1]), 0);
+        let told = Ending { exit: 65, ..ending(vec![]) };
+        assert_eq!(exit_code(&[told]), 65, "a failed run counts after it was told");
     }
 }

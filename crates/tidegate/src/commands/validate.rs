@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::documents::{ChangeArgs, load_file};
+use crate::documents::{ChangeArgs, Loaded, load_file};
 use crate::failure::{Failure, code};
 use crate::feasibility::Feasibility;
 use crate::output::{complain, count, say};
@@ -28,9 +28,8 @@ pub(crate) fn validate(args: &ValidateArgs) -> Result<u8, Failure> {
                 for note in &loaded.notes {
                     say(note)?;
                 }
-                for pipeline in &loaded.pipelines {
-                    let place = format!("{}: {}", file.display(), pipeline.config.name);
-                    mistakes += tell(&place, &Feasibility::of(&pipeline.config))?;
+                for (name, found) in weigh(&loaded.pipelines) {
+                    mistakes += tell(&format!("{}: {name}", file.display()), &found)?;
                 }
             }
             Err(violations) => {
@@ -46,6 +45,18 @@ pub(crate) fn validate(args: &ValidateArgs) -> Result<u8, Failure> {
     }
     complain(count(mistakes, "mistake", "mistakes"))?;
     Ok(code::PERMANENT)
+}
+
+fn weigh(pipelines: &Loaded) -> impl Iterator<Item = (&str, Feasibility)> {
+    let streams = pipelines
+        .streams
+        .iter()
+        .map(|one| (one.config.name.as_str(), Feasibility::of(&one.config)));
+    let bulk = pipelines
+        .bulk
+        .iter()
+        .map(|one| (one.config.name.as_str(), Feasibility::of_bulk(&one.config)));
+    streams.chain(bulk)
 }
 
 /// Prints what was found about one pipeline, and returns the number of mistakes.

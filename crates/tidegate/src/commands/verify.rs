@@ -5,18 +5,18 @@ use serde_json::json;
 use tidegate_worker::{VerifyReport, VerifyState};
 
 use crate::broker::{Broker, BrokerArgs};
-use crate::documents::{LoadedPipeline, PipelineArgs};
-use crate::failure::{Failure, code, worker_failed, worse};
+use crate::documents::{Loaded, LoadedBulk, LoadedPipeline, PipelineArgs};
+use crate::failure::{Failure, code, run_failed, worker_failed, worse};
 use crate::output::say;
 
-/// Prove that the tables hold every message once: exit code 0 ok, 1 damaged, 2 not provable.
+/// Prove that the tables hold every message, or every interval's rows, once: exit code 0 ok, 1 damaged, 2 not provable.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pipelines: PipelineArgs,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Count the messages of the stream as well
+    /// Count the messages of the stream as well; not of bulk pipelines
     #[arg(long)]
     source: bool,
     /// Print one JSON object a pipeline
@@ -29,25 +29,32 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<u8, Failure> {
     let mut pipelines = args.pipelines.load()?;
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
     // Only the recount of the source asks a broker.
-    let configs = pipelines.iter_mut().filter(|_| args.source).map(|pipeline| &mut pipeline.config);
+    let streams = pipelines.streams.iter_mut().filter(|_| args.source);
+    let configs = streams.map(|pipeline| &mut pipeline.config);
     let broker = Broker::provide(&args.broker, &data_dir, configs).await?;
     let outcome = verify_all(&args, pipelines).await;
     broker.stop().await;
     outcome
 }
 
-async fn verify_all(args: &VerifyArgs, pipelines: Vec<LoadedPipeline>) -> Result<u8, Failure> {
+async fn verify_all(args: &VerifyArgs, pipelines: Loaded) -> Result<u8, Failure> {
+    let secrets_dir = || args.broker.secrets_dir.clone();
     let mut exit = 0;
-    for LoadedPipeline { config, .. } in pipelines {
-        let name = config.name.clone();
-        let secrets_dir = args.broker.secrets_dir.clone();
-        let report = tidegate_worker::verify(&config, secrets_dir, args.source)
-            .await
-            .map_err(worker_failed)?;
-        say(if args.json { as_json(&name, &report) } else { report.to_string() }.trim_end())?;
-        exit = worse(exit, exit_code(report.state));
+    for LoadedPipeline { config, .. } in pipelines.streams {
+        let report = tidegate_worker::verify(&config, secrets_dir(), args.source).await;
+        exit = worse(exit, tell(args, &config.name, &report.map_err(worker_failed)?)?);
+    }
+    for LoadedBulk { config, .. } in pipelines.bulk {
+        let report = tidegate_worker::verify_bulk(&config, secrets_dir()).await;
+        exit = worse(exit, tell(args, &config.name, &report.map_err(run_failed)?)?);
     }
     Ok(exit)
+}
+
+/// Prints what was found, and returns its exit code.
+fn tell(args: &VerifyArgs, name: &str, report: &VerifyReport) -> Result<u8, Failure> {
+    say(if args.json { as_json(name, report) } else { report.to_string() }.trim_end())?;
+    Ok(exit_code(report.state))
 }
 
 fn as_json(name: &str, report: &VerifyReport) -> String {

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use tidegate_api::{KIND, Violation};
-use tidegate_config::PipelineConfig;
+use tidegate_api::{IngestionPipelineSpec, KIND, Violation};
+use tidegate_config::{PipelineConfig, TransferConfig};
+use tidegate_resolve::Resolved;
 use tidegate_types::Ledger;
 
 use self::assignment::Assignment;
 pub(crate) use self::ignored::notice;
+use crate::bulk::RunPolicy;
 use crate::failure::Failure;
 
 /// Which pipelines, and what to change in their documents.
@@ -60,24 +62,47 @@ pub(crate) struct LoadedPipeline {
     pub(crate) ignored: Vec<&'static str>,
 }
 
+/// One bulk pipeline of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LoadedBulk {
+    /// The resolved configuration.
+    pub(crate) config: TransferConfig,
+    /// How its runs are made here.
+    pub(crate) policy: RunPolicy,
+    /// Whether it asks not to be run.
+    pub(crate) suspended: bool,
+    /// Fields that say something and that only a cluster heeds.
+    pub(crate) ignored: Vec<&'static str>,
+}
+
+/// All pipelines of some files.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Loaded {
+    /// Those that read a stream.
+    pub(crate) streams: Vec<LoadedPipeline>,
+    /// Those that are made of runs.
+    pub(crate) bulk: Vec<LoadedBulk>,
+}
+
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LoadedFile {
-    pub(crate) pipelines: Vec<LoadedPipeline>,
+    pub(crate) pipelines: Loaded,
     /// About documents that were left alone.
     pub(crate) notes: Vec<String>,
 }
 
 impl PipelineArgs {
     /// All pipelines of all files, each with a ledger of its own.
-    pub(crate) fn load(&self) -> Result<Vec<LoadedPipeline>, Failure> {
-        let mut pipelines = Vec::new();
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        let mut pipelines = Loaded::default();
         let mut violations = Vec::new();
         for file in &self.files {
             match load_file(file, &self.changes)? {
                 Ok(loaded) => {
                     loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
-                    pipelines.extend(loaded.pipelines);
+                    pipelines.streams.extend(loaded.pipelines.streams);
+                    pipelines.bulk.extend(loaded.pipelines.bulk);
                 }
                 Err(found) => violations.extend(found),
             }
@@ -92,14 +117,72 @@ impl PipelineArgs {
         Ok(pipelines)
     }
 
-    /// The only pipeline, for commands that work on one.
-    pub(crate) fn load_one(&self) -> Result<LoadedPipeline, Failure> {
-        let mut pipelines = self.load()?;
-        let many = pipelines.len();
-        match (pipelines.pop(), many) {
+    /// The only pipeline that reads a stream, for commands that work on one.
+    pub(crate) fn load_stream(&self) -> Result<LoadedPipeline, Failure> {
+        let mut streams = self.load()?.streams;
+        let many = streams.len();
+        match (streams.pop(), many) {
             (Some(only), 1) => Ok(only),
-            _ => Err(Failure::says(format!("one pipeline is wanted here, the files hold {many}"))),
+            _ => Err(Failure::says(format!(
+                "one pipeline that reads a stream is wanted here, the files hold {many}"
+            ))),
         }
+    }
+
+    /// The bulk pipeline of that name; the only one when none is given.
+    pub(crate) fn load_bulk(&self, name: Option<&str>) -> Result<LoadedBulk, Failure> {
+        let bulk = self.load()?.bulk;
+        let names: Vec<_> = bulk.iter().map(|pipeline| pipeline.config.name.clone()).collect();
+        let mut fitting = bulk.into_iter().filter(|pipeline| pipeline.is_called(name));
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) if names.is_empty() => {
+                Err(Failure::says("there is no bulk pipeline in these files"))
+            }
+            _ => Err(Failure::says("one bulk pipeline is wanted here")
+                .advising(format!("name one of {} with --pipeline", names.join(", ")))),
+        }
+    }
+}
+
+impl LoadedBulk {
+    /// Whether this is the name, with or without the namespace; no name is everybody's.
+    fn is_called(&self, name: Option<&str>) -> bool {
+        let own = self.config.name.as_str();
+        let bare = own.rsplit('/').next().unwrap_or(own);
+        name.is_none_or(|name| name == own || name == bare)
+    }
+}
+
+impl Loaded {
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.bulk.is_empty()
+    }
+
+    /// What each pipeline says that has no effect here.
+    pub(crate) fn ignored(&self) -> impl Iterator<Item = &[&'static str]> {
+        let streams = self.streams.iter().map(|one| one.ignored.as_slice());
+        streams.chain(self.bulk.iter().map(|one| one.ignored.as_slice()))
+    }
+
+    fn push(&mut self, spec: &IngestionPipelineSpec, resolved: Resolved) {
+        let (suspended, ignored) = (spec.suspend, ignored::ignored(spec));
+        match resolved {
+            Resolved::Stream(config) => {
+                self.streams.push(LoadedPipeline { config: *config, suspended, ignored });
+            }
+            Resolved::Bulk(config) => {
+                let policy = RunPolicy::of(spec, &config);
+                self.bulk.push(LoadedBulk { config: *config, policy, suspended, ignored });
+            }
+        }
+    }
+
+    /// Every pipeline's ledger and name.
+    fn ledgers(&self) -> impl Iterator<Item = (&Ledger, &str)> {
+        let streams = self.streams.iter().map(|one| (&one.config.ledger, one.config.name.as_str()));
+        streams.chain(self.bulk.iter().map(|one| (&one.config.ledger, one.config.name.as_str())))
     }
 }
 
@@ -146,15 +229,11 @@ fn load_text(
         })?;
     }
     let documents = tidegate_api::check(file, documents)?;
-    let mut loaded = LoadedFile { pipelines: Vec::new(), notes: documents.notes };
+    let mut loaded = LoadedFile { pipelines: Loaded::default(), notes: documents.notes };
     let mut violations = Vec::new();
     for pipeline in &documents.pipelines {
         match tidegate_resolve::resolve(pipeline) {
-            Ok(config) => {
-                let suspended = pipeline.spec.suspend;
-                let ignored = ignored::ignored(&pipeline.spec);
-                loaded.pipelines.push(LoadedPipeline { config, suspended, ignored });
-            }
+            Ok(resolved) => loaded.pipelines.push(&pipeline.spec, resolved),
             Err(found) => violations.extend(found.into_iter().map(|one| one.in_file(file))),
         }
     }
@@ -185,12 +264,11 @@ fn name_of(document: &Value) -> String {
     document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn refuse_shared_ledgers(pipelines: &[LoadedPipeline]) -> Result<(), Failure> {
+fn refuse_shared_ledgers(pipelines: &Loaded) -> Result<(), Failure> {
     let mut seen: BTreeMap<&Ledger, &str> = BTreeMap::new();
-    for LoadedPipeline { config, .. } in pipelines {
-        if let Some(other) = seen.insert(&config.ledger, &config.name) {
-            let problem =
-                format!("{other} and {} have the same ledger {}", config.name, config.ledger);
+    for (ledger, name) in pipelines.ledgers() {
+        if let Some(other) = seen.insert(ledger, name) {
+            let problem = format!("{other} and {name} have the same ledger {ledger}");
             return Err(Failure::says(problem).advising("give one of them another spec.ledger"));
         }
     }
@@ -220,6 +298,20 @@ spec:
   sink: {type: Delta, storage: {url: \"file:./lake\"}}
 ";
 
+    const BULK: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: orders, namespace: shop}
+spec:
+  source: {type: Postgres, postgres: {connection: {secretRef: {name: db}}, table: public.orders}}
+  bulk:
+    schedule: {cron: \"0 * * * *\", startAt: \"2026-01-01T00:00:00Z\", delay: 5m}
+    incremental: {cursorField: created_at, mutability: Immutable}
+    maxActiveRuns: 3
+    runTemplate: {activeDeadlineSeconds: 3600}
+  sink: {type: Delta, writeMode: ReplaceInterval, storage: {url: \"file:./lake\"}}
+";
+
     fn loaded(text: &str, arguments: &[&str]) -> Result<LoadedFile, Vec<Violation>> {
         let cli = Cli::parse_from([&["tidegate"], arguments].concat());
         load_text("p.yaml", text, &cli.changes, Path::new("/data"))
@@ -229,7 +321,7 @@ spec:
     fn a_document_is_changed_before_it_is_checked() {
         let set = ["--set", "sink.flush.maxInterval=7s", "--set", "suspend=true"];
         let file = loaded(PIPELINE, &set).expect("a valid pipeline");
-        let [pipeline] = &file.pipelines[..] else { panic!("one pipeline: {file:?}") };
+        let [pipeline] = &file.pipelines.streams[..] else { panic!("one pipeline: {file:?}") };
         assert!(pipeline.suspended);
         assert_eq!(pipeline.config.sink.flush.max_interval.to_string(), "7s");
         let url = &pipeline.config.sink.url;
@@ -251,7 +343,7 @@ spec:
     fn the_local_profile_needs_no_cluster_and_can_be_overridden() {
         let set = ["--profile", "local", "--set", "source.jetStream.servers=['nats://h:1']"];
         let file = loaded(PIPELINE, &set).expect("a valid pipeline");
-        let config = &file.pipelines[0].config;
+        let config = &file.pipelines.streams[0].config;
         assert_eq!(config.sink.url, "file:///data/tables/clicks");
         assert_eq!(config.source.servers, ["nats://h:1"]);
     }
@@ -259,7 +351,8 @@ spec:
     #[test]
     fn what_only_a_cluster_heeds_is_named_when_it_says_something() {
         let ignored = |arguments: &[&str]| {
-            loaded(PIPELINE, arguments).expect("a valid pipeline").pipelines.remove(0).ignored
+            let mut file = loaded(PIPELINE, arguments).expect("a valid pipeline");
+            file.pipelines.streams.remove(0).ignored
         };
         assert_eq!(ignored(&[]), Vec::<&str>::new());
         let defaults = ["--set", "replicas=1", "--set", "scaling.mode=Lag"];
@@ -280,17 +373,43 @@ spec:
         let other = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: c}\n---\n";
         let file = loaded(&format!("{other}{PIPELINE}"), &["--set", "suspend=true"]);
         let file = file.expect("a valid pipeline");
-        assert_eq!((file.pipelines.len(), file.notes.len()), (1, 1));
+        assert_eq!((file.pipelines.streams.len(), file.notes.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_bulk_pipeline_comes_with_how_its_runs_are_made() {
+        let file = loaded(&format!("{PIPELINE}---{BULK}"), &[]).expect("valid pipelines");
+        assert_eq!(file.pipelines.streams.len(), 1);
+        let [bulk] = &file.pipelines.bulk[..] else { panic!("one bulk pipeline: {file:?}") };
+        assert_eq!(bulk.config.name, "shop/orders");
+        assert_eq!(bulk.policy.max_active, 3);
+        assert_eq!(bulk.policy.delay.as_secs(), 300);
+        let start = bulk.policy.start_at.expect("it is given").to_string();
+        assert_eq!(start, "2026-01-01T00:00:00Z");
+        assert_eq!(bulk.ignored, ["bulk.runTemplate.activeDeadlineSeconds"]);
+        for (name, called) in
+            [(None, true), (Some("orders"), true), (Some("shop/orders"), true), (Some("x"), false)]
+        {
+            assert_eq!(bulk.is_called(name), called, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_local_profile_moves_the_table_of_a_bulk_pipeline_and_leaves_its_source() {
+        let file = loaded(BULK, &["--profile", "local"]).expect("a valid pipeline");
+        let config = &file.pipelines.bulk[0].config;
+        assert_eq!(config.sink.url, "file:///data/tables/orders");
+        assert!(matches!(config.source, tidegate_config::BulkSource::Postgres(_)));
     }
 
     #[test]
     fn two_pipelines_with_one_ledger_are_refused() {
-        let pipeline = loaded(PIPELINE, &[]).expect("a valid pipeline").pipelines.remove(0);
-        let mut other = pipeline.clone();
+        let mut pipelines = loaded(PIPELINE, &[]).expect("a valid pipeline").pipelines;
+        assert!(refuse_shared_ledgers(&pipelines).is_ok());
+        let mut other = pipelines.streams[0].clone();
         other.config.name = "web/other".to_owned();
-        let both = [pipeline, other];
-        let text = refuse_shared_ledgers(&both).expect_err("one ledger").to_string();
+        pipelines.streams.push(other);
+        let text = refuse_shared_ledgers(&pipelines).expect_err("one ledger").to_string();
         assert!(text.contains("web/clicks and web/other have the same ledger"), "{text}");
-        assert!(refuse_shared_ledgers(&both[..1]).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tidegate_worker::failpoint::STEPS;
+use tidegate_runtime::failpoint::STEPS;
 
 use crate::life::{Life, MILESTONES};
 use crate::tally::Random;

@@ -82,7 +82,7 @@ impl Tally {
 
     /// Every step was met, and random moments lay before the claim, before the first commit and after.
     pub(crate) fn covers_a_whole_life(&self) -> Result<()> {
-        for step in tidegate_worker::failpoint::STEPS {
+        for step in tidegate_runtime::failpoint::STEPS {
             ensure!(self.rows.contains_key(*step), "nobody was killed at {step}");
         }
         let early = ["random: starting", "random: listening", "random: opened"];

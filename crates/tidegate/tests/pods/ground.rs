@@ -55,7 +55,7 @@ impl Bench {
     fn configure(&self, pipeline: &Pipeline) -> PathBuf {
         let document = std::fs::read(pipeline.write()).unwrap();
         let resource = serde_json::from_slice(&document).unwrap();
-        let config = tidegate_resolve::resolve(&resource).unwrap();
+        let config = tidegate_resolve::resolve(&resource).unwrap().into_stream().unwrap();
         std::fs::create_dir_all(self.secrets(pipeline)).unwrap();
         let file = self.pod_folder(pipeline).join("pipeline.json");
         std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();

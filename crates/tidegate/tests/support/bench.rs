@@ -115,15 +115,20 @@ impl Bench {
 
     /// A call to its end; only what this call wrote is in the answer.
     pub(crate) async fn end(&self, command: TidegateCommand, name: &str) -> Ended {
-        // A folder a call: logs of one name are appended to.
-        let logs = tempfile::Builder::new().prefix(name).tempdir_in(self.scratch.path()).unwrap();
-        let mut process = command.spawn(name, logs.path()).unwrap();
-        let code = process.wait(LONG).await.unwrap().code();
-        let ended = Ended { code, stdout: process.stdout(), output: process.output() };
-        // Kept for a look when the test fails.
-        let _ = logs.keep();
-        ended
+        end(&self.scratch, command, name).await
     }
+}
+
+/// A call to its end; only what this call wrote is in the answer.
+pub(crate) async fn end(scratch: &Scratch, command: TidegateCommand, name: &str) -> Ended {
+    // A folder a call: logs of one name are appended to.
+    let logs = tempfile::Builder::new().prefix(name).tempdir_in(scratch.path()).unwrap();
+    let mut process = command.spawn(name, logs.path()).unwrap();
+    let code = process.wait(LONG).await.unwrap().code();
+    let ended = Ended { code, stdout: process.stdout(), output: process.output() };
+    // Kept for a look when the test fails.
+    let _ = logs.keep();
+    ended
 }
 
 /// A subcommand with the pipeline's file.

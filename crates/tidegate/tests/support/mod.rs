@@ -8,7 +8,7 @@ mod pipeline;
 mod rows;
 mod server;
 
-pub(crate) use bench::{Bench, Ended, LONG, call, commits};
+pub(crate) use bench::{Bench, Ended, LONG, call, commits, end};
 pub(crate) use broker::{Broker, Outgoing};
 pub(crate) use pipeline::Pipeline;
 pub(crate) use rows::{Row, Rows, compressed};

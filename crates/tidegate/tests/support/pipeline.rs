@@ -43,6 +43,30 @@ impl Pipeline {
         Self { name: name.to_owned(), table, folder: folder.to_path_buf(), document }
     }
 
+    /// Reads stored rows of `source`, a union member such as `{"type": "Postgres", "postgres": …}`, into a
+    /// table of that name in `folder`; whole, and in place of what was there.
+    pub(crate) fn bulk(name: &str, source: &Value, folder: &Path) -> Self {
+        let table = folder.join(name);
+        let document = json!({
+            "apiVersion": "tidegate.dev/v1alpha1",
+            "kind": "IngestionPipeline",
+            "metadata": {"name": name},
+            "spec": {
+                "source": source,
+                "sink": {
+                    "storage": {"url": format!("file://{}", table.display())},
+                    "writeMode": "Overwrite",
+                },
+            },
+        });
+        Self { name: name.to_owned(), table, folder: folder.to_path_buf(), document }
+    }
+
+    /// The document as text.
+    pub(crate) fn text(&self) -> String {
+        self.document.to_string()
+    }
+
     /// Sets the field at a path below `spec`, such as `sink.flush.maxRows`; `null` removes it.
     pub(crate) fn set(mut self, path: &str, value: Value) -> Self {
         let mut place = &mut self.document["spec"];

@@ -17,7 +17,7 @@ pub(crate) const ASSIGNMENT_KEY: &str = "assignment.json";
 pub(crate) const ACCEPTED_KEY: &str = "spec.json";
 
 /// The configuration that the pods work with.
-pub(super) fn config(pipeline: &ValidatedPipeline) -> ConfigMap {
+pub(super) fn config<C>(pipeline: &ValidatedPipeline<C>) -> ConfigMap {
     let name = names::config(&pipeline.name, &pipeline.config_hash);
     let document = document(pipeline, name, CONFIG_KEY, pipeline.config_json.clone());
     // Nobody can change what a pod of that hash reads, and kubelets need not watch it.
@@ -25,18 +25,23 @@ pub(super) fn config(pipeline: &ValidatedPipeline) -> ConfigMap {
 }
 
 /// Who reads what.
-pub(super) fn assignment(pipeline: &ValidatedPipeline, assignment: &Assignment) -> ConfigMap {
+pub(super) fn assignment<C>(pipeline: &ValidatedPipeline<C>, assignment: &Assignment) -> ConfigMap {
     let name = names::assignment(&pipeline.name);
     document(pipeline, name, ASSIGNMENT_KEY, json(assignment))
 }
 
 /// The spec that is running, for the time when the resource holds one that cannot.
-pub(super) fn accepted(pipeline: &ValidatedPipeline) -> ConfigMap {
+pub(super) fn accepted<C>(pipeline: &ValidatedPipeline<C>) -> ConfigMap {
     let name = names::accepted(&pipeline.name);
     document(pipeline, name, ACCEPTED_KEY, json(&pipeline.spec))
 }
 
-fn document(pipeline: &ValidatedPipeline, name: String, key: &str, text: String) -> ConfigMap {
+fn document<C>(
+    pipeline: &ValidatedPipeline<C>,
+    name: String,
+    key: &str,
+    text: String,
+) -> ConfigMap {
     ConfigMap {
         metadata: metadata::shared(pipeline, name),
         data: Some(BTreeMap::from([(key.to_owned(), text)])),

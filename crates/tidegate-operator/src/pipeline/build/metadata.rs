@@ -8,17 +8,21 @@ use super::ValidatedPipeline;
 use crate::pipeline::labels::{self, Component};
 
 /// The metadata of an object that belongs to the pipeline as a whole.
-pub(super) fn shared(pipeline: &ValidatedPipeline, name: String) -> ObjectMeta {
+pub(super) fn shared<C>(pipeline: &ValidatedPipeline<C>, name: String) -> ObjectMeta {
     labelled(pipeline, name, labels::common(&pipeline.name))
 }
 
 /// The metadata of an object that belongs to one component.
-pub(super) fn of(pipeline: &ValidatedPipeline, name: String, component: Component) -> ObjectMeta {
+pub(super) fn of<C>(
+    pipeline: &ValidatedPipeline<C>,
+    name: String,
+    component: Component,
+) -> ObjectMeta {
     labelled(pipeline, name, labels::of(&pipeline.name, component))
 }
 
-fn labelled(
-    pipeline: &ValidatedPipeline,
+fn labelled<C>(
+    pipeline: &ValidatedPipeline<C>,
     name: String,
     labels: BTreeMap<String, String>,
 ) -> ObjectMeta {

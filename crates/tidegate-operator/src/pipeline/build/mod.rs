@@ -20,6 +20,7 @@ mod service_account;
 mod stateful_set;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod volumes;
 
 use std::marker::PhantomData;
@@ -35,6 +36,7 @@ use crate::PodSettings;
 pub(crate) use cleanup::{Cleanup, cleanup_job};
 pub(crate) use config_maps::{ACCEPTED_KEY, ASSIGNMENT_KEY};
 pub(crate) use pod::PORT;
+pub(crate) use transfer::{BulkResources, build_bulk, calendar_job, transfer_job};
 
 /// Built, and not sent anywhere.
 #[derive(Debug, Clone, Copy)]

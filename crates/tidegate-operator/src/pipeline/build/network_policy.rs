@@ -39,7 +39,7 @@ const CLOSED_V6: [&str; 5] = [
 const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 
 /// The policy of all pods of a pipeline.
-pub(super) fn build(pipeline: &ValidatedPipeline, settings: &PodSettings) -> NetworkPolicy {
+pub(super) fn build<C>(pipeline: &ValidatedPipeline<C>, settings: &PodSettings) -> NetworkPolicy {
     NetworkPolicy {
         metadata: metadata::shared(pipeline, names::shared(&pipeline.name)),
         spec: Some(NetworkPolicySpec {

@@ -1,4 +1,4 @@
-//! The pods: everything that workers, agent and cleanup have in common.
+//! The pods: everything that workers, agent and the pods of Jobs have in common.
 //!
 //! They pass Pod Security `restricted`, have no token of the API server, and mount only what their
 //! component needs. Of the spec only `template` reaches them, a closed list.
@@ -46,8 +46,8 @@ pub(super) struct Shape {
 }
 
 /// The pods of one component.
-pub(super) fn template(
-    pipeline: &ValidatedPipeline,
+pub(super) fn template<C>(
+    pipeline: &ValidatedPipeline<C>,
     settings: &PodSettings,
     shape: Shape,
 ) -> PodTemplateSpec {
@@ -85,12 +85,12 @@ pub(super) fn secrets_arguments() -> [String; 2] {
     ["--secrets-dir".to_owned(), volumes::SECRETS_DIR.to_owned()]
 }
 
-/// CPU and memory of a worker.
+/// CPU and memory of a worker, and of an attempt of a run.
 pub(super) fn worker_resources(template: &TemplateSpec) -> ResourceRequirements {
     resources(template.resources.as_ref(), ["250m", "512Mi", "512Mi"])
 }
 
-/// CPU and memory of the agent, and of the cleanup that does the same kind of work.
+/// CPU and memory of the agent, and of the Jobs that do the same kind of work.
 pub(super) fn agent_resources(template: &TemplateSpec) -> ResourceRequirements {
     resources(template.agent_resources.as_ref(), ["20m", "64Mi", "128Mi"])
 }
@@ -120,7 +120,10 @@ fn resources(
     }
 }
 
-fn annotations(pipeline: &ValidatedPipeline, component: Component) -> BTreeMap<String, String> {
+fn annotations<C>(
+    pipeline: &ValidatedPipeline<C>,
+    component: Component,
+) -> BTreeMap<String, String> {
     let mut written = BTreeMap::new();
     if component == Component::Worker {
         // What lies in the folder can be fetched again, so it must not keep a node from being removed.
@@ -133,9 +136,9 @@ fn annotations(pipeline: &ValidatedPipeline, component: Component) -> BTreeMap<S
     labels::merged(&written, ours)
 }
 
-fn spec(pipeline: &ValidatedPipeline, settings: &PodSettings, shape: Shape) -> PodSpec {
+fn spec<C>(pipeline: &ValidatedPipeline<C>, settings: &PodSettings, shape: Shape) -> PodSpec {
     let written = &pipeline.spec.template;
-    let is_job = shape.component == Component::Cleanup;
+    let is_job = !matches!(shape.component, Component::Worker | Component::Agent);
     PodSpec {
         affinity: written.affinity.clone(),
         automount_service_account_token: Some(false),
@@ -156,7 +159,7 @@ fn spec(pipeline: &ValidatedPipeline, settings: &PodSettings, shape: Shape) -> P
 }
 
 fn container(settings: &PodSettings, shape: Shape) -> Container {
-    let serves = shape.component != Component::Cleanup;
+    let serves = !matches!(shape.component, Component::Cleanup | Component::Calendar);
     let ports = vec![ContainerPort {
         container_port: PORT,
         name: Some(PORT_NAME.to_owned()),

@@ -1,14 +1,15 @@
 //! Which component gets which secret.
 //!
-//! | | worker | agent | cleanup |
-//! |---|---|---|---|
-//! | `credentials` | yes | yes | only without `adminCredentials` |
-//! | `adminCredentials` | no | yes | yes |
-//! | the store's keys, TLS | yes | yes | yes |
+//! | | worker | agent | cleanup | transfer | calendar |
+//! |---|---|---|---|---|---|
+//! | `credentials` | yes | yes | only without `adminCredentials` | | |
+//! | `adminCredentials` | no | yes | yes | | |
+//! | a bulk source's connection or keys, its TLS | | | | yes | no |
+//! | the table's store's keys, TLS of the broker | yes | yes | yes | the keys | the keys |
 
 use std::collections::BTreeMap;
 
-use tidegate_api::{CaKind, IngestionPipelineSpec};
+use tidegate_api::{CaKind, CaRef, IngestionPipelineSpec};
 use tidegate_config::content_hash;
 
 /// A folder below the folder of secrets: the Secret of its name, the `ConfigMap` of its name, or both.
@@ -51,6 +52,24 @@ pub(super) fn of_cleanup(spec: &IngestionPipelineSpec) -> Vec<Folder> {
     folders.in_order()
 }
 
+/// What an attempt of a run mounts.
+pub(super) fn of_transfer(spec: &IngestionPipelineSpec) -> Vec<Folder> {
+    let source = &spec.source;
+    let mut folders = Folders::of_all(spec);
+    for database in source.postgres.iter().chain(&source.mysql) {
+        folders.secret(Some(&database.connection.secret_ref.name));
+        folders.authorities(database.tls.ca_ref.as_ref());
+    }
+    let files = source.object_store.as_ref().and_then(|files| files.storage.secret_ref.as_ref());
+    folders.secret(files.map(|secret| secret.name.as_str()));
+    folders.in_order()
+}
+
+/// What the question for the calendar mounts: it looks at the table alone.
+pub(super) fn of_calendar(spec: &IngestionPipelineSpec) -> Vec<Folder> {
+    Folders::of_all(spec).in_order()
+}
+
 fn credentials(spec: &IngestionPipelineSpec) -> Option<&str> {
     let credentials = spec.source.jet_stream.as_ref()?.credentials.as_ref()?;
     Some(&credentials.secret_ref.name)
@@ -73,12 +92,16 @@ impl Folders {
         let tls = spec.source.jet_stream.as_ref().and_then(|stream| stream.tls.as_ref());
         let Some(tls) = tls else { return folders };
         folders.secret(tls.client_secret_ref.as_ref().map(|secret| secret.name.as_str()));
-        match tls.ca_ref.as_ref().map(|ca| (ca.kind, ca.name.as_str())) {
-            Some((CaKind::Secret, name)) => folders.secret(Some(name)),
-            Some((CaKind::ConfigMap, name)) => folders.config_map(name),
+        folders.authorities(tls.ca_ref.as_ref());
+        folders
+    }
+
+    fn authorities(&mut self, authorities: Option<&CaRef>) {
+        match authorities.map(|ca| (ca.kind, ca.name.as_str())) {
+            Some((CaKind::Secret, name)) => self.secret(Some(name)),
+            Some((CaKind::ConfigMap, name)) => self.config_map(name),
             None => {}
         }
-        folders
     }
 
     fn secret(&mut self, name: Option<&str>) {

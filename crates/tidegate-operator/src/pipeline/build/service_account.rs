@@ -6,7 +6,7 @@ use super::{ValidatedPipeline, metadata};
 use crate::pipeline::names;
 
 /// An account without any rights, whose token no pod gets; none when the spec names an account.
-pub(super) fn build(pipeline: &ValidatedPipeline) -> Option<ServiceAccount> {
+pub(super) fn build<C>(pipeline: &ValidatedPipeline<C>) -> Option<ServiceAccount> {
     if pipeline.spec.service_account_name.is_some() {
         return None;
     }
@@ -18,7 +18,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline) -> Option<ServiceAccount> {
 }
 
 /// The account that the pods run as.
-pub(super) fn name(pipeline: &ValidatedPipeline) -> String {
+pub(super) fn name<C>(pipeline: &ValidatedPipeline<C>) -> String {
     let named = pipeline.spec.service_account_name.clone();
     named.unwrap_or_else(|| names::shared(&pipeline.name))
 }

@@ -46,8 +46,8 @@ pub(super) fn assignment_file() -> String {
 }
 
 /// The volumes of a pod, one for each of its [`mounts`].
-pub(super) fn volumes(
-    pipeline: &ValidatedPipeline,
+pub(super) fn volumes<C>(
+    pipeline: &ValidatedPipeline<C>,
     settings: &PodSettings,
     shape: &Shape,
 ) -> Vec<Volume> {
@@ -90,9 +90,9 @@ pub(super) fn mounts(settings: &PodSettings, shape: &Shape) -> Vec<VolumeMount> 
     mounts
 }
 
-/// Agent and cleanup keep nothing.
+/// The others keep nothing.
 fn writes(shape: &Shape) -> bool {
-    shape.component == Component::Worker
+    matches!(shape.component, Component::Worker | Component::Transfer)
 }
 
 fn read_only(volume: &str, path: &str) -> VolumeMount {

@@ -213,7 +213,7 @@ impl Scene<'_> {
 const SILENT: &str = "the agent has not answered for a minute";
 
 /// Kubernetes keeps whole seconds; a finer instant would differ from what is read back.
-pub(in crate::pipeline) fn whole_seconds(time: Timestamp) -> Timestamp {
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

@@ -44,6 +44,28 @@ impl Document {
         Self::new(name, "nats://nats.invalid:4222", &format!("file:///tables/{name}"))
     }
 
+    /// A bulk pipeline that loads an hour of a database's table at a time.
+    pub(crate) fn hourly(name: &str) -> Self {
+        let document = json!({
+            "apiVersion": "tidegate.dev/v1alpha1",
+            "kind": "IngestionPipeline",
+            "metadata": {"name": name},
+            "spec": {
+                "source": {"type": "Postgres", "postgres": {
+                    "connection": {"secretRef": {"name": "db"}}, "table": "public.orders",
+                }},
+                "bulk": {
+                    "incremental": {"cursorField": "created_at", "mutability": "Immutable"},
+                    "schedule": {"cron": "0 * * * *"},
+                    "runTemplate": {"retry":
+                        {"limit": 2, "backoff": {"duration": "1s", "maxDuration": "1s"}}},
+                },
+                "sink": {"storage": {"url": format!("file:///tables/{name}")}},
+            },
+        });
+        Self { name: name.to_owned(), document }
+    }
+
     /// Sets the field at a path below `spec`, such as `sink.flush.maxRows`; `null` removes it.
     pub(crate) fn set(mut self, path: &str, value: Value) -> Self {
         let mut place = &mut self.document["spec"];

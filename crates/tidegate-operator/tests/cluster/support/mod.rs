@@ -1,6 +1,7 @@
 //! Ground for the scenarios.
 #![allow(dead_code, unused_imports, reason = "each file uses its own part of the fixtures")]
 
+mod bulk;
 mod document;
 mod operator;
 mod rights;
@@ -9,6 +10,7 @@ mod world;
 
 use std::time::Duration;
 
+pub(crate) use bulk::{Bulk, Hours, TestClock};
 pub(crate) use document::Document;
 pub(crate) use operator::{IMAGE, InProcess, options, spawn};
 pub(crate) use rights::{ACCOUNT, grant};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tidegate_operator::{CloudIdentity, OperatorError, OperatorOptions, PodSettings};
+use tidegate_operator::{Clock, CloudIdentity, OperatorError, OperatorOptions, PodSettings};
 use tidegate_testing::cluster::Access;
 use tidegate_testing::{Namespace, Tap, TidegateCommand, TidegateProcess, free_port};
 use tokio::task::JoinHandle;
@@ -52,9 +52,20 @@ pub(crate) struct InProcess {
 
 impl InProcess {
     pub(crate) async fn start(options: OperatorOptions, access: &Access, tap: Tap) -> Result<Self> {
+        Self::start_by(Clock::system(), options, access, tap).await
+    }
+
+    /// The same with another clock for its schedules.
+    pub(crate) async fn start_by(
+        clock: Clock,
+        options: OperatorOptions,
+        access: &Access,
+        tap: Tap,
+    ) -> Result<Self> {
         let client = tap.client(access).await?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(tidegate_operator::run(options, client, stop.clone()));
+        let work = tidegate_operator::run_by(clock, options, client, stop.clone());
+        let task = tokio::spawn(work);
         Ok(Self { tap, stop, task: Some(task) })
     }
 

@@ -141,7 +141,8 @@ fn config_of(
 ) -> Option<(String, String)> {
     let mut pipeline = pipeline.clone();
     pipeline.spec = spec.clone();
-    let config = serde_json::to_string(&resolve_in(&pipeline, None).ok()?).ok()?;
+    let config = resolve_in(&pipeline, None).ok()?.into_stream()?;
+    let config = serde_json::to_string(&config).ok()?;
     let hash = content_hash(config.as_bytes());
     Some((format!("{}-config-{hash}", pipeline.name_any()), config))
 }

@@ -11,27 +11,28 @@ use tidegate_api::IngestionPipeline;
 use tidegate_operator::OperatorOptions;
 use tidegate_testing::cluster::{AuditObject, AuditRecord};
 
-use super::super::support::{ACCOUNT, Document, Stage, options};
+use super::super::support::{ACCOUNT, Bulk as _, Document, Hours, Stage, options};
 
 /// Group, resource with its subresource, verb.
 type Right = (String, String, String);
 
 /// What is made by an apply: the API server asks for `create` when there is nothing to patch yet, but
 /// writes `patch` into its record.
-const APPLIED: [(&str, &str); 8] = [
+const APPLIED: [(&str, &str); 7] = [
     ("", "configmaps"),
     ("", "serviceaccounts"),
     ("", "services"),
     ("apps", "deployments"),
     ("apps", "statefulsets"),
-    ("batch", "jobs"),
     ("networking.k8s.io", "networkpolicies"),
     ("policy", "poddisruptionbudgets"),
 ];
 /// Where the admission plugin `OwnerReferencesPermissionEnforcement` is on, it asks whether the writer of
 /// an owner reference that blocks deletion may update the owner's finalizers. No request shows it.
-const ASKED_BY_ADMISSION: (&str, &str, &str) =
-    ("tidegate.dev", "ingestionpipelines/finalizers", "update");
+const ASKED_BY_ADMISSION: [(&str, &str, &str); 2] = [
+    ("tidegate.dev", "ingestionpipelines/finalizers", "update"),
+    ("tidegate.dev", "ingestionruns/finalizers", "update"),
+];
 
 #[tokio::test]
 #[ignore = "needs a control plane; run by make test"]
@@ -54,7 +55,7 @@ async fn every_right_of_the_chart_is_used_and_no_other_is_missed() {
         (group.to_owned(), resource.to_owned(), verb.to_owned())
     };
     let applied = APPLIED.map(|(group, resource)| text((group, resource, "create")));
-    let unseen: BTreeSet<_> = applied.into_iter().chain([text(ASKED_BY_ADMISSION)]).collect();
+    let unseen: BTreeSet<_> = applied.into_iter().chain(ASKED_BY_ADMISSION.map(text)).collect();
     assert_eq!(unused, unseen, "rights that nothing needs, or that were thought to be unseen");
 }
 
@@ -71,6 +72,7 @@ async fn touch_everything(stage: &Stage) {
     stage.until_ready("clicks").await;
     repeat_an_event(stage).await;
     leave_things_over(stage).await;
+    run_an_hour(stage).await;
     stage.edit("clicks", &json!({"deletionPolicy": {"stream": "Delete"}})).await.unwrap();
     stage
         .until("it is waited for", async || !stage.pipeline("clicks").await.finalizers().is_empty())
@@ -80,6 +82,21 @@ async fn touch_everything(stage: &Stage) {
     let gone = async || pipelines.get_opt("clicks").await.unwrap().is_none();
     stage.until("it is gone", gone).await;
     operator.stop().await.unwrap();
+}
+
+/// A range makes a run, the run a Job; their time is over at once.
+async fn run_an_hour(stage: &Stage) {
+    let goes = json!(0);
+    let document = Document::hourly("orders").set("bulk.runTemplate.ttlSecondsAfterFinished", goes);
+    stage.apply(&document).await;
+    let hours = Hours::of(jiff::Timestamp::now());
+    let range = json!({"trigger": "Backfill", "range": hours.stretch(-3, -2)});
+    stage.ask("fill", "orders", &range).await;
+    stage
+        .until("an hour is loaded, and its objects are gone", async || {
+            stage.read("orders").len() == 1 && stage.runs().await.is_empty()
+        })
+        .await;
 }
 
 /// The second of two equal Events is written into the first.

@@ -18,6 +18,7 @@ pub(super) async fn suite(store: Arc<dyn ObjectStore>) {
     the_loser_sees_who_won(&log).await;
     files_and_txns_are_read_back(&log).await;
     txns_survive_a_checkpoint(&log).await;
+    removed_files_disappear_in_one_commit_with_what_takes_their_place(&log).await;
 }
 
 async fn eight_creations_have_one_winner(log: &CommitLog) {
@@ -100,6 +101,43 @@ async fn txns_survive_a_checkpoint(log: &CommitLog) {
     assert_eq!(fresh.txns(), after.txns(), "the advanced state is the one that is loaded");
     assert_eq!(fresh.txns().get("b"), Some(i64::MAX));
     assert_eq!(log.live_files(&fresh).await.expect("listed").len(), 2);
+}
+
+async fn removed_files_disappear_in_one_commit_with_what_takes_their_place(log: &CommitLog) {
+    let base = log.load().await.expect("readable").expect("exists");
+    let live = log.live_files(&base).await.expect("listed");
+    let (gone, stays) = (&live[0], &live[1]);
+    let mut run = request(CommitKind::Run);
+    run.removes = vec![gone.clone()];
+    run.adds = vec![file("day=2026-06-02/new.parquet", Some("2026-06-02"), 9)];
+    run.kept_rows = 2;
+    let prepared = log.prepare(&base, &run).await.expect("prepared");
+    let text = String::from_utf8(prepared.bytes().to_vec()).expect("text");
+    assert!(!text.contains("\"isBlindAppend\":true"), "{text}");
+    assert!(matches!(settle(log, &prepared).await, Outcome::Won));
+    let (after, entries) = log.refresh(&base).await.expect("refreshed");
+    assert_eq!(entries[0].operation.as_deref(), Some("WRITE"));
+    let [removed] = entries[0].removes.as_slice() else { panic!("one file goes") };
+    assert_eq!((&removed.path, removed.rows), (&gone.path, gone.rows));
+    assert!(removed.data_change, "its rows left the table");
+    assert_eq!(entries[0].kept_rows, 2);
+    let paths = |snapshot| async move {
+        let files = log.live_files(snapshot).await.expect("listed");
+        files.into_iter().map(|file| file.path).collect::<std::collections::BTreeSet<_>>()
+    };
+    let expected = [stays.path.clone(), run.adds[0].path.clone()].into();
+    assert_eq!(paths(&after).await, expected);
+    // The checksum that was carried on over the removal, and a replay of the log, say the same.
+    log.write_checksum(&after).await;
+    let fresh = log.load().await.expect("readable").expect("exists");
+    assert_eq!(paths(&fresh).await, expected);
+    assert_eq!(fresh.txns(), after.txns());
+    log.checkpoint(&fresh).await.expect("checkpointed");
+    let fresh = log.load().await.expect("readable").expect("exists");
+    assert_eq!(paths(&fresh).await, expected);
+
+    let error = log.prepare(&after, &run).await.expect_err("it is gone already");
+    assert!(format!("{error:?}").contains("is not in the table any more"), "{error:?}");
 }
 
 fn winners(outcomes: &[Outcome]) -> usize {

@@ -80,6 +80,7 @@ fn read(document: &str) -> ValidatedPipeline {
     let mut parsed = tidegate_api::parse("test.yaml", document).expect("a pipeline");
     let parsed = parsed.remove(0);
     let config = tidegate_resolve::resolve_in(&parsed, None).expect("a configuration");
+    let config = config.into_stream().expect("a stream");
     let name = parsed.metadata.name.clone().expect("a name");
     ValidatedPipeline {
         namespace: parsed.metadata.namespace.clone().expect("a namespace"),

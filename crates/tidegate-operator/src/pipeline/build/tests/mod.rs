@@ -4,3 +4,4 @@ mod fixture;
 mod network;
 mod properties;
 mod snapshots;
+mod transfer;

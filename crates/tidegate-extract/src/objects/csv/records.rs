@@ -1,0 +1,407 @@
+//! Cutting CSV into records and cells, by RFC 4180.
+//!
+//! A cell that begins with a quote ends with one; within, two quotes are one, and line ends and delimiters
+//! are text. A quote inside of a cell that does not begin with one is itself. Lines end with LF or CR LF.
+//! One pass, in place: cells are stretches of the buffer.
+
+use std::io::Read;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+
+use crate::objects::trouble::{Cause, Trouble};
+
+/// Longest record: behind a quote that is never closed the whole file would be one.
+const MAX_RECORD: usize = 16 << 20;
+/// How much is read at a time.
+const BLOCK: usize = 256 << 10;
+const QUOTE: u8 = b'"';
+
+/// The records of one file.
+pub(crate) struct Records<'a> {
+    input: &'a mut dyn Read,
+    cause: &'a Cause,
+    delimiter: u8,
+    buffer: Vec<u8>,
+    /// Where the current record begins.
+    start: usize,
+    /// How far it was looked at.
+    at: usize,
+    cells: Vec<Cell>,
+    state: State,
+    ended: bool,
+    line: u64,
+}
+
+/// Where the scan stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a cell.
+    CellStart,
+    /// In a cell without quotes.
+    Bare,
+    /// Behind an opening quote.
+    Quoted,
+    /// Behind a quote within a quoted cell: the closing one, or the first of two.
+    Closing,
+    /// Behind text that follows a closing quote.
+    Stray,
+}
+
+/// A cell, relative to its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cell {
+    /// Its text, without the quotes around it.
+    text: Range<usize>,
+    /// It stood in quotes.
+    pub(crate) quoted: bool,
+    /// Two quotes in it are one.
+    escaped: bool,
+    /// Text follows its closing quote.
+    stray: bool,
+}
+
+impl Cell {
+    fn at(start: usize) -> Self {
+        Self { text: start..start, quoted: false, escaped: false, stray: false }
+    }
+}
+
+/// A record: one line, or several where a cell holds line ends.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    /// Its bytes, without the line end.
+    pub(crate) bytes: &'a [u8],
+    /// Its cells; of an empty line one empty cell.
+    pub(crate) cells: &'a [Cell],
+    /// The line on which it begins, from 1.
+    pub(crate) line: u64,
+}
+
+impl Record<'_> {
+    /// A cell's text.
+    pub(crate) fn text<'a>(&'a self, cell: &Cell, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let text = &self.bytes[cell.text.clone()];
+        if !cell.escaped {
+            return text;
+        }
+        scratch.clear();
+        let mut rest = text;
+        while let Some(quote) = memchr(QUOTE, rest) {
+            scratch.extend_from_slice(&rest[..=quote]);
+            rest = rest.get(quote + 2..).unwrap_or_default();
+        }
+        scratch.extend_from_slice(rest);
+        scratch
+    }
+
+    /// Whether the line is empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether text stands where only a delimiter may.
+    pub(crate) fn is_garbled(&self) -> bool {
+        self.cells.iter().any(|cell| cell.stray)
+    }
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(input: &'a mut dyn Read, cause: &'a Cause, delimiter: u8) -> Self {
+        Self {
+            input,
+            cause,
+            delimiter,
+            buffer: Vec::new(),
+            start: 0,
+            at: 0,
+            cells: Vec::new(),
+            state: State::CellStart,
+            ended: false,
+            line: 1,
+        }
+    }
+
+    /// The next record; none behind the last one.
+    pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>, Trouble> {
+        self.cells.clear();
+        self.state = State::CellStart;
+        self.start = self.at;
+        let line = self.line;
+        let end = loop {
+            if let Some(end) = self.scan() {
+                break end;
+            }
+            if self.ended {
+                match self.last_record(line)? {
+                    Some(end) => break end,
+                    None => return Ok(None),
+                }
+            }
+            self.fill(line)?;
+        };
+        self.line += memchr::memchr_iter(b'\n', &self.buffer[self.start..self.at]).count() as u64;
+        let bytes = &self.buffer[self.start..end];
+        Ok(Some(Record { bytes, cells: &self.cells, line }))
+    }
+
+    /// Goes on to the end of the record: where its text ends. None when the buffer ends before.
+    fn scan(&mut self) -> Option<usize> {
+        while self.at < self.buffer.len() {
+            let rest = &self.buffer[self.at..];
+            match self.state {
+                State::CellStart => {
+                    let quoted = rest[0] == QUOTE;
+                    let offset = self.at - self.start + usize::from(quoted);
+                    self.cells.push(Cell { quoted, ..Cell::at(offset) });
+                    self.at += usize::from(quoted);
+                    self.state = if quoted { State::Quoted } else { State::Bare };
+                }
+                State::Bare | State::Stray => {
+                    let Some(end) = memchr2(self.delimiter, b'\n', rest) else {
+                        self.at = self.buffer.len();
+                        return None;
+                    };
+                    let is_line_end = rest[end] == b'\n';
+                    self.at += end + 1;
+                    if let Some(end) = self.end_of_cell(is_line_end) {
+                        return Some(end);
+                    }
+                }
+                State::Quoted => {
+                    let Some(quote) = memchr(QUOTE, rest) else {
+                        self.at = self.buffer.len();
+                        return None;
+                    };
+                    self.at += quote + 1;
+                    self.state = State::Closing;
+                }
+                State::Closing => self.behind_quote(rest[0]),
+            }
+        }
+        None
+    }
+
+    /// Decides what the quote before `next` was.
+    fn behind_quote(&mut self, next: u8) {
+        let text_end = self.at - self.start - 1;
+        let Some(cell) = self.cells.last_mut() else { return };
+        if next == QUOTE {
+            cell.escaped = true;
+            self.at += 1;
+            self.state = State::Quoted;
+            return;
+        }
+        cell.text.end = text_end;
+        // A line end or a delimiter is found by the next step; a CR before LF is no text.
+        self.state = State::Stray;
+    }
+
+    /// Ends the cell before the byte at `self.at - 1`; of the last one: where the record's text ends.
+    fn end_of_cell(&mut self, is_line_end: bool) -> Option<usize> {
+        let mut end = self.at - 1;
+        if is_line_end && end > self.start && self.buffer[end - 1] == b'\r' {
+            end -= 1;
+        }
+        self.close_cell(end);
+        self.state = State::CellStart;
+        is_line_end.then_some(end)
+    }
+
+    fn close_cell(&mut self, end: usize) {
+        let end = end - self.start;
+        let Some(cell) = self.cells.last_mut() else { return };
+        if cell.quoted {
+            cell.stray = end > cell.text.end + 1;
+        } else {
+            cell.text.end = end.max(cell.text.start);
+        }
+    }
+
+    /// What stands behind the last line end.
+    fn last_record(&mut self, line: u64) -> Result<Option<usize>, Trouble> {
+        if self.start == self.buffer.len() {
+            return Ok(None);
+        }
+        let mut end = self.buffer.len();
+        match self.state {
+            State::Quoted => {
+                return Err(Trouble::damaged(format!(
+                    "a quote that opens in the record of line {line} is never closed"
+                )));
+            }
+            State::Closing => self.behind_quote(b'\n'),
+            State::CellStart => self.cells.push(Cell::at(end - self.start)),
+            State::Bare | State::Stray => {
+                // A CR whose LF is missing.
+                end -= usize::from(self.buffer.ends_with(b"\r"));
+            }
+        }
+        self.close_cell(end);
+        Ok(Some(end))
+    }
+
+    /// Makes room by dropping what was handed out, and reads on.
+    fn fill(&mut self, line: u64) -> Result<(), Trouble> {
+        self.buffer.drain(..self.start);
+        self.at -= self.start;
+        self.start = 0;
+        if self.buffer.len() > MAX_RECORD {
+            let most = MAX_RECORD >> 20;
+            return Err(Trouble::damaged(format!(
+                "the record of line {line} is longer than {most} MiB; perhaps a quote is not closed"
+            )));
+        }
+        let read = self.input.take(BLOCK as u64).read_to_end(&mut self.buffer);
+        let read = read.map_err(|error| {
+            self.cause.explain(format!("its content cannot be read behind line {line}: {error}"))
+        })?;
+        self.ended = read < BLOCK;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A record's line and its cells; none of a record that is garbled.
+    type Found = (u64, Vec<Option<String>>);
+
+    /// Every record; `step` bytes arrive at a time.
+    fn all(text: &[u8], step: usize) -> Result<Vec<Found>, String> {
+        let mut input = Slow { text, step };
+        let cause = Cause::default();
+        let mut records = Records::new(&mut input, &cause, b',');
+        let mut found = Vec::new();
+        let mut scratch = Vec::new();
+        loop {
+            match records.next() {
+                Ok(Some(record)) => {
+                    let garbled = record.is_garbled();
+                    let cells = record.cells.iter().map(|cell| {
+                        let text = String::from_utf8_lossy(record.text(cell, &mut scratch));
+                        (!garbled).then(|| text.into_owned())
+                    });
+                    found.push((record.line, cells.collect()));
+                }
+                Ok(None) => return Ok(found),
+                Err(Trouble::Damaged { what, .. }) => return Err(what),
+                Err(Trouble::Failed(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    struct Slow<'a> {
+        text: &'a [u8],
+        step: usize,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let most = self.step.min(into.len());
+            self.text.read(&mut into[..most])
+        }
+    }
+
+    fn cells(text: &str) -> Vec<Vec<Option<String>>> {
+        all(text.as_bytes(), 3).expect(text).into_iter().map(|(_, cells)| cells).collect()
+    }
+
+    fn plain(records: &[&[&str]]) -> Vec<Vec<Option<String>>> {
+        let some = |cell: &&str| Some((*cell).to_owned());
+        records.iter().map(|cells| cells.iter().map(some).collect()).collect()
+    }
+
+    #[test]
+    fn records_are_cut_by_the_rules() {
+        for (text, wanted) in [
+            ("a,b\nc,d\n", &[&["a", "b"][..], &["c", "d"]][..]),
+            ("a,b\r\nc,d", &[&["a", "b"], &["c", "d"]]),
+            ("a,\n,b\n,", &[&["a", ""], &["", "b"], &["", ""]]),
+            ("\"a,\"\"\n\",b\n", &[&["a,\"\n", "b"]]),
+            ("\"a\",\"b\"", &[&["a", "b"]]),
+            ("\"a\"\r\n\"\"\r\n", &[&["a"], &[""]]),
+            ("a\"b,c\"\n", &[&["a\"b", "c\""]]),
+            ("a\n\nb", &[&["a"], &[""], &["b"]]),
+            ("\"\"\"\"", &[&["\""]]),
+            ("", &[]),
+            ("\r\n", &[&[""]]),
+            ("a\rb\n", &[&["a\rb"]]),
+            ("a,b\r", &[&["a", "b"]]),
+        ] {
+            assert_eq!(cells(text), plain(wanted), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_behind_a_closing_quote_is_a_fault_of_its_record_only() {
+        assert_eq!(cells("\"a\"x,b\nc,d\n"), [vec![None, None], plain(&[&["c", "d"]]).remove(0)]);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_a_fault_of_the_file() {
+        assert!(all(b"a,b\nc,\"d\ne,f\n", 4).unwrap_err().contains("line 2"));
+    }
+
+    #[test]
+    fn lines_are_counted_within_records_too() {
+        let lines: Vec<_> =
+            all(b"a\n\"b\nb\"\nc\n", 2).unwrap().into_iter().map(|(line, _)| line).collect();
+        assert_eq!(lines, [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_record_without_end_is_refused_without_being_held() {
+        struct Endless;
+        impl Read for Endless {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                into.fill(b'x');
+                Ok(into.len())
+            }
+        }
+        let cause = Cause::default();
+        let mut endless = Endless;
+        let mut records = Records::new(&mut endless, &cause, b',');
+        let Err(Trouble::Damaged { what, .. }) = records.next() else { panic!("no error") };
+        assert!(what.contains("16 MiB"), "{what}");
+    }
+
+    fn written(records: &[Vec<String>], line_end: &str) -> String {
+        let quoted = |cell: &String| {
+            if cell.contains([',', '"', '\n', '\r']) || cell.is_empty() {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell.clone()
+            }
+        };
+        let line = |cells: &Vec<String>| cells.iter().map(quoted).collect::<Vec<_>>().join(",");
+        records.iter().map(|cells| line(cells) + line_end).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_however_it_arrives(
+            records in prop::collection::vec(prop::collection::vec("[a,\"\n\r é]{0,5}", 1..4), 0..6),
+            crlf: bool,
+            step in 1_usize..40,
+        ) {
+            let text = written(&records, if crlf { "\r\n" } else { "\n" });
+            let found: Vec<Vec<String>> = all(text.as_bytes(), step).unwrap()
+                .into_iter()
+                .map(|(_, cells)| cells.into_iter().map(Option::unwrap).collect())
+                .collect();
+            prop_assert_eq!(found, records);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_and_the_step_does_not_matter(
+            text in prop::collection::vec(prop::sample::select(b"a,\"\n\r\xff".to_vec()), 0..60),
+            step in 1_usize..9,
+        ) {
+            prop_assert_eq!(all(&text, step), all(&text, 1_000));
+        }
+    }
+}

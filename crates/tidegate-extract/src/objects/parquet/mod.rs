@@ -1,0 +1,343 @@
+//! Parquet.
+//!
+//! Columns go by name; types must fit without loss. A row without a value in a required column is set aside,
+//! as JSON. Codecs within: snappy, gzip, zstd, lz4 or none.
+//!
+//! Row groups of any size are read page by page; what is in memory is a page of each column and a few stretches
+//! of the file. Pages are a mebibyte with most writers.
+
+mod fit;
+mod ranges;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::{filter_record_batch, is_null, nullif};
+use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
+use arrow::json::LineDelimitedWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type as PhysicalType;
+use tidegate_decode::arrow_type;
+use tidegate_types::{Field, Reason};
+
+use super::fetch::Fetch;
+use super::listing::PinnedFile;
+use super::outbox::{BadRecord, BatchSize, Outbox};
+use super::trouble::{Cause, Trouble};
+use ranges::Ranges;
+
+/// Most rows that are decoded at a time: a dictionary may repeat a long text as often.
+const MOST_ROWS: usize = 4_096;
+
+/// A file whose footer was read.
+pub(crate) struct ParquetFile {
+    path: String,
+    ranges: Ranges,
+    cause: Cause,
+    metadata: ArrowReaderMetadata,
+}
+
+/// A row group's share of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowGroup {
+    /// Bytes in the file.
+    pub(crate) bytes: u64,
+    /// Rows.
+    pub(crate) rows: u64,
+}
+
+impl ParquetFile {
+    /// Reads the footer.
+    pub(crate) fn open(fetch: &Fetch, file: &PinnedFile) -> Result<Self, Trouble> {
+        let cause = Cause::default();
+        let ranges = Ranges::new(fetch.clone(), file.clone(), cause.clone());
+        // What writers say of Arrow would only give text and lists other shapes.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let unreadable = |error: parquet::errors::ParquetError| {
+            cause.explain(format!("its footer cannot be read: {error}"))
+        };
+        let mut metadata =
+            ArrowReaderMetadata::load(&ranges, options.clone()).map_err(unreadable)?;
+        if let Some(schema) = with_old_timestamps(&metadata) {
+            let footer = Arc::clone(metadata.metadata());
+            metadata = ArrowReaderMetadata::try_new(footer, options.with_schema(schema))
+                .map_err(unreadable)?;
+        }
+        Ok(Self { path: file.path.clone(), ranges, cause, metadata })
+    }
+
+    /// The row groups, in their order.
+    pub(crate) fn row_groups(&self) -> Vec<RowGroup> {
+        let share = |group: &parquet::file::metadata::RowGroupMetaData| RowGroup {
+            bytes: u64::try_from(group.compressed_size()).unwrap_or(0),
+            rows: u64::try_from(group.num_rows()).unwrap_or(0),
+        };
+        self.metadata.metadata().row_groups().iter().map(share).collect()
+    }
+
+    /// The columns, where the pipeline declares none.
+    pub(crate) fn fields(&self) -> Result<Vec<Field>, Trouble> {
+        let field = |field: &Arc<ArrowField>| {
+            let data_type = fit::field_type(field.data_type()).map_err(|problem| {
+                let what = format!(
+                    "column {:?}: {problem}; declare the columns that you want under schema.fields",
+                    field.name()
+                );
+                Trouble::Damaged { reason: Reason::UnsupportedType, what }
+            })?;
+            Ok(Field { name: field.name().clone(), data_type, required: false, from: None })
+        };
+        self.metadata.schema().fields().iter().map(field).collect()
+    }
+
+    /// Hands over the rows of some row groups, or of all.
+    pub(crate) fn read(
+        self,
+        row_groups: Option<Range<usize>>,
+        wanted: &Wanted,
+        out: &mut Outbox,
+    ) -> Result<(), Trouble> {
+        let columns = self.choose(wanted)?;
+        let mut row = self.rows_before(row_groups.as_ref());
+        let roots: Vec<usize> = columns.roots.clone();
+        let schema = self.metadata.parquet_schema();
+        let mask = ProjectionMask::roots(schema, roots);
+        let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).count();
+        self.ranges.columns(leaves);
+        let rows = self.batch_rows(out.size());
+        let Self { path, ranges, cause, metadata } = self;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ranges, metadata)
+            .with_projection(mask)
+            .with_batch_size(rows);
+        if let Some(row_groups) = row_groups {
+            builder = builder.with_row_groups(row_groups.collect());
+        }
+        let explain =
+            |problem: String| cause.explain(format!("its rows cannot be read: {problem}"));
+        let reader = builder.build().map_err(|error| explain(error.to_string()))?;
+        for batch in reader {
+            let batch = batch.map_err(|error| explain(error.to_string()))?;
+            let fitted = columns.fit(&batch, wanted)?;
+            wanted.hand_over(&path, row, fitted, out)?;
+            row += batch.num_rows() as u64;
+        }
+        Ok(())
+    }
+
+    fn rows_before(&self, row_groups: Option<&Range<usize>>) -> u64 {
+        let first = row_groups.map_or(0, |groups| groups.start);
+        self.row_groups().iter().take(first).map(|group| group.rows).sum()
+    }
+
+    /// So many rows that a batch stays within its bytes, by the average.
+    fn batch_rows(&self, size: BatchSize) -> usize {
+        let groups = self.metadata.metadata().row_groups();
+        let average = |group: &parquet::file::metadata::RowGroupMetaData| {
+            group.total_byte_size() / group.num_rows().max(1)
+        };
+        let widest = groups.iter().map(average).max().unwrap_or(0);
+        let widest = usize::try_from(widest).unwrap_or(0).max(1);
+        (size.bytes / widest).clamp(1, size.rows.clamp(1, MOST_ROWS))
+    }
+
+    /// Finds the wanted columns in the file.
+    fn choose(&self, wanted: &Wanted) -> Result<Columns, Trouble> {
+        let schema = self.metadata.schema();
+        if let Some(extra) = wanted.unexpected(schema) {
+            return Err(Trouble::Damaged {
+                reason: Reason::TableMismatch,
+                what: format!(
+                    "it has the column {extra:?}, which the first file has not; declare the columns under schema.fields"
+                ),
+            });
+        }
+        let mut roots = Vec::new();
+        let mut sources = Vec::with_capacity(wanted.fields.len());
+        for field in &wanted.fields {
+            let source = Source::find(schema, field)?;
+            roots.extend(source.as_ref().map(|source| source.root));
+            sources.push(source);
+        }
+        roots.sort_unstable();
+        roots.dedup();
+        if roots.is_empty() {
+            return Err(Trouble::damaged("it has none of the declared columns"));
+        }
+        Ok(Columns { roots, sources })
+    }
+}
+
+/// The same columns, but INT96, which holds instants, as such and in microseconds: in nanoseconds years
+/// beyond 2262 would come out as others. None when there is none.
+fn with_old_timestamps(metadata: &ArrowReaderMetadata) -> Option<SchemaRef> {
+    let roots = metadata.parquet_schema().root_schema().get_fields();
+    let is_old = |root: &parquet::schema::types::TypePtr| {
+        root.is_primitive() && root.get_physical_type() == PhysicalType::INT96
+    };
+    if !roots.iter().any(is_old) {
+        return None;
+    }
+    let fields = metadata.schema().fields().iter().zip(roots).map(|(field, root)| {
+        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let field = field.as_ref().clone();
+        if is_old(root) { field.with_data_type(instant) } else { field }
+    });
+    Some(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// What is wanted of every file.
+pub(crate) struct Wanted {
+    fields: Vec<Field>,
+    schema: SchemaRef,
+    declared: bool,
+}
+
+impl Wanted {
+    /// `declared`: whether the pipeline declares the columns; otherwise they are the first file's.
+    pub(crate) fn new(fields: Vec<Field>, schema: SchemaRef, declared: bool) -> Self {
+        Self { fields, schema, declared }
+    }
+
+    fn unexpected<'a>(&self, schema: &'a Schema) -> Option<&'a str> {
+        let known = |name: &str| self.fields.iter().any(|field| field.name == name);
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        if self.declared { None } else { names.into_iter().find(|name| !known(name)) }
+    }
+
+    /// Hands over the rows that have what is required, and sets the others aside.
+    fn hand_over(
+        &self,
+        path: &str,
+        first_row: u64,
+        batch: RecordBatch,
+        out: &mut Outbox,
+    ) -> Result<(), Trouble> {
+        let lacks =
+            |(field, column): &(&Field, &ArrayRef)| field.required && column.null_count() > 0;
+        if !self.fields.iter().zip(batch.columns()).any(|pair| lacks(&pair)) {
+            return Ok(out.rows(batch)?);
+        }
+        let first = out.ordinal();
+        let missing: Vec<Option<&Field>> =
+            (0..batch.num_rows()).map(|row| self.missing(&batch, row)).collect();
+        let whole: BooleanArray = missing.iter().map(|missing| Some(missing.is_none())).collect();
+        let kept = filter_record_batch(&batch, &whole)
+            .map_err(|error| Trouble::damaged(error.to_string()))?;
+        out.rows(kept)?;
+        for (row, field) in missing.iter().enumerate() {
+            let Some(field) = field else { continue };
+            let record = as_json(&batch.slice(row, 1));
+            out.bad_record(BadRecord {
+                ordinal: first + row as u64,
+                place: format!("{path}:{}", first_row + row as u64 + 1),
+                reason: Reason::MissingField,
+                detail: format!("{}: required, but missing", field.name),
+                payload: &record,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The first required column that has no value in a row.
+    fn missing(&self, batch: &RecordBatch, row: usize) -> Option<&Field> {
+        let mut pairs = self.fields.iter().zip(batch.columns());
+        pairs.find(|(field, column)| field.required && column.is_null(row)).map(|(field, _)| field)
+    }
+}
+
+fn as_json(row: &RecordBatch) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut writer = LineDelimitedWriter::new(&mut text);
+    // What cannot be JSON is left out of the dead letter; place and reason say enough.
+    let written = writer.write(row).and_then(|()| writer.finish());
+    drop(writer);
+    if written.is_err() {
+        text.clear();
+    }
+    text.truncate(text.trim_ascii_end().len());
+    text
+}
+
+/// Where the wanted columns are in one file.
+struct Columns {
+    /// The file's columns that are read, ascending.
+    roots: Vec<usize>,
+    /// For each wanted column.
+    sources: Vec<Option<Source>>,
+}
+
+/// Where a column is in a file.
+struct Source {
+    root: usize,
+    /// Members of structs on the way.
+    members: Vec<String>,
+}
+
+impl Source {
+    fn find(schema: &Schema, field: &Field) -> Result<Option<Self>, Trouble> {
+        let path = field.from.as_deref().and_then(|from| from.strip_prefix("$."));
+        let mut names =
+            path.map_or_else(|| vec![field.name.as_str()], |path| path.split('.').collect());
+        let members = names.split_off(1).into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let found = schema.fields().find(names[0]);
+        let Some((root, data_type)) = found
+            .and_then(|(root, column)| Some((root, member_type(column.data_type(), &members)?)))
+        else {
+            if field.required {
+                let what = format!("it lacks the column {:?}, which is required", field.name);
+                return Err(Trouble::Damaged { reason: Reason::MissingField, what });
+            }
+            return Ok(None);
+        };
+        fit::fits(data_type, &field.data_type).map_err(|problem| Trouble::Damaged {
+            reason: Reason::UnsupportedType,
+            what: format!("column {:?}: {problem}", field.name),
+        })?;
+        Ok(Some(Self { root, members }))
+    }
+
+    fn take(&self, root: &ArrayRef) -> Result<ArrayRef, String> {
+        let mut array = ArrayRef::clone(root);
+        for member in &self.members {
+            let around = array.as_struct();
+            let inner = around.column_by_name(member).ok_or("a member is gone")?;
+            // A member of nothing is nothing.
+            array = nullif(inner, &is_null(&array).map_err(|error| error.to_string())?)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(array)
+    }
+}
+
+fn member_type<'a>(data_type: &'a DataType, members: &[String]) -> Option<&'a DataType> {
+    members.iter().try_fold(data_type, |data_type, member| match data_type {
+        DataType::Struct(fields) => fields.find(member).map(|(_, field)| field.data_type()),
+        _ => None,
+    })
+}
+
+impl Columns {
+    /// The wanted columns of a batch that was read.
+    fn fit(&self, batch: &RecordBatch, wanted: &Wanted) -> Result<RecordBatch, Trouble> {
+        let mut columns = Vec::with_capacity(wanted.fields.len());
+        for (field, source) in wanted.fields.iter().zip(&self.sources) {
+            let column = match source {
+                Some(source) => {
+                    let place = self.roots.binary_search(&source.root).unwrap_or(0);
+                    let taken = source.take(batch.column(place));
+                    taken.and_then(|array| fit::convert(&array, &field.data_type)).map_err(
+                        |problem| Trouble::damaged(format!("column {:?}: {problem}", field.name)),
+                    )?
+                }
+                None => new_null_array(&arrow_type(&field.data_type), batch.num_rows()),
+            };
+            columns.push(column);
+        }
+        RecordBatch::try_new(Arc::clone(&wanted.schema), columns)
+            .map_err(|error| Trouble::damaged(error.to_string()))
+    }
+}

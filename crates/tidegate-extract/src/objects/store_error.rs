@@ -1,0 +1,47 @@
+//! What a store's refusal means for a run.
+
+use object_store::Error;
+use tidegate_types::Reason;
+
+use crate::ExtractError;
+
+/// The error of a request that was about the store as a whole.
+pub(crate) fn unreadable(what: &str, error: Error) -> ExtractError {
+    if is_refusal(&error) {
+        // Keys are read again when they change, so this may mend itself.
+        return ExtractError::transient(Reason::SourceRefused, format!("{what}: access is denied"))
+            .because(error);
+    }
+    match error {
+        Error::NotSupported { .. } | Error::NotImplemented { .. } => {
+            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
+        }
+        error => ExtractError::transient(Reason::SourceUnreachable, what).because(error),
+    }
+}
+
+/// Whether the store does not let us. The answer to a listing has its status only in words.
+fn is_refusal(error: &Error) -> bool {
+    if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
+        return true;
+    }
+    let text = error.to_string();
+    ["status code: 403", "status code: 401"].iter().any(|status| text.contains(status))
+}
+
+/// The error of a request for one pinned file.
+pub(crate) fn of_file(path: &str, error: Error) -> ExtractError {
+    match error {
+        Error::Precondition { .. } => changed(path, "it was written again").because(error),
+        Error::NotFound { .. } => changed(path, "it is gone").because(error),
+        error => unreadable(&format!("{path} could not be read"), error),
+    }
+}
+
+/// A file is no longer the one that was listed.
+pub(crate) fn changed(path: &str, how: &str) -> ExtractError {
+    let what = format!(
+        "{path} changed after the run listed its files: {how}; the next attempt reads what is there then"
+    );
+    ExtractError::transient(Reason::SourceChanged, what)
+}

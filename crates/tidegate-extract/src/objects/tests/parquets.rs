@@ -1,0 +1,155 @@
+//! Parquet files.
+
+use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tidegate_types::{Explained, Reason};
+
+use super::*;
+
+pub(super) fn file(columns: &[(&str, ArrayRef)], properties: WriterProperties) -> Vec<u8> {
+    let columns = columns.iter().map(|(name, array)| (*name, Arc::clone(array), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// Numbers from 0 in the column `id`, so many a row group.
+pub(super) fn numbers(count: i64, group: usize) -> Vec<u8> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    file(&[("id", ids)], properties)
+}
+
+fn codec(compression: Compression) -> WriterProperties {
+    WriterProperties::builder().set_compression(compression).build()
+}
+
+#[tokio::test]
+async fn columns_go_by_name_under_every_codec() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..3_000));
+    let names: ArrayRef =
+        Arc::new(StringArray::from_iter_values((0..3_000).map(|n| format!("n{n}"))));
+    for (number, compression) in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::LZ4_RAW,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let columns: &[_] = &[("name", Arc::clone(&names)), ("id", Arc::clone(&ids))];
+        std::fs::write(folder.path().join(number.to_string()), file(columns, codec(compression)))
+            .unwrap();
+    }
+    let ask = ask(FileFormat::Parquet, "*").fields(&["id: long!", "more: date", "name: string"]);
+    let found = read_all(&ask.open_folder(folder.path()).await.unwrap()).await.unwrap();
+    assert_eq!(found.counts, ChunkCounts { rows: 15_000, dead: 0 });
+    let expected =
+        (0..15_000).map(|n| n % 3_000).map(|n| format!("{{\"id\":{n},\"name\":\"n{n}\"}}"));
+    assert_eq!(found.rows(), expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_large_file_is_divided_by_row_groups_and_read_by_stretches() {
+    let store = memory();
+    // Noise, so that the file is as large as its rows.
+    let noise = |n: i64| (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed();
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_000_000));
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values((0..2_000_000).map(noise)));
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(150_000))
+        .set_dictionary_enabled(false)
+        .build();
+    put(&store, "big.parquet", file(&[("id", ids), ("v", values)], properties)).await;
+    let mut ask = ask(FileFormat::Parquet, "*");
+    ask.batch_rows = 65_536;
+    ask.batch_bytes = 16 << 20;
+    ask.parallelism = 8;
+    let files = ask.open_in(&store).await.unwrap();
+    let plan = files.plan().await.unwrap();
+    assert!(plan.chunks.len() >= 4, "{}", plan.chunks.len());
+    assert_eq!(plan.chunks.iter().map(|chunk| chunk.estimated_rows).sum::<u64>(), 2_000_000);
+    assert!(plan.chunks[1].what.contains("row groups"), "{}", plan.chunks[1].what);
+    let found = read_all(&files).await.unwrap();
+    let mut next = 0;
+    for batch in &found.batches {
+        let ids: &Int64Array = batch.column(0).as_any().downcast_ref().unwrap();
+        let values: &Int64Array = batch.column(1).as_any().downcast_ref().unwrap();
+        for (id, value) in ids.values().iter().zip(values.values()) {
+            assert_eq!((*id, *value), (next, noise(next)));
+            next += 1;
+        }
+    }
+    assert_eq!(next, 2_000_000);
+}
+
+#[tokio::test]
+async fn a_row_without_a_required_value_is_set_aside_as_json() {
+    let store = memory();
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]));
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+    put(&store, "a", file(&[("id", ids), ("name", names)], codec(Compression::SNAPPY))).await;
+    let ask = ask(FileFormat::Parquet, "*").fields(&["id: long!", "name: string"]);
+    let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+    assert_eq!(found.rows(), ["{\"id\":1,\"name\":\"a\"}", "{\"id\":3,\"name\":\"c\"}"]);
+    assert_eq!(found.places(), [("a:2", "MissingField")]);
+    assert_eq!((found.dead[0].ordinal, &found.dead[0].payload[..]), (1, &b"{\"name\":\"b\"}"[..]));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_a_fault_of_the_file_that_names_column_and_types() {
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+    let more: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    for (fields, says) in [
+        (Some(&["id: long"][..]), "column \"id\": Utf8 does not fit long"),
+        (Some(&["missing: long!"]), "\"missing\", which is required"),
+        (Some(&["missing: long"]), "none of the declared columns"),
+        (None, "the column \"more\", which the first file has not"),
+    ] {
+        let store = memory();
+        if fields.is_none() {
+            put(&store, "0", file(&[("id", Arc::clone(&ids))], codec(Compression::SNAPPY))).await;
+        }
+        let columns = [("id", Arc::clone(&ids)), ("more", Arc::clone(&more))];
+        put(&store, "1", file(&columns, codec(Compression::SNAPPY))).await;
+        let mut ask = ask(FileFormat::Parquet, "*");
+        ask.fields = fields.map(|fields| fields.iter().map(|text| field(text)).collect());
+        let error = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap_err();
+        assert!(!error.is_transient());
+        assert!(error.to_string().contains("the file 1 cannot be read"), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        let found = read_all(&ask.setting_aside().open_in(&store).await.unwrap()).await.unwrap();
+        assert_eq!(found.counts.dead, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_member_of_a_struct_can_be_a_column() {
+    let store = memory();
+    let inner: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(2), None]));
+    let member = arrow::datatypes::Field::new("n", arrow::datatypes::DataType::Int64, true);
+    let nulls = Some(vec![true, false, true].into());
+    let outer: ArrayRef =
+        Arc::new(StructArray::try_new(vec![member].into(), vec![inner], nulls).unwrap());
+    put(&store, "a", file(&[("s", outer)], codec(Compression::SNAPPY))).await;
+    let mut ask = ask(FileFormat::Parquet, "*").fields(&["n: long"]);
+    ask.fields.as_mut().unwrap()[0].from = Some("$.s.n".into());
+    let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+    assert_eq!(found.rows(), ["{\"n\":1}", "{}", "{}"]);
+}
+
+#[tokio::test]
+async fn a_column_without_counterpart_is_named() {
+    let store = memory();
+    let times: ArrayRef = Arc::new(arrow::array::Time32MillisecondArray::from(vec![1]));
+    put(&store, "a", file(&[("at", times)], codec(Compression::SNAPPY))).await;
+    let error = ask(FileFormat::Parquet, "*").open_in(&store).await.err().unwrap();
+    assert_eq!(error.reason(), Reason::UnsupportedType);
+    assert!(error.to_string().contains("column \"at\""), "{error}");
+}

@@ -1,0 +1,111 @@
+//! A source, opened.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tidegate_config::BulkSource;
+use tidegate_types::Reason;
+use tokio::sync::mpsc;
+
+use crate::{ExtractError, ReadRequest, mysql, objects, postgres};
+
+/// A share of a run. What is in it is the source's own affair; it can be handed to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Its number in the plan, from 0.
+    pub number: u32,
+    /// What it reads, for people: `id from 1 to 5000000`, a file's path.
+    pub what: String,
+    /// The source's own description.
+    pub bounds: serde_json::Value,
+    /// About how many rows it has; 0 when the source cannot say.
+    pub estimated_rows: u64,
+}
+
+/// How a source is divided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The chunks; together they are all rows of the request, each once.
+    pub chunks: Vec<Chunk>,
+    /// How many rows there are, counted by the source under the same snapshot; none when only reading
+    /// tells (files). It is what was written that must agree with it.
+    pub rows: Option<u64>,
+    /// What identifies the input for good: of files the listing's fingerprint (B8).
+    pub fingerprint: Option<String>,
+    /// Rows without a cursor that are left out (B7).
+    pub null_cursors: u64,
+}
+
+/// Rows, or a record that is none.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Rows, in the columns of [`Snapshot::columns`].
+    Rows(RecordBatch),
+    /// A record that cannot be a row.
+    Dead(DeadRecord),
+}
+
+/// A record that cannot be a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadRecord {
+    /// Its number within its chunk, rows counted too, from 0.
+    pub ordinal: u64,
+    /// Where it stands, for people: a file's path and line.
+    pub place: String,
+    /// Why.
+    pub reason: Reason,
+    /// What is wrong with it.
+    pub detail: String,
+    /// The record's bytes; cut at 64 KiB.
+    pub payload: Bytes,
+}
+
+/// What a chunk had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChunkCounts {
+    /// Rows handed over.
+    pub rows: u64,
+    /// Records set aside.
+    pub dead: u64,
+}
+
+/// A source, opened and fixed: whatever is written to it now does not change what is read.
+pub trait Snapshot: Send + Sync {
+    /// The snapshot's name in the source: of a database what `pg_export_snapshot` and its like say, of
+    /// files the listing's fingerprint.
+    fn id(&self) -> &str;
+
+    /// The columns of what is read.
+    fn columns(&self) -> SchemaRef;
+
+    /// Divides the rows and counts them.
+    fn plan(&self) -> BoxFuture<'_, Result<Plan, ExtractError>>;
+
+    /// Reads one chunk. A receiver that is gone ends the reading with [`ExtractError::Cancelled`].
+    fn read<'a>(
+        &'a self,
+        chunk: &'a Chunk,
+        into: mpsc::Sender<Piece>,
+    ) -> BoxFuture<'a, Result<ChunkCounts, ExtractError>>;
+
+    /// Whether the snapshot is still held; asked before the commit.
+    fn check(&self) -> BoxFuture<'_, Result<(), ExtractError>>;
+
+    /// Gives it back.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Opens the source of `request` and fixes its snapshot.
+///
+/// # Errors
+///
+/// [`ExtractError`], with a reason, and whether trying again may help.
+pub async fn open(request: ReadRequest) -> Result<Box<dyn Snapshot>, ExtractError> {
+    match request.source.clone() {
+        BulkSource::Postgres(source) => Ok(Box::new(postgres::open(source, request).await?)),
+        BulkSource::MySql(source) => Ok(Box::new(mysql::open(source, request).await?)),
+        BulkSource::ObjectStore(source) => Ok(Box::new(objects::open(source, request).await?)),
+    }
+}

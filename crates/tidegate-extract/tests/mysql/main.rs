@@ -1,0 +1,10 @@
+//! The MySQL source against a real MariaDB server.
+
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
+
+mod division;
+mod faults;
+mod ground;
+mod intervals;
+mod snapshot;
+mod types;

@@ -1,0 +1,9 @@
+//! The source on a real PostgreSQL server.
+
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
+
+mod failing;
+mod reading;
+mod support;
+mod types;
+mod waiting;

@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use tidegate_config::NullCursorPolicy;
+use tidegate_extract::{ExtractError, ReadRequest, open};
+use tidegate_testing::{POSTGRES_DATABASE, PostgresServer, Scratch, eventually};
+use tidegate_types::{Explained as _, Reason, Span};
+
+use crate::support::{
+    Database, by, incremental, refused, request, rows, secrets, values, write_secret,
+};
+
+/// An interval that ends in two seconds: what is open now began before its end.
+async fn current(database: &Database) -> String {
+    database
+        .sql(
+            "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+             || '/' || to_char(now() AT TIME ZONE 'UTC' + interval '2 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
+        )
+        .await
+}
+
+fn at_once(request: ReadRequest) -> ReadRequest {
+    by(request, |incremental| incremental.max_wait = Span::seconds(4))
+}
+
+fn assert_open(error: &ExtractError, says: &str) {
+    assert_eq!(error.reason(), Reason::SourceTransactionsOpen, "{error}");
+    assert!(error.is_transient());
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+const TABLE: &str = "CREATE TABLE t (a int8, at timestamptz NOT NULL DEFAULT now())";
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn a_transaction_from_before_the_end_is_waited_for_and_its_rows_are_read() {
+    let database = Database::with("waits", TABLE).await;
+    let mut session = database.session();
+    let answer = session.run("BEGIN; SELECT pg_backend_pid(), now()").await.unwrap();
+    let interval = current(&database).await;
+    let pid = answer[0].split('|').next().unwrap().to_owned();
+    let request = incremental(database.table("t"), "at", &interval);
+    assert_open(&refused(at_once(request.clone())).await, &format!("pid {pid} (role tidegate)"));
+    // What is wrong with the request is told without waiting.
+    let wrong = incremental(database.table("t"), "ta", &interval);
+    assert_eq!(refused(wrong).await.reason(), Reason::InvalidConfiguration);
+    let mut reading = tokio::spawn(rows(request));
+    // It has not written anything yet, and when it does, its rows belong to the interval.
+    let still = tokio::time::timeout(Duration::from_millis(500), &mut reading).await;
+    assert!(still.is_err(), "it went on regardless");
+    session.run("INSERT INTO t VALUES (7); COMMIT").await.unwrap();
+    assert_eq!(values(&reading.await.unwrap().unwrap(), "a"), ["7"]);
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn our_own_and_ignored_and_later_transactions_are_not_waited_for() {
+    let database = Database::with("ignored", TABLE).await;
+    database.sql("CREATE ROLE reports LOGIN PASSWORD 'pw'").await;
+    let other = Database::new("ignored_other").await;
+    let mut elsewhere = other.session();
+    elsewhere.run("BEGIN; SELECT now()").await.unwrap();
+    let mut ours = database.session();
+    ours.run("SET application_name = 'tidegate/other'; BEGIN; SELECT now()").await.unwrap();
+    let _reports = open_as(&database, "reports").await;
+    let interval = current(&database).await;
+    let request = at_once(incremental(database.table("t"), "at", &interval));
+    assert_open(&refused(request.clone()).await, "(role reports)");
+    let request = by(request, |incremental| incremental.ignore_roles = vec!["reports".into()]);
+    rows(request.clone()).await.unwrap();
+    // The interval has ended meanwhile.
+    let mut late = database.session();
+    late.run("BEGIN; SELECT now()").await.unwrap();
+    rows(request).await.unwrap();
+}
+
+/// A transaction of another role.
+async fn open_as(database: &Database, role: &str) -> tokio_postgres::Client {
+    let url = database.url_as(role, "pw");
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; SELECT now()").await.unwrap();
+    client
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn a_prepared_transaction_is_waited_for() {
+    let database = Database::with("prepared", TABLE).await;
+    let interval = current(&database).await;
+    database.sql("BEGIN; INSERT INTO t VALUES (9); PREPARE TRANSACTION 'half'").await;
+    let request = incremental(database.table("t"), "at", &interval);
+    assert_open(&refused(at_once(request.clone())).await, "prepared transaction \"half\"");
+    database.sql("COMMIT PREPARED 'half'").await;
+    assert_eq!(values(&rows(request).await.unwrap(), "a"), ["9"]);
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn without_the_right_to_see_others_nothing_is_read() {
+    let database = Database::with("hidden", TABLE).await;
+    database.sql("CREATE ROLE hidden LOGIN PASSWORD 'pw'; GRANT SELECT ON t TO hidden").await;
+    database.secret("uri", &database.url_as("hidden", "pw"));
+    let interval = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";
+    let request = incremental(database.table("t"), "at", interval);
+    let error = refused(request.clone()).await;
+    assert_eq!(error.reason(), Reason::SourceTransactionsHidden);
+    assert!(!error.is_transient());
+    assert!(error.to_string().contains("GRANT pg_read_all_stats TO \"hidden\""), "{error}");
+    database.sql("GRANT pg_read_all_stats TO hidden").await;
+    rows(request).await.unwrap();
+    // A whole load needs no such right.
+    database.sql("REVOKE pg_read_all_stats FROM hidden").await;
+    rows(database.table("t")).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn an_interval_is_not_read_before_it_has_ended_and_settled() {
+    let database = Database::with("settles", TABLE).await;
+    let interval = current(&database).await;
+    let request = incremental(database.table("t"), "at", &interval);
+    let impatient = by(request.clone(), |incremental| {
+        incremental.settle = Span::seconds(600);
+    });
+    assert_open(&refused(impatient).await, "settle");
+    let settled = by(request, |incremental| incremental.settle = Span::seconds(1));
+    rows(settled).await.unwrap();
+    let end = interval.split('/').nth(1).unwrap();
+    let passed =
+        database.sql(&format!("SELECT now() >= '{end}'::timestamptz + interval '1 s'")).await;
+    assert_eq!(passed, "t");
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn rows_without_a_cursor_are_counted() {
+    let database = Database::with(
+        "null_cursors",
+        "CREATE TABLE t (a int8, at timestamptz); \
+         INSERT INTO t VALUES (1, '2026-06-01Z'), (2, NULL), (3, NULL)",
+    )
+    .await;
+    let interval = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";
+    let request = incremental(database.table("t"), "at", interval);
+    let error = refused(request.clone()).await;
+    assert_eq!(error.reason(), Reason::NullCursor);
+    assert!(error.to_string().starts_with("2 rows"), "{error}");
+    let request = by(request, |incremental| incremental.on_null_cursor = NullCursorPolicy::Ignore);
+    let snapshot = open(request.clone()).await.unwrap();
+    assert_eq!(snapshot.plan().await.unwrap().null_cursors, 2);
+    assert_eq!(values(&rows(request).await.unwrap(), "a"), ["1"]);
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn a_cursor_without_zone_belongs_to_one_interval_also_when_clocks_change() {
+    let database = Database::with(
+        "clocks",
+        "CREATE TABLE t AS SELECT i::int8 AS a, at, at::date AS day FROM ( \
+           SELECT i, '2026-10-24'::timestamp + i * interval '10 minutes' AS at FROM generate_series(0, 400) AS i \
+           UNION ALL \
+           SELECT 1000 + i, '2026-03-28'::timestamp + i * interval '10 minutes' FROM generate_series(0, 400) AS i) AS s",
+    )
+    .await;
+    // Day by day over both changes in Berlin, whose days begin at 22:00 or 23:00 UTC.
+    let days = |first: [&str; 4]| {
+        first.windows(2).map(|pair| format!("{}/{}", pair[0], pair[1])).collect::<Vec<_>>()
+    };
+    let autumn = days([
+        "2026-10-23T22:00:00Z",
+        "2026-10-24T22:00:00Z",
+        "2026-10-25T23:00:00Z",
+        "2026-10-26T23:00:00Z",
+    ]);
+    let spring = days([
+        "2026-03-27T23:00:00Z",
+        "2026-03-28T23:00:00Z",
+        "2026-03-29T22:00:00Z",
+        "2026-03-30T22:00:00Z",
+    ]);
+    for (intervals, first) in [(autumn, 0), (spring, 1000)] {
+        let mut seen = Vec::new();
+        for interval in intervals {
+            let request = incremental(database.table("t"), "at", &interval);
+            assert!(refused(request.clone()).await.to_string().contains("timeZone"));
+            let berlin = |request| {
+                by(request, |incremental| incremental.time_zone = Some("Europe/Berlin".into()))
+            };
+            let by_time = values(&rows(berlin(request)).await.unwrap(), "a");
+            let by_day = incremental(database.table("t"), "day", &interval);
+            assert_eq!(values(&rows(berlin(by_day)).await.unwrap(), "a"), by_time);
+            assert!(by_time.len() == 144 || by_time.len() == 113, "{}", by_time.len());
+            seen.extend(by_time);
+        }
+        let expected: Vec<_> = (first..=first + 400).map(|a: i32| a.to_string()).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn at_a_replica_the_primary_is_asked() {
+    let scratch = Scratch::new("replica").unwrap();
+    let primary = PostgresServer::start(&scratch.join("primary")).await.unwrap();
+    let replica = primary.replica(&scratch.join("replica")).await.unwrap();
+    primary.sql(TABLE).await.unwrap();
+    let follows = async || replica.sql("SELECT count(*) FROM t").await.is_ok();
+    eventually("the replica follows", Duration::from_secs(60), follows).await.unwrap();
+    let secrets = secrets();
+    write_secret(&secrets, "uri", &replica.url(POSTGRES_DATABASE));
+    let relation =
+        tidegate_config::Relation::Table { schema: Some("public".into()), name: "t".into() };
+    let interval = "2020-01-01T00:00:00Z/2020-01-01T01:00:00Z";
+    let request = incremental(request(&secrets, relation), "at", interval);
+    let error = refused(request.clone()).await;
+    assert_eq!(error.reason(), Reason::SourceTransactionsHidden, "{error}");
+    assert!(error.to_string().contains("primary_uri"), "{error}");
+    write_secret(&secrets, "primary_uri", &primary.url(POSTGRES_DATABASE));
+    replica.sql("SELECT pg_wal_replay_pause()").await.unwrap();
+    primary.sql("INSERT INTO t VALUES (5, '2020-01-01T00:30:00Z')").await.unwrap();
+    assert_open(&refused(at_once(request.clone())).await, "replayed");
+    replica.sql("SELECT pg_wal_replay_resume()").await.unwrap();
+    assert_eq!(values(&rows(request).await.unwrap(), "a"), ["5"]);
+}

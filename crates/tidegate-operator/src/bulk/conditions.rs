@@ -1,0 +1,194 @@
+//! The conditions of a bulk pipeline: one pure function from facts.
+//!
+//! | type | True | False |
+//! |---|---|---|
+//! | `Ready` | runs are made as this generation asks, or as the last good one asked when this was refused | it is suspended, or the newest interval's last run was given up (`RunFailed`), or its table's log cannot be read |
+//! | `Reconciling` | it waits for something that this generation names, or is being deleted | (absent) |
+//! | `Stalled` | this generation was refused | (absent) |
+//! | `SpecAccepted` | this generation is what runs | it was refused; what was accepted last goes on |
+//! | `CaughtUp` | every interval that is due is in the table. Only with a schedule | `Behind`, or `Late` against `objectives.freshness` |
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use tidegate_api::ScheduleStatus;
+use tidegate_types::Reason;
+
+use super::work::Newest;
+use crate::pipeline::{
+    CAUGHT_UP, Failure, Outlook, READY, RECONCILING, Rejection, SPEC_ACCEPTED, STALLED, Verdict,
+    bounded, find, is_over, outlook, whole_seconds,
+};
+
+/// What the conditions are made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BulkFacts<'a> {
+    pub(super) generation: i64,
+    pub(super) deleting: bool,
+    pub(super) rejection: Option<&'a Rejection>,
+    /// Nothing runs, because the service account does not offer itself.
+    pub(super) withheld: bool,
+    /// Whether a spec is accepted.
+    pub(super) accepted: bool,
+    pub(super) suspended: bool,
+    /// Whether it has a schedule.
+    pub(super) scheduled: bool,
+    pub(super) freshness: Option<Duration>,
+    pub(super) failure: Option<&'a Failure>,
+    pub(super) newest: Option<&'a Newest>,
+    pub(super) calendar_trouble: Option<&'a (Reason, String)>,
+    /// The schedule as it is written beside.
+    pub(super) schedule: Option<&'a ScheduleStatus>,
+}
+
+type Answer = (Verdict, Reason, String);
+
+/// All conditions.
+pub(super) fn conditions(
+    facts: &BulkFacts<'_>,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let stalled = stalled(facts);
+    let found = [
+        (READY, Some(ready(facts, previous))),
+        (RECONCILING, if stalled.is_none() { reconciling(facts) } else { None }),
+        (STALLED, stalled),
+        (SPEC_ACCEPTED, Some(spec_accepted(facts))),
+        (CAUGHT_UP, facts.scheduled.then(|| caught_up(facts, now))),
+    ];
+    let present = found.into_iter().filter_map(|(kind, answer)| Some((kind, answer?)));
+    present.map(|(kind, answer)| condition(kind, answer, facts, previous, now)).collect()
+}
+
+fn condition(
+    kind: &str,
+    (verdict, reason, message): Answer,
+    facts: &BulkFacts<'_>,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    let status = verdict.as_str();
+    let before = find(previous, kind).filter(|before| before.status == status);
+    let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: bounded(&message),
+        last_transition_time: Time(since),
+        observed_generation: Some(facts.generation),
+    }
+}
+
+fn no(reason: Reason, message: impl Into<String>) -> Answer {
+    (Verdict::False, reason, message.into())
+}
+
+fn ready(facts: &BulkFacts<'_>, previous: &[Condition]) -> Answer {
+    if facts.deleting {
+        return no(Reason::Deleting, "it is being deleted");
+    }
+    if let Some(failure) = facts.failure {
+        return before_failure(failure, previous)
+            .unwrap_or_else(|| no(failure.reason, &*failure.message));
+    }
+    match facts.rejection {
+        Some(rejection) if facts.withheld || !facts.accepted => {
+            return no(rejection.reason, &*rejection.message);
+        }
+        None if !facts.accepted => {
+            return (Verdict::Unknown, Reason::Progressing, "not looked at yet".to_owned());
+        }
+        _ => {}
+    }
+    if facts.suspended {
+        return no(Reason::Suspended, "suspended by spec.suspend: no run begins");
+    }
+    if let Some(newest) = facts.newest.filter(|newest| !newest.succeeded) {
+        let Newest { run, reason, message, .. } = newest;
+        return no(Reason::RunFailed, format!("run {run} failed: {reason}: {message}"));
+    }
+    if let Some((reason, why)) = facts.calendar_trouble {
+        return no(*reason, format!("the table's log cannot be read: {why}"));
+    }
+    let words = match facts.scheduled {
+        true => "runs are made by the schedule",
+        false => "runs are made when somebody asks for one",
+    };
+    match facts.rejection {
+        Some(rejection) => {
+            let message = format!(
+                "goes on as accepted before; the last edit was refused: {}",
+                rejection.message
+            );
+            (Verdict::True, rejection.reason, message)
+        }
+        None => (Verdict::True, Reason::Ok, words.to_owned()),
+    }
+}
+
+/// While the API server is out of reach nothing is known to have changed.
+fn before_failure(failure: &Failure, previous: &[Condition]) -> Option<Answer> {
+    let before = find(previous, READY).filter(|_| failure.reason == Reason::ApiUnavailable)?;
+    let verdict = [Verdict::True, Verdict::False]
+        .into_iter()
+        .find(|verdict| verdict.as_str() == before.status)?;
+    Some((verdict, crate::pipeline::known(&before.reason)?, before.message.clone()))
+}
+
+fn reconciling(facts: &BulkFacts<'_>) -> Option<Answer> {
+    if facts.deleting {
+        return Some((Verdict::True, Reason::Deleting, "it is being deleted".to_owned()));
+    }
+    let waits = facts.rejection.filter(|it| outlook(it.reason) != Outlook::Stalled)?;
+    Some((Verdict::True, waits.reason, waits.message.clone()))
+}
+
+fn stalled(facts: &BulkFacts<'_>) -> Option<Answer> {
+    let refused = facts.rejection.filter(|it| outlook(it.reason) == Outlook::Stalled)?;
+    (!facts.deleting).then(|| (Verdict::True, refused.reason, refused.message.clone()))
+}
+
+fn spec_accepted(facts: &BulkFacts<'_>) -> Answer {
+    match facts.rejection {
+        Some(rejection) => no(rejection.reason, &*rejection.message),
+        None if facts.accepted => {
+            (Verdict::True, Reason::Ok, "this generation is what runs".to_owned())
+        }
+        None => (Verdict::Unknown, Reason::Progressing, "not looked at yet".to_owned()),
+    }
+}
+
+fn caught_up(facts: &BulkFacts<'_>, now: Timestamp) -> Answer {
+    let unknown = |reason: Reason, words: &str| (Verdict::Unknown, reason, words.to_owned());
+    if facts.suspended {
+        return unknown(Reason::Suspended, "the schedule is not followed while suspended");
+    }
+    let Some(schedule) = facts.schedule else {
+        return unknown(Reason::Progressing, "not looked at yet");
+    };
+    let at = |time: &Option<Time>| time.as_ref().map(|time| time.0);
+    let through = at(&schedule.complete_through);
+    let late = facts.freshness.zip(through).is_some_and(|(most, at)| is_over(at, most, now));
+    if late {
+        return no(Reason::Late, "what the table is complete up to is older than promised");
+    }
+    let behind = schedule.missed > 0
+        || at(&schedule.last_scheduled_tick).is_some_and(|tick| through.is_none_or(|at| at < tick));
+    // With nothing scheduled yet there is nothing to be behind with.
+    match behind {
+        true if through.is_none() && schedule.active == 0 && schedule.missed == 0 => {
+            (Verdict::True, Reason::Ok, "no interval is due yet".to_owned())
+        }
+        true => no(Reason::Behind, "intervals that are due are not in the table yet"),
+        false => {
+            (Verdict::True, Reason::Ok, "every interval that is due is in the table".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;

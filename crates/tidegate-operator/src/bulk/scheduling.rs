@@ -1,0 +1,228 @@
+//! Following the schedule: making the runs that are due, and saying how far it is.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource as _;
+use tidegate_api::{CatchupPolicy, RunTrigger, ScheduleSpec, ScheduleStatus};
+use tidegate_schedule::Grid;
+use tidegate_types::DataInterval;
+
+use super::ground::Terms;
+use super::memory::BulkMemory;
+use super::parents::WAITING;
+use super::work::Scene;
+use crate::bulk::is_bulk;
+use crate::calendar::{Book, Purpose};
+use crate::context::Context;
+use crate::key::Key;
+use crate::pipeline::{Owner, status_of};
+use crate::runs::{Run, create_run, repeated_run, scheduled_run};
+use crate::schedule::{Dependency, Owed, ScheduleFacts, ThroughFacts, origin, owed, through};
+
+/// How far the schedule is, and what the log has to be asked.
+pub(super) struct Scheduled {
+    pub(super) status: ScheduleStatus,
+    pub(super) ask: Option<DataInterval>,
+}
+
+/// Makes the runs that are due; none without a pipeline that is there.
+pub(super) async fn follow_schedule(
+    scene: &mut Scene<'_>,
+    memory: &BulkMemory,
+    before: Option<&ScheduleStatus>,
+) -> Option<Scheduled> {
+    let active = scene.runs.iter().filter(|run| run.is_active()).count();
+    let active = u32::try_from(active).unwrap_or(u32::MAX);
+    let owner = scene.field.owner?;
+    let terms = scene.terms.as_ref()?;
+    let Some(facts) = Facts::of(scene, terms, memory, before) else {
+        let status = ScheduleStatus { active, ..ScheduleStatus::default() };
+        return Some(Scheduled { status, ask: None });
+    };
+    let owed = facts.owed();
+    let documents = documents(owner, &facts, terms, &owed);
+    let last = facts.last;
+    let through = facts.through(scene, owed.last, &owed.make);
+    let suspended = facts.suspended;
+    let mut made = true;
+    for document in documents {
+        let created = create_run(scene.field.context, scene.field.key, &document).await;
+        made &= scene.note(created);
+    }
+    scene.at(owed.next.filter(|_| !suspended));
+    let status = ScheduleStatus {
+        // What was not made is made the next time: a name is made once.
+        last_scheduled_tick: if made { owed.last } else { last }.map(Time),
+        complete_through: through.0.map(Time),
+        next_tick: owed.next.filter(|_| !suspended).map(Time),
+        active,
+        missed: u32::try_from(owed.waiting).unwrap_or(u32::MAX),
+    };
+    Some(Scheduled { status, ask: joined(owed.ask, through.1, through.0) })
+}
+
+/// What both questions are about, as one.
+fn joined(
+    owed: Option<DataInterval>,
+    through: Option<DataInterval>,
+    at: Option<Timestamp>,
+) -> Option<DataInterval> {
+    match (owed, through) {
+        (Some(owed), Some(through)) => {
+            let (start, end) = (owed.start().min(through.start()), owed.end().max(through.end()));
+            DataInterval::new(start, end).ok()
+        }
+        (Some(owed), None) => {
+            let start = at.map_or(owed.start(), |at| at.min(owed.start()));
+            DataInterval::new(start, owed.end()).ok()
+        }
+        (None, through) => through,
+    }
+}
+
+/// What is known of the schedule.
+struct Facts<'a> {
+    grid: &'a Grid,
+    policy: CatchupPolicy,
+    start_at: Option<Timestamp>,
+    created: Timestamp,
+    origin: Option<Timestamp>,
+    last: Option<Timestamp>,
+    complete: Option<Timestamp>,
+    book: Option<&'a Book>,
+    room: usize,
+    by_interval: bool,
+    suspended: bool,
+    delay: std::time::Duration,
+    now: Timestamp,
+}
+
+impl<'a> Facts<'a> {
+    fn of(
+        scene: &Scene<'_>,
+        terms: &Terms<'a>,
+        memory: &'a BulkMemory,
+        before: Option<&ScheduleStatus>,
+    ) -> Option<Self> {
+        let grid = terms.grid?;
+        let schedule = terms.bulk.schedule.as_ref()?;
+        let start_at = schedule.start_at.as_deref().and_then(|text| text.parse().ok());
+        let field = &scene.field;
+        let object = field.context.caches.pipelines.get(field.key, &field.key.name)?;
+        let created = object.meta().creation_timestamp.as_ref()?.0;
+        let instant = |time: Option<&Time>| time.map(|time| time.0);
+        let open = scene.runs.iter().filter(|run| is_of_schedule(run) && run.succeeded().is_none());
+        let book = memory.books.get(&Purpose::Schedule);
+        Some(Self {
+            grid,
+            policy: terms.policy,
+            start_at,
+            created,
+            origin: origin(grid, start_at, created),
+            last: instant(before.and_then(|it| it.last_scheduled_tick.as_ref())),
+            complete: instant(before.and_then(|it| it.complete_through.as_ref())),
+            book: book.filter(|book| book.is_fresh(field.now)),
+            room: (terms.most + WAITING).saturating_sub(open.count()),
+            by_interval: terms.by_interval,
+            suspended: terms.pipeline.spec.suspend,
+            delay: terms.delay,
+            now: field.now,
+        })
+    }
+
+    /// A schedule that is suspended stands still; what passes meanwhile was missed.
+    fn owed(&self) -> Owed {
+        if self.suspended {
+            return Owed { last: self.last, ..Owed::default() };
+        }
+        owed(&ScheduleFacts {
+            grid: self.grid,
+            policy: self.policy,
+            start_at: self.start_at,
+            created: self.created,
+            delay: self.delay,
+            last: self.last,
+            room: self.room,
+            book: self.book,
+            now: self.now,
+        })
+    }
+
+    fn through(
+        &self,
+        scene: &Scene<'_>,
+        last: Option<Timestamp>,
+        made: &[DataInterval],
+    ) -> (Option<Timestamp>, Option<DataInterval>) {
+        let of = |succeeded: bool| -> BTreeSet<DataInterval> {
+            let runs = scene.runs.iter();
+            let own = runs.filter(|run| (run.succeeded() == Some(true)) == succeeded);
+            own.filter_map(Run::interval).collect()
+        };
+        let (succeeded, mut open) = (of(true), of(false));
+        open.extend(made);
+        let found = through(&ThroughFacts {
+            grid: self.grid,
+            policy: self.policy,
+            whole: !self.by_interval,
+            previous: self.complete,
+            origin: self.origin,
+            last,
+            succeeded: &succeeded,
+            open: &open,
+            book: self.book,
+        });
+        (found.at, found.ask)
+    }
+}
+
+fn is_of_schedule(run: &Run) -> bool {
+    run.trigger() == Some(RunTrigger::Scheduled)
+}
+
+/// The runs to be made: of each tick, and with the newest one those before it that are done again.
+fn documents(
+    owner: &Owner,
+    facts: &Facts<'_>,
+    terms: &Terms<'_>,
+    owed: &Owed,
+) -> Vec<serde_json::Value> {
+    let mut documents: Vec<_> =
+        owed.make.iter().map(|interval| scheduled_run(owner, *interval)).collect();
+    let incremental = terms.pipeline.config.incremental.as_ref();
+    let again = incremental.map_or(0, |incremental| incremental.rerun_last);
+    let newest = owed.make.last().filter(|_| owed.waiting == 0);
+    let Some(newest) = newest else { return documents };
+    let mut end = newest.start();
+    for back in 1..=again {
+        let before = facts.grid.interval_ending(end).ok();
+        let after_origin = |one: &DataInterval| facts.origin.is_some_and(|at| one.start() >= at);
+        let Some(interval) = before.filter(after_origin) else { break };
+        documents.push(repeated_run(owner, *newest, back, interval));
+        end = interval.start();
+    }
+    documents
+}
+
+/// How far the pipelines are that must be complete first.
+pub(super) fn dependencies(
+    context: &Context,
+    key: &Key,
+    schedule: &ScheduleSpec,
+) -> Vec<Dependency> {
+    let one = |name: &str| {
+        let other = Key::new(&key.namespace, name);
+        let object = context.caches.pipelines.get(&other, name);
+        let status = object.as_ref().and_then(|object| status_of(object));
+        let bulk = object.as_ref().is_some_and(|object| is_bulk(object));
+        let through = status.and_then(|status| match bulk {
+            true => status.schedule.and_then(|schedule| schedule.complete_through),
+            false => status.complete_through,
+        });
+        let complete_through = through.map(|time| time.0);
+        Dependency { name: name.to_owned(), exists: object.is_some(), complete_through }
+    };
+    schedule.depends_on.iter().map(|dependency| one(&dependency.name)).collect()
+}

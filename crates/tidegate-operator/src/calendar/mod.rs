@@ -1,0 +1,7 @@
+//! What the table's log holds: asked of a Job, because the operator opens no store.
+
+mod ask;
+mod book;
+
+pub(crate) use ask::{Answer, Ask, Purpose, answer, is_of, job_name};
+pub(crate) use book::Book;

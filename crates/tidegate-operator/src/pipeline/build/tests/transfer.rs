@@ -1,0 +1,110 @@
+//! The Jobs of bulk pipelines.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::fixture::settings;
+use crate::bulk::accepted;
+use crate::calendar::{Ask, Purpose};
+use crate::pipeline::build::{calendar_job, transfer_job};
+use crate::runs::{Run, read};
+
+const CHANGES: &str = "
+source: {postgres: {tls: {caRef: {kind: ConfigMap, name: db-ca, key: ca.crt}}}}
+sink: {storage: {secretRef: {name: lake}}}
+bulk: {runTemplate: {activeDeadlineSeconds: 7200}}
+";
+
+fn run(trigger: &str, rerun: bool) -> Run {
+    let mut object = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "IngestionRun",
+        "metadata": {"name": "orders-20260601t010000z", "namespace": "shop", "uid": "run-uid"},
+        "spec": {"pipelineRef": {"name": "orders"}, "trigger": trigger, "interval":
+            {"start": "2026-06-01T00:00:00Z", "end": "2026-06-01T01:00:00Z"}},
+    });
+    if rerun {
+        object["metadata"]["annotations"] = json!({"tidegate.dev/rerun": "true"});
+    }
+    read(&serde_json::from_value(object).unwrap()).unwrap()
+}
+
+fn attempt(run: &Run, number: u32) -> Job {
+    let wish = run.wish.as_ref().unwrap();
+    transfer_job(&accepted(CHANGES), &settings(), run, wish, number)
+}
+
+fn calendar() -> Job {
+    let range = "2026-06-01T00:00:00Z/2026-06-02T00:00:00Z".parse().unwrap();
+    calendar_job(&accepted(CHANGES), &settings(), &Ask { purpose: Purpose::Schedule, range })
+}
+
+/// The names of Secrets and ConfigMaps whose keys a Job's pod gets to see.
+fn mounted(job: &Job) -> Vec<String> {
+    let pod: Value = serde_json::to_value(&job.spec.as_ref().unwrap().template).unwrap();
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    let sources = volumes.iter().filter_map(|volume| volume["projected"]["sources"].as_array());
+    let name = |source: &Value| {
+        let named = source.get("secret").or(source.get("configMap")).unwrap();
+        named["name"].as_str().unwrap().to_owned()
+    };
+    sources.flatten().map(name).collect()
+}
+
+fn arguments(job: &Job) -> Vec<String> {
+    let template = &job.spec.as_ref().unwrap().template;
+    template.spec.as_ref().unwrap().containers[0].args.clone().unwrap()
+}
+
+#[test]
+fn an_attempt_is_a_job_of_its_run_that_kubernetes_does_not_repeat() {
+    let job = attempt(&run("Scheduled", false), 2);
+    assert_eq!(job.name_any(), "orders-20260601t010000z-g2");
+    let owner = &job.owner_references()[0];
+    assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("IngestionRun", "run-uid"));
+    assert_eq!(job.labels()["tidegate.dev/attempt"], "2");
+    let spec = job.spec.as_ref().unwrap();
+    assert_eq!((spec.backoff_limit, spec.active_deadline_seconds), (Some(0), Some(7200)));
+    assert_eq!(spec.ttl_seconds_after_finished, None, "its end must be seen");
+    let pod = spec.template.spec.as_ref().unwrap();
+    assert_eq!(pod.restart_policy.as_deref(), Some("Never"));
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let labels = spec.template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
+    assert_eq!(labels["tidegate.dev/run"], "orders-20260601t010000z");
+    assert_eq!(
+        labels["tidegate.dev/pipeline"], "orders",
+        "the policy of the network is for it too"
+    );
+}
+
+#[test]
+fn an_attempt_is_told_what_the_run_asks_for() {
+    let interval = ["--interval", "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z"];
+    for (trigger, rerun) in [("Scheduled", false), ("Manual", false), ("Backfill", true)] {
+        let told = arguments(&attempt(&run(trigger, rerun), 1));
+        assert_eq!(told[0], "transfer");
+        let has = |pair: [&str; 2]| told.windows(2).any(|found| found == pair);
+        assert!(has(["--trigger", trigger]) && has(interval), "{told:?}");
+        assert!(has(["--run", "orders-20260601t010000z/run-uid"]), "{told:?}");
+        assert!(has(["--config", "/etc/tidegate/config/pipeline.json"]), "{told:?}");
+        assert!(has(["--address", "$(POD_IP)"]) && has(["--port", "8080"]), "{told:?}");
+        assert_eq!(told.iter().any(|argument| argument == "--rerun"), rerun, "{told:?}");
+    }
+}
+
+#[test]
+fn an_attempt_gets_the_secrets_of_source_and_table_and_the_question_those_of_the_table() {
+    assert_eq!(mounted(&attempt(&run("Manual", false), 1)), ["db-ca", "lake", "orders-db"]);
+    assert_eq!(mounted(&calendar()), ["lake"]);
+}
+
+#[test]
+fn a_question_is_a_job_of_the_pipeline_that_ends_soon() {
+    let job = calendar();
+    assert_eq!(job.owner_references()[0].kind, "IngestionPipeline");
+    let told = arguments(&job);
+    assert_eq!(told[0], "calendar");
+    assert!(told.contains(&"2026-06-01T00:00:00Z/2026-06-02T00:00:00Z".to_owned()), "{told:?}");
+    let spec = job.spec.as_ref().unwrap();
+    assert_eq!((spec.backoff_limit, spec.active_deadline_seconds), (Some(0), Some(300)));
+}

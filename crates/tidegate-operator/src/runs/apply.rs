@@ -1,0 +1,167 @@
+//! The requests: making and removing runs and Jobs, and writing a run's status.
+//!
+//! Runs and Jobs are made and never changed, so that they are created, not applied: one that is there
+//! already was made by whoever decided the same.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{
+    DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
+use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tidegate_api::{GROUP, IngestionRunStatus, VERSION};
+use tidegate_types::Reason;
+
+use super::facts::Run;
+use super::read::KIND;
+use crate::context::{Context, run_resource};
+use crate::key::Key;
+use crate::pipeline::{FIELD_MANAGER, Failure};
+use crate::watch::take_in_run;
+
+/// How long an object of a former pipeline may take to go.
+const COLLECTED_WITHIN: Duration = Duration::from_secs(2);
+const CONFLICT: u16 = 409;
+const NOT_FOUND: u16 = 404;
+
+/// Makes a Job, unless it is there.
+pub(crate) async fn create_job(
+    context: &Context,
+    namespace: &str,
+    job: Job,
+) -> Result<(), Failure> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let name = job.name_any();
+    let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
+    match api.create(&how, &job).await {
+        Ok(made) => {
+            tracing::debug!(namespace, job = name, "made");
+            context.caches.jobs.put(made);
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == CONFLICT => {
+            taken(context, &api, &job).await
+        }
+        Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
+    }
+}
+
+/// There is one of that name. It is ours when it has the same owner.
+async fn taken(context: &Context, api: &Api<Job>, wanted: &Job) -> Result<(), Failure> {
+    let name = wanted.name_any();
+    let alone = ListParams::default().fields(&format!("metadata.name={name}"));
+    let found = api.list(&alone).await;
+    let found = found.map_err(|error| Failure::of_request(&format!("Job {name}"), &error))?;
+    let Some(live) = found.items.into_iter().next() else {
+        return Err(Failure::transient(
+            Reason::Progressing,
+            format!("Job {name} is being deleted"),
+        ));
+    };
+    let owner = |job: &Job| job.owner_references().first().map(|owner| owner.uid.clone());
+    if owner(&live) == owner(wanted) && live.metadata.deletion_timestamp.is_none() {
+        context.caches.jobs.put(live);
+        return Ok(());
+    }
+    let what = format!("Job {name} belongs to somebody else, or is being deleted");
+    Err(Failure::transient(Reason::NameTaken, what))
+}
+
+/// Makes a run, unless one of that name is there.
+pub(crate) async fn create_run(
+    context: &Context,
+    key: &Key,
+    document: &Value,
+) -> Result<(), Failure> {
+    let name = document["metadata"]["name"].as_str().unwrap_or_default();
+    let broken = |error: serde_json::Error| {
+        Failure::transient(Reason::ApiRefused, format!("{KIND} {name}: {error}"))
+    };
+    let object: DynamicObject = serde_json::from_value(document.clone()).map_err(broken)?;
+    let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
+    match api(context, key).create(&how, &object).await {
+        Ok(made) => {
+            tracing::info!(pipeline = %key, run = name, "made");
+            take_in_run(context, made);
+            Ok(())
+        }
+        Err(kube::Error::Api(status))
+            if status.code == CONFLICT && status.reason == "AlreadyExists" =>
+        {
+            there_already(context, key, &object)
+        }
+        Err(error) => Err(Failure::of_request(&format!("{KIND} {name}"), &error)),
+    }
+}
+
+/// A run of that name does, whoever made it, but for one of a former pipeline that is about to be
+/// collected.
+fn there_already(context: &Context, key: &Key, wanted: &DynamicObject) -> Result<(), Failure> {
+    let name = wanted.name_any();
+    let runs = context.caches.runs.of(key);
+    let Some(live) = runs.iter().find(|run| run.name_any() == name) else { return Ok(()) };
+    let owner = |run: &DynamicObject| run.owner_references().first().map(|owner| owner.uid.clone());
+    let made_by_another = owner(live).is_some_and(|live| Some(live) != owner(wanted));
+    if made_by_another || live.metadata.deletion_timestamp.is_some() {
+        let what = format!("{KIND} {name} of a former pipeline is being deleted");
+        return Err(Failure::waiting(Reason::Progressing, what, COLLECTED_WITHIN));
+    }
+    Ok(())
+}
+
+/// Removes a run, and with it its Jobs and the runs that are a part of it.
+pub(crate) async fn delete_run(
+    context: &Context,
+    key: &Key,
+    name: &str,
+    uid: &str,
+) -> Result<(), Failure> {
+    let how = DeleteParams {
+        // Not the successor that somebody may have made meanwhile.
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    match api(context, key).delete(name, &how).await {
+        Ok(_) => {
+            tracing::info!(pipeline = %key, run = name, "removed, its time is over");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
+        Err(error) => Err(Failure::of_request(&format!("{KIND} {name}"), &error)),
+    }
+}
+
+/// Writes a run's status. It carries the run's uid, so that a successor of the same name never gets it.
+pub(crate) async fn write_status(
+    context: &Context,
+    key: &Key,
+    run: &Run,
+    status: &IngestionRunStatus,
+) -> Result<(), Failure> {
+    let document = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": KIND,
+        "metadata": {"name": run.name, "uid": run.uid},
+        "status": status,
+    });
+    let how = PatchParams::apply(FIELD_MANAGER).force();
+    match api(context, key).patch_status(&run.name, &how, &Patch::Apply(document)).await {
+        Ok(object) => {
+            take_in_run(context, object);
+            Ok(())
+        }
+        // It is gone, or another one has its name: the watch tells.
+        Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
+        Err(error) => {
+            Err(Failure::of_request(&format!("the status of {KIND} {}", run.name), &error))
+        }
+    }
+}
+
+fn api(context: &Context, key: &Key) -> Api<DynamicObject> {
+    Api::namespaced_with(context.client.clone(), &key.namespace, &run_resource())
+}

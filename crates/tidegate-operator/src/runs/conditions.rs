@@ -1,0 +1,195 @@
+//! The conditions of a run: one pure function from what is to be done about it.
+//!
+//! | type | True | False |
+//! |---|---|---|
+//! | `Ready` | it is done | it is not, and why |
+//! | `Reconciling` | it waits or works | (absent) |
+//! | `Stalled` | it was given up | (absent) |
+//! | `Complete` | it is done; what `kubectl wait --for=condition=Complete` waits for | not yet, or never |
+//! | `Verified` | the source's count was that of rows and dead letters | it was not. Unknown before the end, and where nothing was read |
+//!
+//! For kstatus that makes `InProgress`, then `Current` or `Failed`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use tidegate_types::Reason;
+
+use super::facts::{Outcome, Step};
+use crate::pipeline::{Verdict, bounded, count, find, whole_seconds};
+
+pub(crate) const READY: &str = "Ready";
+pub(crate) const RECONCILING: &str = "Reconciling";
+pub(crate) const STALLED: &str = "Stalled";
+pub(crate) const COMPLETE: &str = "Complete";
+pub(crate) const VERIFIED: &str = "Verified";
+
+/// What a condition says.
+type Answer = (Verdict, Reason, String);
+
+/// What is happening, in a word and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+/// All conditions of a run. `present` is what an attempt under way does.
+pub(crate) fn run_conditions(
+    step: &Step,
+    present: &Present,
+    generation: i64,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let found: Vec<(&str, Answer)> = match step {
+        Step::Finish(outcome) => finished(outcome),
+        Step::Wait(waiting) => open(waiting.reason, &waiting.message),
+        Step::Start(_) | Step::Follow => open(present.reason, &present.message),
+    };
+    let one = |(kind, answer)| condition(kind, answer, generation, previous, now);
+    found.into_iter().map(one).collect()
+}
+
+fn open(reason: Reason, message: &str) -> Vec<(&'static str, Answer)> {
+    let so = |verdict| (verdict, reason, message.to_owned());
+    let counted = (Verdict::Unknown, Reason::Progressing, "the run is not over".to_owned());
+    vec![
+        (READY, so(Verdict::False)),
+        (RECONCILING, so(Verdict::True)),
+        (COMPLETE, so(Verdict::False)),
+        (VERIFIED, counted),
+    ]
+}
+
+fn finished(outcome: &Outcome) -> Vec<(&'static str, Answer)> {
+    let so = |verdict| (verdict, outcome.reason, outcome.message.clone());
+    if !outcome.succeeded {
+        return vec![
+            (READY, so(Verdict::False)),
+            (STALLED, so(Verdict::True)),
+            (COMPLETE, so(Verdict::False)),
+            (VERIFIED, unverified(outcome)),
+        ];
+    }
+    vec![(READY, so(Verdict::True)), (COMPLETE, so(Verdict::True)), (VERIFIED, verified(outcome))]
+}
+
+fn unverified(outcome: &Outcome) -> Answer {
+    match outcome.reason {
+        Reason::CountMismatch => (Verdict::False, outcome.reason, outcome.message.clone()),
+        reason => (Verdict::Unknown, reason, "the run did not come so far".to_owned()),
+    }
+}
+
+fn verified(outcome: &Outcome) -> Answer {
+    match &outcome.report {
+        Some(report) if outcome.reason == Reason::Ok => {
+            let message = format!(
+                "{} of the source, {} in the table and {}",
+                count(report.rows_read, "row"),
+                report.rows_committed,
+                count(report.dead_letters, "dead letter")
+            );
+            (Verdict::True, Reason::Ok, message)
+        }
+        _ => (Verdict::Unknown, outcome.reason, "nothing was read".to_owned()),
+    }
+}
+
+fn condition(
+    kind: &str,
+    (verdict, reason, message): Answer,
+    generation: i64,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    let status = verdict.as_str();
+    let before = find(previous, kind).filter(|before| before.status == status);
+    let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: bounded(&message),
+        last_transition_time: Time(since),
+        observed_generation: Some(generation),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::RunReport;
+
+    use super::super::facts::Waiting;
+    use super::*;
+
+    fn kinds(step: &Step) -> Vec<(String, String, String)> {
+        let present = Present { reason: Reason::Progressing, message: "chunks are read".into() };
+        let found = run_conditions(step, &present, 1, &[], Timestamp::UNIX_EPOCH);
+        found.into_iter().map(|found| (found.type_, found.status, found.reason)).collect()
+    }
+
+    fn told(wanted: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+        let owned = |(a, b, c): &(&str, &str, &str)| ((*a).into(), (*b).into(), (*c).into());
+        wanted.iter().map(owned).collect()
+    }
+
+    fn outcome(succeeded: bool, reason: Reason, report: Option<RunReport>) -> Step {
+        let at = Timestamp::UNIX_EPOCH;
+        Step::Finish(Outcome { succeeded, reason, message: "words".into(), report, at })
+    }
+
+    #[test]
+    fn kstatus_and_those_who_wait_see_what_they_look_for() {
+        let wait = Step::Wait(Waiting::new(Reason::RunLimitReached, "another run is active"));
+        assert_eq!(
+            kinds(&wait),
+            told(&[
+                ("Ready", "False", "RunLimitReached"),
+                ("Reconciling", "True", "RunLimitReached"),
+                ("Complete", "False", "RunLimitReached"),
+                ("Verified", "Unknown", "Progressing"),
+            ])
+        );
+        assert_eq!(kinds(&Step::Follow)[1], told(&[("Reconciling", "True", "Progressing")])[0]);
+        let report = Some(RunReport { reason: "Ok".into(), ..RunReport::default() });
+        assert_eq!(
+            kinds(&outcome(true, Reason::Ok, report)),
+            told(&[
+                ("Ready", "True", "Ok"),
+                ("Complete", "True", "Ok"),
+                ("Verified", "True", "Ok")
+            ])
+        );
+        assert_eq!(
+            kinds(&outcome(false, Reason::SourceRefused, None)),
+            told(&[
+                ("Ready", "False", "SourceRefused"),
+                ("Stalled", "True", "SourceRefused"),
+                ("Complete", "False", "SourceRefused"),
+                ("Verified", "Unknown", "SourceRefused"),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_was_not_counted_is_not_said_to_be_verified() {
+        let verified = |step: &Step| kinds(step).pop().unwrap().1;
+        assert_eq!(verified(&outcome(true, Reason::AlreadyComplete, None)), "Unknown");
+        assert_eq!(verified(&outcome(true, Reason::Ok, None)), "Unknown", "nobody heard");
+        assert_eq!(verified(&outcome(false, Reason::CountMismatch, None)), "False");
+    }
+
+    #[test]
+    fn a_condition_that_stays_keeps_its_time() {
+        let present = Present { reason: Reason::Progressing, message: String::new() };
+        let first = run_conditions(&Step::Follow, &present, 1, &[], Timestamp::UNIX_EPOCH);
+        let later = Timestamp::from_second(60).unwrap();
+        let second = run_conditions(&Step::Follow, &present, 1, &first, later);
+        assert_eq!(second, first);
+        let over = outcome(false, Reason::SourceRefused, None);
+        let third = run_conditions(&over, &present, 1, &first, later);
+        let since = |kind: &str| find(&third, kind).unwrap().last_transition_time.0;
+        assert_eq!((since(READY), since(STALLED)), (Timestamp::UNIX_EPOCH, later));
+    }
+}

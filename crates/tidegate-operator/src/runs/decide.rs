@@ -1,0 +1,243 @@
+//! What is to be done about one run of one interval, or of the whole source. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_api::{RetrySpec, RunTrigger};
+use tidegate_config::RunReport;
+use tidegate_schedule::Grid;
+use tidegate_types::Reason;
+
+use super::backoff::pause;
+use super::ended::{End, Ended};
+use super::facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
+use crate::pipeline::{Rejection, known};
+
+/// The exit code for what no further attempt can change.
+const PERMANENT: i32 = 65;
+
+/// What a run finds of its pipeline.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ground<'a> {
+    /// There is none of that name.
+    Missing,
+    /// It reads a stream.
+    Streams,
+    /// Nothing of it was ever accepted, or its pods have no account.
+    Unusable(&'a Rejection),
+    /// It is there.
+    There {
+        /// Whether it is suspended.
+        suspended: bool,
+        /// The ticks; none without a schedule.
+        grid: Option<&'a Grid>,
+        /// How long after its end an interval may be read.
+        delay: SignedDuration,
+        /// Whether rows are found by interval.
+        by_interval: bool,
+        /// How often a run is tried again.
+        retry: &'a RetrySpec,
+    },
+}
+
+/// What the decision is made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeafFacts<'a> {
+    pub(crate) run: &'a Run,
+    /// The newest attempt whose Job is there.
+    pub(crate) attempt: Option<&'a Attempt>,
+    pub(crate) ground: Ground<'a>,
+    /// For whom a scheduled run waits, in words.
+    pub(crate) waits_for: Option<&'a str>,
+    pub(crate) now: Timestamp,
+}
+
+/// Decides, as if there were room for everybody.
+pub(crate) fn decide(facts: &LeafFacts<'_>) -> Step {
+    let wish = match &facts.run.wish {
+        Ok(wish) => wish,
+        Err(rejection) => return refuse(facts, rejection.reason, &rejection.message),
+    };
+    let begun = facts.run.status.attempt.unwrap_or(0);
+    match facts.attempt {
+        Some(attempt) if attempt.number >= begun => match &attempt.ended {
+            None => Step::Follow,
+            Some(ended) => after(facts, attempt.number, ended),
+        },
+        // Its Job was there once.
+        _ if begun > 0 => after(facts, begun, &Ended { at: facts.now, end: End::Lost }),
+        _ => first(facts, wish),
+    }
+}
+
+fn refuse(facts: &LeafFacts<'_>, reason: Reason, message: &str) -> Step {
+    Step::Finish(Outcome {
+        succeeded: false,
+        reason,
+        message: message.to_owned(),
+        report: None,
+        at: facts.now,
+    })
+}
+
+/// The first attempt, when everything that it needs is there.
+fn first(facts: &LeafFacts<'_>, wish: &Wish) -> Step {
+    let (suspended, grid, delay, by_interval) = match facts.ground {
+        Ground::There { suspended, grid, delay, by_interval, .. } => {
+            (suspended, grid, delay, by_interval)
+        }
+        Ground::Streams => {
+            let what = "the pipeline reads a stream, and a stream has no runs";
+            return refuse(facts, Reason::InvalidConfiguration, what);
+        }
+        ground => return Step::Wait(no_ground(ground)),
+    };
+    if let Some(step) = fits(facts, wish, grid, by_interval) {
+        return step;
+    }
+    if suspended {
+        return Step::Wait(Waiting::new(Reason::Suspended, "the pipeline is suspended"));
+    }
+    if let What::Interval(interval) = wish.what {
+        let due = interval.end().checked_add(delay).unwrap_or(Timestamp::MAX);
+        if due > facts.now {
+            let message = format!("the interval is due at {due}");
+            let until = Some(due);
+            return Step::Wait(Waiting { reason: Reason::WaitingForTick, message, until });
+        }
+    }
+    match facts.waits_for.filter(|_| wish.trigger == RunTrigger::Scheduled) {
+        Some(whom) => Step::Wait(Waiting::new(Reason::WaitingForDependency, whom)),
+        None => Step::Start(1),
+    }
+}
+
+fn no_ground(ground: Ground<'_>) -> Waiting {
+    match ground {
+        Ground::Unusable(rejection) => Waiting::new(
+            rejection.reason,
+            format!("the pipeline is not accepted: {}", rejection.message),
+        ),
+        _ => Waiting::new(Reason::PipelineMissing, "there is no pipeline of this name"),
+    }
+}
+
+/// What is wrong with what a run asks for, given its pipeline.
+fn fits(
+    facts: &LeafFacts<'_>,
+    wish: &Wish,
+    grid: Option<&Grid>,
+    by_interval: bool,
+) -> Option<Step> {
+    match (&wish.what, grid) {
+        (What::Interval(interval), Some(grid)) => {
+            let problem = grid.check_aligned(*interval).err()?;
+            Some(refuse(facts, Reason::IntervalNotAligned, &format!("spec.interval: {problem}")))
+        }
+        (What::Interval(_), None) => {
+            let what = "spec.interval: the pipeline has no schedule, so that it has no intervals; \
+                        remove it";
+            Some(refuse(facts, Reason::InvalidConfiguration, what))
+        }
+        (What::Whole, _) if by_interval => {
+            let what = "spec.interval: is missing, and the pipeline reads by interval";
+            Some(refuse(facts, Reason::InvalidConfiguration, what))
+        }
+        _ => None,
+    }
+}
+
+/// An attempt has ended.
+fn after(facts: &LeafFacts<'_>, number: u32, ended: &Ended) -> Step {
+    let heard = report(ended);
+    if succeeded(&ended.end) {
+        return Step::Finish(success(ended, heard));
+    }
+    let (reason, message) = failure(&ended.end, heard.as_ref());
+    let over = |message: String| {
+        Step::Finish(Outcome {
+            succeeded: false,
+            reason,
+            message,
+            report: heard.clone(),
+            at: ended.at,
+        })
+    };
+    if matches!(ended.end, End::Exit { code: PERMANENT, .. }) {
+        return over(message);
+    }
+    let retry = match facts.ground {
+        Ground::There { retry, .. } => retry,
+        Ground::Streams => return over(message),
+        ground => return Step::Wait(no_ground(ground)),
+    };
+    if number > retry.limit {
+        return over(format!("attempt {number} was the last one: {message}"));
+    }
+    let next = next_try(facts, retry, number, ended);
+    if next <= facts.now {
+        return Step::Start(number.saturating_add(1));
+    }
+    let message = format!("attempt {number} ended, the next one begins at {next}: {message}");
+    Step::Wait(Waiting { reason, message, until: Some(next) })
+}
+
+/// When; what was decided before stays decided.
+fn next_try(facts: &LeafFacts<'_>, retry: &RetrySpec, number: u32, ended: &Ended) -> Timestamp {
+    let told = facts.run.status.next_attempt_time.as_ref().map(|time| time.0);
+    let same = facts.run.status.attempt == Some(number);
+    if let Some(told) = told.filter(|_| same) {
+        return told;
+    }
+    let pause = SignedDuration::try_from(pause(retry, number)).unwrap_or(SignedDuration::MAX);
+    let next = ended.at.min(facts.now).checked_add(pause).unwrap_or(Timestamp::MAX);
+    // The status and `kubectl` know whole seconds.
+    Timestamp::from_second(next.as_second().saturating_add(1)).unwrap_or(next)
+}
+
+fn succeeded(end: &End) -> bool {
+    matches!(end, End::Exit { code: 0, .. } | End::Unheard)
+}
+
+/// What the attempt said of itself.
+fn report(ended: &Ended) -> Option<RunReport> {
+    match &ended.end {
+        End::Exit { said, .. } => serde_json::from_str(said).ok(),
+        _ => None,
+    }
+}
+
+fn success(ended: &Ended, report: Option<RunReport>) -> Outcome {
+    let word = report.as_ref().and_then(|report| known(&report.reason));
+    let reason = word.unwrap_or(Reason::Ok);
+    let said = report.as_ref().map(|report| report.message.clone());
+    let message = said.filter(|said| !said.is_empty()).unwrap_or_else(|| {
+        let words = match reason {
+            Reason::AlreadyComplete => "the table holds the interval already",
+            _ => "the rows are in the table",
+        };
+        words.to_owned()
+    });
+    Outcome { succeeded: true, reason, message, report, at: ended.at }
+}
+
+/// Why an attempt failed.
+fn failure(end: &End, report: Option<&RunReport>) -> (Reason, String) {
+    if let Some(report) = report
+        && let Some(reason) = known(&report.reason).filter(|reason| *reason != Reason::Ok)
+    {
+        return (reason, report.message.clone());
+    }
+    match end {
+        End::Deadline => (Reason::DeadlineExceeded, "it took longer than it may".to_owned()),
+        End::Lost | End::Unheard => (Reason::PodFailing, "its pod was lost".to_owned()),
+        End::Exit { code, said } => {
+            // Of a process that was killed there is the end of its log at most.
+            let last = said.trim().lines().last().unwrap_or_default();
+            let colon = if last.is_empty() { "" } else { ": " };
+            (Reason::PodFailing, format!("its pod ended with exit code {code}{colon}{last}"))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,141 @@
+//! How a Job's only pod ended.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use kube::ResourceExt;
+
+/// The end of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) at: Timestamp,
+    pub(crate) end: End,
+}
+
+/// How.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The process ended.
+    Exit {
+        /// Its exit code.
+        code: i32,
+        /// Its termination message.
+        said: String,
+    },
+    /// The Job is complete, and its pod is gone with what it had to say.
+    Unheard,
+    /// It took longer than it may.
+    Deadline,
+    /// The pod is gone: its node was drained or lost, or somebody deleted it.
+    Lost,
+}
+
+/// How a Job ended; none while it has not. `pods` are those of the Job.
+pub(crate) fn ended<'a>(job: &Job, pods: impl Iterator<Item = &'a Pod>) -> Option<Ended> {
+    let mut pods: Vec<&Pod> = pods.filter(|pod| is_of(job, pod)).collect();
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    let newest = pods.last();
+    if let Some(state) = newest.and_then(|pod| terminated(pod)) {
+        let at = state.finished_at.as_ref().map(|time| time.0).or_else(|| job_end(job));
+        let said = state.message.clone().unwrap_or_default();
+        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+        return Some(Ended { at, end: End::Exit { code: state.exit_code, said } });
+    }
+    let condition = last_condition(job)?;
+    let end = match (condition.type_.as_str(), condition.reason.as_deref()) {
+        ("Complete", _) => End::Unheard,
+        (_, Some("DeadlineExceeded")) => End::Deadline,
+        _ => End::Lost,
+    };
+    Some(Ended { at: job_end(job).unwrap_or(Timestamp::UNIX_EPOCH), end })
+}
+
+/// Whether a pod belongs to the Job.
+pub(crate) fn is_of(job: &Job, pod: &Pod) -> bool {
+    let uid = job.uid();
+    let mut owners = pod.owner_references().iter();
+    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    containers.first()?.state.as_ref()?.terminated.as_ref()
+}
+
+fn last_condition(job: &Job) -> Option<&JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| {
+        condition.status == "True" && matches!(condition.type_.as_str(), "Complete" | "Failed")
+    })
+}
+
+fn job_end(job: &Job) -> Option<Timestamp> {
+    last_condition(job)?.last_transition_time.as_ref().map(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const THEN: &str = "2026-06-01T00:00:10Z";
+
+    fn job(condition: Option<(&str, &str)>) -> Job {
+        let conditions: Vec<Value> = condition
+            .into_iter()
+            .map(|(kind, reason)| {
+                json!({"type": kind, "status": "True", "reason": reason, "lastTransitionTime": THEN})
+            })
+            .collect();
+        let job = json!({"metadata": {"name": "r-g1", "uid": "job"}, "status": {"conditions": conditions}});
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn pod(owner: &str, state: Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "r-g1-x", "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "Job", "name": "r-g1", "uid": owner, "controller": true,
+            }]},
+            "status": {"phase": "Running", "containerStatuses": [{
+                "name": "tidegate", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state,
+            }]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_end_is_what_the_pod_left_or_what_the_job_says_without_it() {
+        let over = |code: i32| json!({"terminated": {"exitCode": code, "message": "words", "finishedAt": THEN}});
+        let exit = |code| Some(End::Exit { code, said: "words".to_owned() });
+        let running = json!({"running": {}});
+        for (what, job, pods, wanted) in [
+            ("runs", job(None), vec![pod("job", running.clone())], None),
+            ("has no pod yet", job(None), vec![], None),
+            ("ended", job(None), vec![pod("job", over(75))], exit(75)),
+            (
+                "failed by its pod",
+                job(Some(("Failed", "BackoffLimitExceeded"))),
+                vec![pod("job", over(65))],
+                exit(65),
+            ),
+            ("another's pod", job(None), vec![pod("other", over(0))], None),
+            ("complete, pod gone", job(Some(("Complete", ""))), vec![], Some(End::Unheard)),
+            ("late", job(Some(("Failed", "DeadlineExceeded"))), vec![], Some(End::Deadline)),
+            ("pod gone", job(Some(("Failed", "BackoffLimitExceeded"))), vec![], Some(End::Lost)),
+            (
+                "evicted",
+                job(Some(("Failed", "BackoffLimitExceeded"))),
+                vec![pod("job", running)],
+                Some(End::Lost),
+            ),
+        ] {
+            let found = ended(&job, pods.iter());
+            assert_eq!(found.as_ref().map(|ended| &ended.end), wanted.as_ref(), "{what}");
+            if let Some(found) = found {
+                assert_eq!(found.at.to_string(), THEN, "{what}");
+            }
+        }
+    }
+}

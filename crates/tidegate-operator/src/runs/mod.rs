@@ -1,0 +1,35 @@
+//! The runs of one bulk pipeline: read → observe → decide → build → apply → status, a file each.
+//!
+//! All runs of a pipeline are looked at together, because they share its slots and its schedule. Each one
+//! is an object that asks; what was done stands in the table's log. So nothing here has to be remembered:
+//! an attempt that is made twice, a run that comes back from a backup, an object that is gone, all of it
+//! costs time and no row.
+
+mod apply;
+mod backoff;
+mod build;
+mod conditions;
+mod decide;
+mod ended;
+mod facts;
+mod keep;
+mod limit;
+pub(crate) mod names;
+mod observe;
+mod parent;
+mod read;
+mod status;
+mod tally;
+
+pub(crate) use apply::{create_job, create_run, delete_run, write_status};
+pub(crate) use build::{child_run, repeated_run, scheduled_run};
+pub(crate) use decide::{Ground, LeafFacts, decide};
+pub(crate) use ended::{End, Ended, ended};
+pub(crate) use facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
+pub(crate) use keep::{Finished, KeepFacts, keep};
+pub(crate) use limit::{Contender, limit};
+pub(crate) use observe::attempt;
+pub(crate) use parent::{ChildState, ParentFacts, ParentStep, parent};
+pub(crate) use read::{pipeline_of, read};
+pub(crate) use status::{StatusFacts, next_status};
+pub(crate) use tally::RunTally;

@@ -1,0 +1,203 @@
+use proptest::prelude::*;
+use tidegate_config::Calendar;
+
+use super::*;
+
+const HOUR: i64 = 3600;
+
+fn at(hour: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 / HOUR * HOUR + hour * HOUR).unwrap()
+}
+
+fn minutes(hour: i64, minute: i64) -> Timestamp {
+    at(hour).checked_add(SignedDuration::from_mins(minute)).unwrap()
+}
+
+fn hour(start: i64) -> DataInterval {
+    DataInterval::new(at(start), at(start + 1)).unwrap()
+}
+
+fn hourly() -> Grid {
+    Grid::new("0 * * * *", "UTC").unwrap()
+}
+
+fn book(start: i64, end: i64, done: &[DataInterval]) -> Book {
+    let answer = Calendar { done: done.to_vec(), ..Calendar::default() };
+    Book::of(&answer, DataInterval::new(at(start), at(end)).unwrap(), at(end)).unwrap()
+}
+
+fn facts(grid: &Grid) -> ScheduleFacts<'_> {
+    ScheduleFacts {
+        grid,
+        policy: CatchupPolicy::All,
+        start_at: None,
+        created: minutes(0, 30),
+        delay: Duration::ZERO,
+        last: Some(at(0)),
+        room: 3,
+        book: None,
+        now: minutes(0, 40),
+    }
+}
+
+#[test]
+fn a_new_pipeline_waits_for_the_end_of_the_interval_that_it_was_made_in() {
+    let grid = hourly();
+    let new = ScheduleFacts { last: None, ..facts(&grid) };
+    let found = owed(&new);
+    assert_eq!(found, Owed { last: Some(at(0)), next: Some(at(1)), ..Owed::default() });
+    let next = owed(&ScheduleFacts { last: Some(at(0)), now: at(1), ..new });
+    assert_eq!((next.make, next.last, next.next), (vec![hour(0)], Some(at(1)), Some(at(2))));
+}
+
+#[test]
+fn a_delay_moves_the_time_and_not_the_interval() {
+    let grid = hourly();
+    let delayed =
+        ScheduleFacts { delay: Duration::from_secs(300), now: minutes(1, 4), ..facts(&grid) };
+    let before = owed(&delayed);
+    assert_eq!((before.make, before.next), (vec![], Some(minutes(1, 5))));
+    let after = owed(&ScheduleFacts { now: minutes(1, 5), ..delayed });
+    assert_eq!(after.make, [hour(0)]);
+}
+
+#[test]
+fn a_few_ticks_are_made_without_asking_and_many_are_not() {
+    let grid = hourly();
+    let three = owed(&ScheduleFacts { now: minutes(3, 1), ..facts(&grid) });
+    assert_eq!((three.make.len(), three.ask, three.last), (3, None, Some(at(3))));
+    let four = owed(&ScheduleFacts { now: minutes(4, 1), ..facts(&grid) });
+    let all = DataInterval::new(at(0), at(4)).unwrap();
+    assert_eq!((four.make, four.ask, four.last), (vec![], Some(all), Some(at(0))));
+}
+
+#[test]
+fn after_an_outage_all_makes_exactly_what_the_log_does_not_hold() {
+    let grid = hourly();
+    let known = book(0, 8, &[hour(1), hour(2), hour(5)]);
+    let facts = ScheduleFacts { book: Some(&known), room: 99, now: minutes(8, 1), ..facts(&grid) };
+    let found = owed(&facts);
+    let wanted: Vec<_> = [0, 3, 4, 6, 7].map(hour).into();
+    assert_eq!((found.make, found.last, found.ask), (wanted, Some(at(8)), None));
+}
+
+#[test]
+fn only_so_many_are_made_as_there_is_room_for_and_the_rest_waits() {
+    let grid = hourly();
+    let known = book(0, 8, &[hour(0)]);
+    let facts = ScheduleFacts { book: Some(&known), room: 2, now: minutes(8, 1), ..facts(&grid) };
+    let found = owed(&facts);
+    assert_eq!((found.make, found.last), (vec![hour(1), hour(2)], Some(at(3))));
+    assert_eq!(found.waiting, 5);
+    let full = owed(&ScheduleFacts { room: 0, ..facts });
+    assert_eq!((full.make, full.last), (vec![], Some(at(1))), "what is done is passed over");
+}
+
+#[test]
+fn latest_makes_the_newest_alone_unless_the_log_holds_it() {
+    let grid = hourly();
+    let latest =
+        ScheduleFacts { policy: CatchupPolicy::Latest, now: minutes(8, 1), ..facts(&grid) };
+    assert_eq!(owed(&latest).ask, Some(hour(7)), "the newest alone is asked for");
+    let known = book(7, 8, &[]);
+    let found = owed(&ScheduleFacts { book: Some(&known), ..latest });
+    assert_eq!((found.make, found.last, found.left_out), (vec![hour(7)], Some(at(8)), 7));
+    let known = book(7, 8, &[hour(7)]);
+    let found = owed(&ScheduleFacts { book: Some(&known), ..latest });
+    assert_eq!((found.make, found.last), (vec![], Some(at(8))));
+    let full = owed(&ScheduleFacts { room: 0, now: minutes(2, 1), ..latest });
+    assert_eq!((full.make, full.last), (vec![], Some(at(0))), "a newer one may take its place");
+}
+
+#[test]
+fn none_makes_a_tick_that_is_seen_in_time_and_no_other() {
+    let grid = hourly();
+    let none = ScheduleFacts { policy: CatchupPolicy::None, ..facts(&grid) };
+    for (now, wanted) in [
+        (minutes(1, 0), vec![hour(0)]),
+        (minutes(1, 5), vec![hour(0)]),
+        (minutes(1, 6), vec![]),
+        (minutes(3, 2), vec![hour(2)]),
+        (minutes(3, 30), vec![]),
+    ] {
+        let found = owed(&ScheduleFacts { now, ..none });
+        assert_eq!(found.make, wanted, "{now}");
+        assert!(found.last.is_some_and(|last| last >= at(1)), "what was missed is passed over");
+    }
+}
+
+#[test]
+fn a_start_in_the_past_asks_for_what_was_and_nothing_begins_before_it() {
+    let grid = hourly();
+    let start_at = Some(minutes(-5, 30));
+    let known = book(-4, 1, &[]);
+    let past = ScheduleFacts { start_at, last: None, room: 99, now: minutes(1, 1), ..facts(&grid) };
+    let all = DataInterval::new(at(-4), at(1)).unwrap();
+    assert_eq!(owed(&past).ask, Some(all), "the log may hold them");
+    let found = owed(&ScheduleFacts { book: Some(&known), ..past });
+    assert_eq!(found.make, [-4, -3, -2, -1, 0].map(hour));
+    let ahead = ScheduleFacts { start_at: Some(at(9)), last: None, ..past };
+    assert_eq!(owed(&ahead).make, []);
+}
+
+#[test]
+fn a_later_start_leaves_out_and_an_earlier_one_does_not_go_back() {
+    let grid = hourly();
+    let facts = ScheduleFacts { now: minutes(3, 1), room: 99, ..facts(&grid) };
+    let later = owed(&ScheduleFacts { start_at: Some(at(2)), ..facts });
+    assert_eq!(later.make, [hour(2)]);
+    let earlier = owed(&ScheduleFacts { start_at: Some(at(-9)), ..facts });
+    assert_eq!(earlier.make, [0, 1, 2].map(hour));
+}
+
+#[test]
+fn a_schedule_that_has_changed_goes_on_from_where_it_was() {
+    let daily = Grid::new("0 0 * * *", "UTC").unwrap();
+    let midnight = daily.next_tick(at(0)).unwrap();
+    let last = midnight.checked_add(SignedDuration::from_hours(7)).unwrap();
+    let next = daily.next_tick(last).unwrap();
+    let facts = ScheduleFacts { last: Some(last), now: next, ..facts(&daily) };
+    let found = owed(&facts);
+    assert_eq!(found.make, [DataInterval::new(midnight, next).unwrap()]);
+}
+
+proptest! {
+    /// However long nobody looked and however little room there is: what is made in the end is what the
+    /// policy asks for, each once.
+    #[test]
+    fn an_outage_of_any_length_ends_with_exactly_what_is_missing(
+        outage in 1i64..60,
+        done in proptest::collection::btree_set(0i64..60, 0..30),
+        room in 1usize..5,
+        forgotten: bool,
+    ) {
+        let grid = hourly();
+        let done: Vec<DataInterval> = done.into_iter().map(hour).collect();
+        let mut last = (!forgotten).then(|| at(0));
+        let mut known: Option<Book> = None;
+        let mut made: Vec<DataInterval> = Vec::new();
+        for _ in 0..200 {
+            let found = owed(&ScheduleFacts {
+                last, room, book: known.as_ref(), now: minutes(outage, 1), ..facts(&grid)
+            });
+            if let Some(ask) = found.ask {
+                let answer = Calendar { done: done.clone(), ..Calendar::default() };
+                known = Book::of(&answer, ask, found.next.unwrap());
+            }
+            let nothing = found.make.is_empty() && found.ask.is_none() && found.last == last;
+            made.extend(&found.make);
+            last = found.last;
+            if nothing {
+                break;
+            }
+        }
+        // A few are made unseen; the log then says that they are done already.
+        let asked = outage > i64::try_from(FEW).unwrap() || forgotten;
+        let wanted: Vec<DataInterval> = (0..outage)
+            .map(hour)
+            .filter(|one| !asked || !done.contains(one))
+            .collect();
+        prop_assert_eq!(made, wanted);
+        prop_assert_eq!(last, Some(at(outage)));
+    }
+}

@@ -1,0 +1,13 @@
+//! When runs are due: the ticks of a cron expression in its time zone, the grid of data intervals that
+//! they make (B3), and which intervals a schedule still owes.
+//!
+//! Everything here is a pure function; the time is passed in.
+
+mod catch_up;
+mod error;
+mod grid;
+mod ticks;
+
+pub use catch_up::{CatchUp, Due, due};
+pub use error::ScheduleError;
+pub use grid::Grid;

@@ -1,0 +1,242 @@
+//! Reading all chunks of a plan side by side, each into files of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidegate_extract::{Chunk, ChunkCounts, DeadRecord, Piece, Snapshot};
+use tidegate_runtime::{Random, RunError};
+use tidegate_table::files::DataFile;
+use tidegate_table::log::RetryPolicy;
+use tidegate_types::Reason;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use crate::chunk_writer::{ChunkIdentity, ChunkWriter, FileSettings};
+use crate::decide::CHANNEL;
+use crate::progress::Progress;
+use crate::run::Steps;
+
+/// How often a chunk is read before the attempt is given up.
+const ATTEMPTS: u32 = 5;
+/// Waits between readings of a chunk.
+const WAITS: RetryPolicy =
+    RetryPolicy { first: Duration::from_millis(500), longest: Duration::from_secs(10) };
+/// Dead letters are held until the commit: so many bytes of them at most, their places and reasons
+/// included.
+const DEAD_BYTES: u64 = 16 << 20;
+/// About what a dead letter takes beside its payload.
+const DEAD_OVERHEAD: u64 = 256;
+
+/// A chunk that was read and written.
+#[derive(Debug)]
+pub(crate) struct ChunkOutcome {
+    pub(crate) number: u32,
+    pub(crate) files: Vec<DataFile>,
+    pub(crate) counts: ChunkCounts,
+    /// Rows in the files.
+    pub(crate) written: u64,
+    pub(crate) dead: Vec<DeadRecord>,
+}
+
+/// Everything that the readers share.
+pub(crate) struct Reading {
+    pub(crate) snapshot: Arc<Box<dyn Snapshot>>,
+    pub(crate) files: Arc<FileSettings>,
+    /// Chunk, attempt and nonce are each reader's own.
+    pub(crate) identity: ChunkIdentity,
+    pub(crate) progress: Progress,
+    pub(crate) dead_bytes: AtomicU64,
+    pub(crate) steps: Steps,
+}
+
+/// Reads the chunks, at most `parallelism` at a time; the first that cannot be read ends all.
+pub(crate) async fn read_all(
+    reading: Arc<Reading>,
+    chunks: Vec<Chunk>,
+    parallelism: usize,
+) -> Result<Vec<ChunkOutcome>, RunError> {
+    let mut waiting = chunks.into_iter();
+    let mut under_way = JoinSet::new();
+    let mut outcomes = Vec::new();
+    loop {
+        while under_way.len() < parallelism.max(1)
+            && let Some(chunk) = waiting.next()
+        {
+            let reading = Arc::clone(&reading);
+            under_way.spawn(async move { reading.read(&chunk).await });
+        }
+        let Some(joined) = under_way.join_next().await else { break };
+        match joined.map_err(panicked).flatten() {
+            Ok(outcome) => {
+                reading.progress.set(|report| report.chunks_done += 1);
+                outcomes.push(outcome);
+            }
+            Err(error) => {
+                under_way.shutdown().await;
+                return Err(error);
+            }
+        }
+    }
+    outcomes.sort_unstable_by_key(|outcome| outcome.number);
+    Ok(outcomes)
+}
+
+fn panicked(source: tokio::task::JoinError) -> RunError {
+    RunError::permanent(Reason::RunFailed, "a chunk's reader broke off").because(source)
+}
+
+impl Reading {
+    /// Reads a chunk; again, alone and under the same snapshot, when that may help. What an earlier
+    /// reading wrote is never named (B6).
+    async fn read(&self, chunk: &Chunk) -> Result<ChunkOutcome, RunError> {
+        let mut random = Random::from_system();
+        for attempt in 1.. {
+            let identity = ChunkIdentity {
+                chunk: chunk.number,
+                attempt,
+                nonce: random.nonce(),
+                ..self.identity.clone()
+            };
+            let mut tally = Tally { reading: self, rows: 0, dead: 0, dead_bytes: 0 };
+            let error = match self.read_once(chunk, identity, &mut tally).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            tally.take_back();
+            if attempt == ATTEMPTS || !helps_to_repeat(&error) {
+                return Err(error);
+            }
+            // Under another snapshot it would be another table.
+            self.snapshot.check().await?;
+            let wait = WAITS.wait(attempt, random.bits());
+            warn!(
+                chunk = chunk.number,
+                what = chunk.what,
+                attempt,
+                reason = %error.reason(),
+                error = &error as &dyn std::error::Error,
+                "the chunk is read again"
+            );
+            tokio::time::sleep(wait).await;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn read_once(
+        &self,
+        chunk: &Chunk,
+        identity: ChunkIdentity,
+        tally: &mut Tally<'_>,
+    ) -> Result<ChunkOutcome, RunError> {
+        let (sender, mut pieces) = mpsc::channel(CHANNEL);
+        let (snapshot, reads) = (Arc::clone(&self.snapshot), chunk.clone());
+        // Beside the encoding, so that both have a processor.
+        let reader = tokio::spawn(async move { snapshot.read(&reads, sender).await });
+        let reader = AbortOnDropHandle::new(reader);
+        let mut writer = ChunkWriter::new(&self.files, identity);
+        let mut dead = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            match piece {
+                Piece::Rows(rows) => {
+                    writer.write(&rows).await?;
+                    tally.rows(rows.num_rows() as u64);
+                }
+                Piece::Dead(record) => {
+                    tally.dead(&record)?;
+                    dead.push(record);
+                }
+            }
+        }
+        let counts = reader.await.map_err(panicked)??;
+        self.steps.reach("run.chunk_read").await;
+        let written = writer.rows();
+        let files = writer.end().await?;
+        check_chunk(chunk, counts, written, &files, dead.len() as u64)?;
+        info!(
+            chunk = chunk.number,
+            what = chunk.what,
+            rows = written,
+            files = files.len(),
+            "chunk read"
+        );
+        Ok(ChunkOutcome { number: chunk.number, files, counts, written, dead })
+    }
+}
+
+/// Whether reading a chunk again under the same snapshot may end better.
+fn helps_to_repeat(error: &RunError) -> bool {
+    let of_the_snapshot = matches!(error.reason(), Reason::SourceChanged | Reason::SnapshotLost);
+    error.is_transient() && !of_the_snapshot
+}
+
+/// What the reader says it handed over must have arrived, and stand in the files.
+fn check_chunk(
+    chunk: &Chunk,
+    counts: ChunkCounts,
+    written: u64,
+    files: &[DataFile],
+    dead: u64,
+) -> Result<(), RunError> {
+    let in_files: u64 = files.iter().map(|file| file.rows).sum();
+    if (counts.rows, counts.dead) == (written, dead) && in_files == written {
+        return Ok(());
+    }
+    let what = format!(
+        "chunk {} ({}) had {} rows and {} dead letters, of which {written} and {dead} arrived, and its \
+         files hold {in_files} rows",
+        chunk.number, chunk.what, counts.rows, counts.dead
+    );
+    Err(RunError::transient(Reason::CountMismatch, what))
+}
+
+/// What one reading of a chunk added to the run's sums.
+struct Tally<'a> {
+    reading: &'a Reading,
+    rows: u64,
+    dead: u64,
+    dead_bytes: u64,
+}
+
+impl Tally<'_> {
+    fn rows(&mut self, rows: u64) {
+        self.rows += rows;
+        self.reading.progress.set(|report| {
+            report.rows_read += rows;
+            report.rows_committed += rows;
+        });
+    }
+
+    fn dead(&mut self, record: &DeadRecord) -> Result<(), RunError> {
+        let bytes = DEAD_OVERHEAD
+            + (record.payload.len() + record.place.len() + record.detail.len()) as u64;
+        self.dead += 1;
+        self.dead_bytes += bytes;
+        self.reading.progress.set(|report| {
+            report.rows_read += 1;
+            report.dead_letters += 1;
+        });
+        if self.reading.dead_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= DEAD_BYTES {
+            return Ok(());
+        }
+        let what = format!(
+            "more than {} MiB of records cannot be rows, the last one at {}: {}; correct the source or \
+             the declared columns",
+            DEAD_BYTES >> 20,
+            record.place,
+            record.detail
+        );
+        Err(RunError::permanent(Reason::TooManyDeadLetters, what))
+    }
+
+    fn take_back(self) {
+        self.reading.dead_bytes.fetch_sub(self.dead_bytes, Ordering::Relaxed);
+        self.reading.progress.set(|report| {
+            report.rows_read = report.rows_read.saturating_sub(self.rows + self.dead);
+            report.rows_committed = report.rows_committed.saturating_sub(self.rows);
+            report.dead_letters = report.dead_letters.saturating_sub(self.dead);
+        });
+    }
+}

@@ -1,0 +1,234 @@
+//! What a backfill would do to each interval of a range, before anything is done.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use tidegate_config::WriteMode;
+use tidegate_schedule::{Grid, ScheduleError};
+use tidegate_table::ledger::{IntervalKey, Intervals, RunState, conflict};
+use tidegate_types::{DataInterval, Reason};
+
+use super::claim::{covers, effect};
+
+/// Most intervals of one plan: two years of hours.
+const MAX_INTERVALS: usize = 20_000;
+
+/// Which intervals of a range are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reprocess {
+    /// Those that the table does not hold.
+    #[default]
+    Missing,
+    /// Those that were begun and never committed.
+    Failed,
+    /// Every one.
+    All,
+}
+
+/// What happens to an interval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is run.
+    Run,
+    /// It is left alone; why.
+    Skip(String),
+}
+
+/// One interval of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Which.
+    pub interval: DataInterval,
+    /// What the log holds of it, for people.
+    pub state: String,
+    /// What happens to it.
+    pub verdict: Verdict,
+}
+
+/// What a backfill would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfillPlan {
+    /// The intervals of the range, oldest first.
+    pub intervals: Vec<Planned>,
+}
+
+impl BackfillPlan {
+    /// The intervals that would be run, oldest first.
+    pub fn runs(&self) -> impl Iterator<Item = DataInterval> + '_ {
+        self.intervals
+            .iter()
+            .filter(|planned| planned.verdict == Verdict::Run)
+            .map(|planned| planned.interval)
+    }
+}
+
+impl fmt::Display for BackfillPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Planned { interval, state, verdict } in &self.intervals {
+            match verdict {
+                Verdict::Run => writeln!(f, "{interval}  {state:<12}  run")?,
+                Verdict::Skip(why) => writeln!(f, "{interval}  {state:<12}  skip: {why}")?,
+            }
+        }
+        write!(f, "{} of {} intervals to run", self.runs().count(), self.intervals.len())
+    }
+}
+
+/// Plans a backfill of `range`, tick by tick. What has not ended at `now` is left alone: rows of it may
+/// still come.
+///
+/// # Errors
+///
+/// The reason and what to do, when the range does not lie on the grid or has too many ticks.
+pub fn plan_backfill(
+    grid: &Grid,
+    range: DataInterval,
+    reprocess: Reprocess,
+    write_mode: WriteMode,
+    log: &Intervals,
+    now: Timestamp,
+) -> Result<BackfillPlan, (Reason, String)> {
+    let ticks = grid.split(range).map_err(|error| (reason_of(&error), error.to_string()))?;
+    let mut intervals = Vec::new();
+    for interval in ticks {
+        if intervals.len() == MAX_INTERVALS {
+            let what = format!(
+                "{range} has more than {MAX_INTERVALS} intervals; fill it in several parts"
+            );
+            return Err((Reason::RunLimitReached, what));
+        }
+        let mut planned = plan_one(interval, reprocess, write_mode, log);
+        if interval.end() > now {
+            planned.verdict = Verdict::Skip("it has not ended".to_owned());
+        }
+        intervals.push(planned);
+    }
+    Ok(BackfillPlan { intervals })
+}
+
+fn reason_of(error: &ScheduleError) -> Reason {
+    match error {
+        ScheduleError::NotAligned { .. } => Reason::IntervalNotAligned,
+        _ => Reason::InvalidConfiguration,
+    }
+}
+
+fn plan_one(
+    interval: DataInterval,
+    reprocess: Reprocess,
+    write_mode: WriteMode,
+    log: &Intervals,
+) -> Planned {
+    let key = IntervalKey::Of(interval);
+    let own = log.get(key);
+    let held = own.and_then(|own| own.held());
+    let covered = held.is_none() && covers(log.held(), interval);
+    let begun = own.filter(|own| own.state == RunState::Claimed);
+    let state = match (held, begun) {
+        (Some(_), Some(again)) => format!("done, then failed (g{})", again.generation),
+        (Some(generation), None) => format!("done (g{generation})"),
+        (None, _) if covered => "done in part of another".to_owned(),
+        (None, Some(begun)) => format!("failed (g{})", begun.generation),
+        (None, None) => "missing".to_owned(),
+    };
+    let skip = |why: &str| Verdict::Skip(why.to_owned());
+    let verdict = match reprocess {
+        Reprocess::Missing if held.is_some() || covered => skip("the table holds it"),
+        Reprocess::Failed if begun.is_none() && (held.is_some() || covered) => {
+            skip("the table holds it")
+        }
+        Reprocess::Failed if begun.is_none() => skip("it was never begun"),
+        _ if held.is_some() && write_mode == WriteMode::Append => {
+            skip("writeMode Append would add its rows once more")
+        }
+        _ => match conflict(log, key, effect(write_mode)) {
+            Err(conflict) => Verdict::Skip(conflict.to_string()),
+            Ok(_) => Verdict::Run,
+        },
+    };
+    Planned { interval, state, verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tidegate_table::log::Txns;
+    use tidegate_types::Ledger;
+
+    use super::*;
+
+    fn hours(start: i64, end: i64) -> DataInterval {
+        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
+        DataInterval::new(at(start), at(end)).unwrap()
+    }
+
+    /// Hour 0 is done, 1 failed, 2 was done and failed when it was run again, 3 is missing.
+    fn log() -> Intervals {
+        let txns = Txns::from_iter([
+            ("tidegate/l/i/0-3600", 4 + 2),
+            ("tidegate/l/i/3600-7200", 4 * 3 + 1),
+            ("tidegate/l/i/7200-10800", 4 * 2 + 1),
+            ("tidegate/l/i/7200-10800/was", 1),
+        ]);
+        Intervals::read(&txns, &Ledger::new("l").unwrap()).unwrap()
+    }
+
+    fn plan(reprocess: Reprocess, write_mode: WriteMode) -> BackfillPlan {
+        let grid = Grid::new("0 * * * *", "UTC").unwrap();
+        plan_backfill(&grid, hours(0, 4), reprocess, write_mode, &log(), Timestamp::MAX).unwrap()
+    }
+
+    #[test]
+    fn a_backfill_runs_what_it_was_asked_for() {
+        use WriteMode::{Append, Overwrite, ReplaceInterval};
+        for (reprocess, write_mode, expected) in [
+            (Reprocess::Missing, ReplaceInterval, vec![1, 3]),
+            (Reprocess::Failed, ReplaceInterval, vec![1, 2]),
+            (Reprocess::All, ReplaceInterval, vec![0, 1, 2, 3]),
+            (Reprocess::All, Overwrite, vec![0, 1, 2, 3]),
+            (Reprocess::All, Append, vec![1, 3]),
+            (Reprocess::Failed, Append, vec![1]),
+        ] {
+            let plan = plan(reprocess, write_mode);
+            let starts: Vec<_> = plan.runs().map(|run| run.start_second() / 3600).collect();
+            assert_eq!(starts, expected, "{reprocess:?} {write_mode:?}\n{plan}");
+            assert_eq!(plan.intervals.len(), 4, "the others are shown too");
+        }
+    }
+
+    #[test]
+    fn a_plan_says_of_each_interval_what_is_there_and_what_happens() {
+        let text = plan(Reprocess::Missing, WriteMode::ReplaceInterval).to_string();
+        for part in ["done (g1)", "failed (g3)", "done, then failed (g2)", "missing", "skip"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.ends_with("2 of 4 intervals to run"), "{text}");
+    }
+
+    #[test]
+    fn b3_an_interval_within_a_longer_one_that_is_done_is_not_run_by_itself() {
+        let txns = Txns::from_iter([("tidegate/l/i/0-7200", 4 + 2)]);
+        let log = Intervals::read(&txns, &Ledger::new("l").unwrap()).unwrap();
+        let grid = Grid::new("0 * * * *", "UTC").unwrap();
+        for reprocess in [Reprocess::Missing, Reprocess::Failed, Reprocess::All] {
+            let mode = WriteMode::ReplaceInterval;
+            let plan =
+                plan_backfill(&grid, hours(0, 2), reprocess, mode, &log, Timestamp::MAX).unwrap();
+            assert_eq!(plan.runs().count(), 0, "{reprocess:?}\n{plan}");
+        }
+    }
+
+    #[test]
+    fn b3_a_range_that_is_no_union_of_ticks_is_refused() {
+        let grid = Grid::new("0 */2 * * *", "UTC").unwrap();
+        let mode = WriteMode::ReplaceInterval;
+        let (reason, what) =
+            plan_backfill(&grid, hours(1, 4), Reprocess::Missing, mode, &log(), Timestamp::MAX)
+                .unwrap_err();
+        assert_eq!(reason, Reason::IntervalNotAligned);
+        assert!(what.contains("1970-01-01T01:00:00Z"), "{what}");
+        let endless =
+            plan_backfill(&grid, hours(0, 200_000), Reprocess::All, mode, &log(), Timestamp::MAX);
+        assert_eq!(endless.unwrap_err().0, Reason::RunLimitReached);
+    }
+}

@@ -1,0 +1,194 @@
+//! Whether a run's commit is still valid on the snapshot that it would extend (B2, B3, P8).
+//!
+//! The check runs before every attempt to commit, retries included. Streaming commits and runs of other
+//! intervals in between do not matter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidegate_table::ledger::{Effect, Intervals, conflict};
+use tidegate_table::log::MAX_BASE_AGE;
+use tidegate_types::{DataInterval, Explained, Ledger, Reason};
+
+use super::claim::{RunClaim, held_within, named};
+
+/// Files older than this are written anew, never committed (P8): a collector may be after them.
+const MAX_FILE_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything the decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct FenceFacts<'a> {
+    /// What this attempt claimed.
+    pub claim: &'a RunClaim,
+    /// What the log holds of the ledger in the snapshot.
+    pub log: &'a Intervals,
+    /// Other pipelines that stream into the table.
+    pub other_streams: &'a BTreeSet<Ledger>,
+    /// How old the snapshot is, suspends included.
+    pub base_age: Duration,
+    /// How long ago the first file was begun, suspends included.
+    pub files_age: Duration,
+    /// The table's identity when the run claimed.
+    pub table_id: &'a str,
+    /// The table's identity in the snapshot.
+    pub table_id_now: &'a str,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FenceDecision {
+    /// Commit.
+    Commit,
+    /// Read the log again first; the snapshot is too old.
+    Refresh,
+    /// The attempt is void.
+    Refuse {
+        /// The word for it.
+        reason: Reason,
+        /// Whether another attempt may do.
+        retry: bool,
+        /// Why.
+        what: String,
+    },
+}
+
+/// Decides whether the attempt may be committed on the snapshot.
+#[must_use]
+pub fn decide_fence(facts: &FenceFacts<'_>) -> FenceDecision {
+    let refuse = |reason, retry, what| FenceDecision::Refuse { reason, retry, what };
+    if facts.table_id != facts.table_id_now {
+        let (before, now) = (facts.table_id, facts.table_id_now);
+        let what = format!("the table's identity changed from {before} to {now} during the run");
+        return refuse(Reason::TableRewound, false, what);
+    }
+    if facts.base_age > MAX_BASE_AGE {
+        return FenceDecision::Refresh;
+    }
+    if facts.files_age > MAX_FILE_AGE {
+        let what =
+            "the attempt took more than a day; its first files may be gone by now".to_owned();
+        return refuse(Reason::BaseTooOld, true, what);
+    }
+    let claim = facts.claim.claim;
+    if !claim.is_held(facts.log) {
+        let (mine, newest) = (claim.generation, claim.newest_generation(facts.log));
+        let what = format!(
+            "this attempt is generation {mine} of {}, of which the log holds generation {newest} by now",
+            named(claim.key)
+        );
+        return refuse(Reason::GenerationLost, true, what);
+    }
+    if claim.effect == Effect::Overwrite
+        && let Some(other) = facts.other_streams.first()
+    {
+        let what = format!(
+            "pipeline {other} streams into the table, and writeMode Overwrite is refused beside it; \
+             take a table of your own or writeMode ReplaceInterval"
+        );
+        return refuse(Reason::LedgerMismatch, false, what);
+    }
+    match conflict(facts.log, claim.key, claim.effect) {
+        Err(conflict) => refuse(conflict.reason(), false, conflict.to_string()),
+        // What was committed since the claim is newer than what this attempt read.
+        Ok(contained) => match changed(facts, &held_within(facts.log, &contained)) {
+            Some(what) => refuse(Reason::GenerationLost, true, what),
+            None => FenceDecision::Commit,
+        },
+    }
+}
+
+fn changed(facts: &FenceFacts<'_>, now: &BTreeMap<DataInterval, u64>) -> Option<String> {
+    let before = &facts.claim.within;
+    let (interval, generation) =
+        now.iter().find(|(interval, generation)| before.get(interval) != Some(generation))?;
+    let whole = named(facts.claim.claim.key);
+    Some(format!(
+        "{interval}, within {whole}, was loaded as generation {generation} after this attempt had begun"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tidegate_table::ledger::{Claim, IntervalKey};
+    use tidegate_table::log::Txns;
+
+    use super::*;
+
+    fn hours(start: i64, end: i64) -> DataInterval {
+        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
+        DataInterval::new(at(start), at(end)).unwrap()
+    }
+
+    fn log(txns: &[(&str, i64)]) -> Intervals {
+        let names = txns.iter().map(|(key, number)| (format!("tidegate/l/i/{key}"), *number));
+        Intervals::read(&Txns::from_iter(names), &Ledger::new("l").unwrap()).unwrap()
+    }
+
+    /// What becomes of generation 2 of the first two hours, where hour 0 was done as generation 1 when it
+    /// was claimed.
+    fn decide(
+        txns: &[(&str, i64)],
+        change: impl FnOnce(&mut FenceFacts<'_>),
+    ) -> Result<(), (Reason, bool)> {
+        let claim = RunClaim {
+            claim: Claim {
+                key: IntervalKey::Of(hours(0, 2)),
+                effect: Effect::ReplaceInterval,
+                generation: 2,
+            },
+            within: BTreeMap::from([(hours(0, 1), 1)]),
+        };
+        let (log, streams) = (log(txns), BTreeSet::new());
+        let mut facts = FenceFacts {
+            claim: &claim,
+            log: &log,
+            other_streams: &streams,
+            base_age: Duration::ZERO,
+            files_age: Duration::ZERO,
+            table_id: "t",
+            table_id_now: "t",
+        };
+        change(&mut facts);
+        match decide_fence(&facts) {
+            FenceDecision::Commit => Ok(()),
+            FenceDecision::Refresh => Err((Reason::BaseTooOld, true)),
+            FenceDecision::Refuse { reason, retry, .. } => Err((reason, retry)),
+        }
+    }
+
+    #[test]
+    fn b2_b3_a_commit_is_valid_only_while_its_claim_is_the_newest_and_nothing_newer_is_within() {
+        const MINE: (&str, i64) = ("0-7200", 4 * 2 + 1);
+        const HOUR_0: (&str, i64) = ("0-3600", 4 + 2);
+        let lost = Err((Reason::GenerationLost, true));
+        let conflict = Err((Reason::IntervalConflict, false));
+        for (name, txns, expected) in [
+            ("as it was claimed", vec![MINE, HOUR_0], Ok(())),
+            ("a newer claim", vec![("0-7200", 4 * 3 + 1), HOUR_0], lost),
+            ("a newer run is done", vec![("0-7200", 4 * 3 + 2), HOUR_0], lost),
+            ("my own commit is in already", vec![("0-7200", 4 * 2 + 2), HOUR_0], lost),
+            ("a containing run took its place", vec![("0-7200", 4 * 2), HOUR_0], lost),
+            ("the log does not know me", vec![HOUR_0], lost),
+            ("hour 0 was loaded anew", vec![MINE, ("0-3600", 4 * 2 + 2)], lost),
+            ("hour 1 was loaded meanwhile", vec![MINE, HOUR_0, ("3600-7200", 4 + 2)], lost),
+            ("hour 1 was begun meanwhile", vec![MINE, HOUR_0, ("3600-7200", 4 + 1)], Ok(())),
+            ("an hour beside it", vec![MINE, HOUR_0, ("7200-10800", 4 + 2)], Ok(())),
+            ("one that overlaps", vec![MINE, HOUR_0, ("3600-10800", 4 + 2)], conflict),
+            ("one that overlaps, begun", vec![MINE, HOUR_0, ("3600-10800", 4 + 1)], Ok(())),
+        ] {
+            assert_eq!(decide(&txns, |_| {}), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn p8_t1_old_bases_old_files_and_other_tables_are_refused() {
+        let mine = [("0-7200", 4 * 2 + 1), ("0-3600", 4 + 2)];
+        let old = |facts: &mut FenceFacts<'_>| facts.base_age = MAX_BASE_AGE * 2;
+        assert_eq!(decide(&mine, old), Err((Reason::BaseTooOld, true)));
+        let files = |facts: &mut FenceFacts<'_>| facts.files_age = MAX_FILE_AGE * 2;
+        assert_eq!(decide(&mine, files), Err((Reason::BaseTooOld, true)));
+        let other = |facts: &mut FenceFacts<'_>| facts.table_id_now = "another";
+        assert_eq!(decide(&mine, other), Err((Reason::TableRewound, false)));
+    }
+}

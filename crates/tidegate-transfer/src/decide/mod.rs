@@ -1,0 +1,20 @@
+//! Decisions of the bulk protocol as functions over facts that were already read.
+
+mod backfill;
+mod claim;
+mod counts;
+mod due;
+mod earlier;
+mod fence;
+mod memory;
+mod shrink;
+
+pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, plan_backfill};
+pub(crate) use claim::named;
+pub use claim::{ClaimDecision, ClaimFacts, RunClaim, decide_claim};
+pub use counts::{Counted, check_counts};
+pub use due::{DueFacts, DueRun, DueRuns, decide_due};
+pub use earlier::committed_earlier;
+pub use fence::{FenceDecision, FenceFacts, decide_fence};
+pub(crate) use memory::{CHANNEL, Memory};
+pub use shrink::check_shrink;

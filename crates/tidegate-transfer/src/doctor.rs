@@ -1,0 +1,155 @@
+//! One look at everything that a bulk pipeline stands on: the source with its columns and rights, the
+//! store, the table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arrow::datatypes::Schema;
+use jiff::Timestamp;
+use tidegate_config::TransferConfig;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{Random, RunError, in_words, open_store};
+use tidegate_table::ledger::{Intervals, RunState};
+use tidegate_table::log::{CommitLog, TableSnapshot};
+use tidegate_table::store;
+use tidegate_types::DataInterval;
+
+use crate::schedule::grid;
+use crate::source::request;
+
+/// Counting a large table takes long, and a look must not.
+const COUNT_WITHIN: Duration = Duration::from_secs(10);
+/// Columns that are named; the rest is counted.
+const NAMED: usize = 12;
+
+/// What was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// At what.
+    pub what: &'static str,
+    /// What was found, or what is wrong with it.
+    pub found: Result<String, String>,
+}
+
+/// Looks at everything; whatever fails, the rest is looked at as well.
+pub async fn doctor(config: &TransferConfig, secrets_dir: Option<PathBuf>) -> Vec<Look> {
+    let secrets = Secrets::new(secrets_dir);
+    let mut looks = Vec::new();
+    look_at_source(config, &secrets, &mut looks).await;
+    look_at_rights(config, &secrets, &mut looks).await;
+    look_at_table(config, &secrets, &mut looks).await;
+    looks
+}
+
+fn ok(what: &'static str, found: impl Into<String>) -> Look {
+    Look { what, found: Ok(found.into()) }
+}
+
+fn failed(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Look {
+    Look { what, found: Err(in_words(error)) }
+}
+
+/// Opens the source without waiting for anybody, and counts.
+async fn look_at_source(config: &TransferConfig, secrets: &Secrets, looks: &mut Vec<Look>) {
+    let newest = newest_interval(config);
+    let mut wanted = request(config, secrets, newest);
+    wanted.incremental = None;
+    let snapshot = match tidegate_extract::open(wanted).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return looks.push(failed("source", &error)),
+    };
+    looks.push(ok("source", columns_in_words(&snapshot.columns())));
+    match tokio::time::timeout(COUNT_WITHIN, snapshot.plan()).await {
+        Ok(Ok(plan)) => {
+            let rows: u64 = plan.chunks.iter().map(|chunk| chunk.estimated_rows).sum();
+            let rows = match plan.rows {
+                Some(rows) => format!("{rows} rows"),
+                None if rows > 0 => format!("about {rows} rows"),
+                None => "as many rows as its files have".to_owned(),
+            };
+            let chunks = plan.chunks.len();
+            let chunks =
+                if chunks == 1 { "1 chunk".to_owned() } else { format!("{chunks} chunks") };
+            looks.push(ok("size", format!("{rows}, in {chunks}")));
+        }
+        Ok(Err(error)) => looks.push(failed("size", &error)),
+        Err(_) => looks.push(ok("size", "so many rows that counting takes a while")),
+    }
+    snapshot.close().await;
+}
+
+/// Whether open transactions can be seen (B7): asked for an hour that nobody can be writing to any more.
+async fn look_at_rights(config: &TransferConfig, secrets: &Secrets, looks: &mut Vec<Look>) {
+    if config.incremental.is_none() {
+        return;
+    }
+    let (start, end) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(3_600));
+    let Some(past) = end.ok().and_then(|end| DataInterval::new(start, end).ok()) else { return };
+    match tidegate_extract::open(request(config, secrets, Some(past))).await {
+        Ok(snapshot) => {
+            looks.push(ok("rights", "the cursor can be read, and other transactions can be seen"));
+            snapshot.close().await;
+        }
+        Err(error) => looks.push(failed("rights", &error)),
+    }
+}
+
+/// The interval of the newest tick: files are looked for by it.
+fn newest_interval(config: &TransferConfig) -> Option<DataInterval> {
+    let grid = grid(config).ok()??;
+    grid.interval_ending(grid.tick_at_or_before(Timestamp::now())?).ok()
+}
+
+async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut Vec<Look>) {
+    let opened = match open_store(&config.sink, secrets) {
+        Ok(opened) => opened,
+        Err(error) => return looks.push(failed("store", &error)),
+    };
+    if let Err(error) = store::probe(&opened, Random::from_system().nonce()).await {
+        return looks.push(failed("store", &error));
+    }
+    looks.push(ok("store", format!("{} honours a conditional put", config.sink.url)));
+    looks.push(match CommitLog::open(&opened).load().await {
+        Ok(Some(table)) => match table_in_words(config, &table) {
+            Ok(found) => ok("table", found),
+            Err(error) => failed("table", &error),
+        },
+        Ok(None) => ok("table", "not there yet and will be made"),
+        Err(error) => failed("table", &error),
+    });
+}
+
+fn table_in_words(config: &TransferConfig, table: &TableSnapshot) -> Result<String, RunError> {
+    let known = Intervals::read(table.txns(), &config.ledger)?;
+    let done = known.iter().filter(|(_, state)| state.held().is_some()).count();
+    let begun = known.iter().filter(|(_, state)| state.state == RunState::Claimed).count();
+    Ok(format!("version {}, {done} intervals done, {begun} begun and not done", table.version()))
+}
+
+fn columns_in_words(columns: &Schema) -> String {
+    let name = |field: &std::sync::Arc<arrow::datatypes::Field>| {
+        format!("{} {}", field.name(), field.data_type())
+    };
+    let mut named: Vec<_> = columns.fields().iter().take(NAMED).map(name).collect();
+    let hidden = columns.fields().len().saturating_sub(NAMED);
+    if hidden > 0 {
+        named.push(format!("and {hidden} more"));
+    }
+    format!("{} columns: {}", columns.fields().len(), named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::*;
+
+    #[test]
+    fn many_columns_are_counted_and_the_first_ones_named() {
+        let field = |n: usize| Field::new(format!("c{n}"), DataType::Int64, true);
+        let text = columns_in_words(&Schema::new((0..2).map(field).collect::<Vec<_>>()));
+        assert_eq!(text, "2 columns: c0 Int64, c1 Int64");
+        let text = columns_in_words(&Schema::new((0..20).map(field).collect::<Vec<_>>()));
+        assert!(text.starts_with("20 columns: c0") && text.ends_with("and 8 more"), "{text}");
+    }
+}

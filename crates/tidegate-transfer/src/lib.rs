@@ -1,0 +1,29 @@
+//! One bulk run: a data interval from a source to a table, in one commit.
+//!
+//! [`transfer`] does it: it claims the interval in the table's log (B2), opens the source's snapshot
+//! (B5), divides and reads it, checks that nothing is missing, and makes one commit that is valid only
+//! while the claim is the newest (B2, B3). Whatever happens in between leaves the table as it was.
+//!
+//! The log is the calendar (B1): [`due_runs`], [`backfill_plan`] and [`calendar`] read from it what is
+//! done. What is decided over facts stands in `decide`, as functions without a clock or a store.
+
+mod calendar;
+mod chunk_writer;
+mod chunks;
+mod dead_letters;
+pub mod decide;
+pub mod doctor;
+mod layout;
+mod options;
+mod progress;
+mod run;
+mod schedule;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use calendar::calendar;
+pub use options::TransferOptions;
+pub use run::transfer;
+pub use schedule::{DueQuery, backfill_plan, due_runs, intervals};

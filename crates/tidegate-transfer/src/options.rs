@@ -1,0 +1,45 @@
+//! What a run is asked to do.
+
+use std::path::PathBuf;
+
+use tidegate_config::{TransferConfig, Trigger};
+use tidegate_types::DataInterval;
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What a run is asked to do.
+#[derive(Debug, Clone)]
+pub struct TransferOptions {
+    /// The pipeline.
+    pub config: TransferConfig,
+    /// Why the run was made.
+    pub trigger: Trigger,
+    /// Whether an interval that the log holds is done again; a scheduled run never does that, a manual
+    /// one always, whatever stands here.
+    pub rerun: bool,
+    /// Whose rows; none: everything the source has, once.
+    pub interval: Option<DataInterval>,
+    /// The run's name, the same for all its attempts and of no other run: an attempt that finds the
+    /// commit of an earlier attempt does nothing.
+    pub run: String,
+    /// The folder in which secrets are mounted.
+    pub secrets_dir: Option<PathBuf>,
+    /// Asks the run to stop. What was not committed is left to the next attempt.
+    pub cancel: CancellationToken,
+}
+
+impl TransferOptions {
+    /// Whether a done interval is done again.
+    pub(crate) fn does_again(&self) -> bool {
+        match self.trigger {
+            Trigger::Scheduled => false,
+            Trigger::Manual => true,
+            Trigger::Backfill => self.rerun,
+        }
+    }
+
+    /// The run's name as it stands in the log: 63 bits of its hash, never zero.
+    pub(crate) fn run_mark(&self) -> u64 {
+        (xxh3_64(self.run.as_bytes()) >> 1).max(1)
+    }
+}

@@ -1,0 +1,71 @@
+//! What a run says of itself while it runs.
+
+use tidegate_config::{RunPhase, RunReport};
+use tidegate_runtime::{RunError, in_words};
+use tidegate_types::Reason;
+use tokio::sync::watch;
+
+/// Longest message of a report, in bytes.
+const MESSAGE_BYTES: usize = 256;
+
+/// Where a run's report is kept, for whoever looks.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress(watch::Sender<RunReport>);
+
+impl Progress {
+    pub(crate) fn new(report: watch::Sender<RunReport>) -> Self {
+        Self(report)
+    }
+
+    /// A further phase.
+    pub(crate) fn enter(&self, phase: RunPhase) {
+        self.0.send_modify(|report| report.phase = phase);
+    }
+
+    /// Changes what is said.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut RunReport)) {
+        self.0.send_modify(change);
+    }
+
+    /// Ends well.
+    pub(crate) fn succeeded(&self, reason: Reason, message: &str) -> RunReport {
+        self.end(RunPhase::Succeeded, reason, message)
+    }
+
+    /// Ends badly.
+    pub(crate) fn failed(&self, error: &RunError) -> RunReport {
+        self.end(RunPhase::Failed, error.reason(), &in_words(error))
+    }
+
+    fn end(&self, phase: RunPhase, reason: Reason, message: &str) -> RunReport {
+        self.0.send_modify(|report| {
+            report.phase = phase;
+            report.reason = reason.to_string();
+            report.message = shortened(message).to_owned();
+        });
+        self.0.borrow().clone()
+    }
+}
+
+/// The beginning of a message, cut between characters.
+fn shortened(message: &str) -> &str {
+    let mut end = message.len().min(MESSAGE_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        let long = "ä".repeat(200);
+        assert_eq!(shortened(&long).len(), 256);
+        let odd = format!("x{long}");
+        assert_eq!(shortened(&odd).len(), 255);
+    }
+}

@@ -1,0 +1,109 @@
+//! What the log says about what is to be done.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use tidegate_config::TransferConfig;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_runtime::{RunError, open_store};
+use tidegate_schedule::{CatchUp, Grid};
+use tidegate_table::ledger::Intervals;
+use tidegate_table::log::CommitLog;
+use tidegate_types::{DataInterval, Reason};
+
+use crate::decide::{BackfillPlan, DueFacts, DueRuns, Reprocess, decide_due, plan_backfill};
+
+/// What is asked about a pipeline's schedule, beside its ticks.
+#[derive(Debug, Clone, Copy)]
+pub struct DueQuery {
+    /// What happens to ticks that went by unseen.
+    pub catch_up: CatchUp,
+    /// No interval begins before it.
+    pub start_at: Option<Timestamp>,
+    /// When the pipeline was first there; none: nobody knows, and its oldest interval in the log tells,
+    /// or else the newest tick is its first.
+    pub created: Option<Timestamp>,
+    /// How long after its tick an interval is due, in seconds.
+    pub delay_seconds: i64,
+    /// Most runs to answer.
+    pub limit: usize,
+}
+
+/// What the table's log holds of the pipeline's intervals; nothing when there is no table.
+///
+/// # Errors
+///
+/// When the store or the log cannot be read.
+pub async fn intervals(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+) -> Result<Intervals, RunError> {
+    let store = open_store(&config.sink, &Secrets::new(secrets_dir))?;
+    match CommitLog::open(&store).load().await? {
+        Some(snapshot) => Ok(Intervals::read(snapshot.txns(), &config.ledger)?),
+        None => Ok(Intervals::default()),
+    }
+}
+
+/// The runs that the pipeline's schedule owes at `now`; none without a schedule.
+///
+/// # Errors
+///
+/// When the schedule cannot be read, or the log.
+pub async fn due_runs(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+    query: &DueQuery,
+    now: Timestamp,
+) -> Result<DueRuns, RunError> {
+    let Some(grid) = grid(config)? else { return Ok(DueRuns::default()) };
+    let known = intervals(config, secrets_dir).await?;
+    let done: Vec<_> = known.held().collect();
+    Ok(decide_due(&DueFacts {
+        grid: &grid,
+        catch_up: query.catch_up,
+        start_at: query.start_at,
+        created: query.created,
+        delay_seconds: query.delay_seconds,
+        rerun_last: config.incremental.as_ref().map_or(0, |incremental| incremental.rerun_last),
+        done: &done,
+        oldest: known.iter().filter_map(|(key, _)| key.interval()).min(),
+        now,
+        limit: query.limit,
+    }))
+}
+
+/// What a backfill of `range` would do to each of its intervals.
+///
+/// # Errors
+///
+/// When there is no schedule that divides the range, the range does not lie on it, or the log cannot be
+/// read.
+pub async fn backfill_plan(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+    range: DataInterval,
+    reprocess: Reprocess,
+) -> Result<BackfillPlan, RunError> {
+    let Some(grid) = grid(config)? else {
+        let what = format!(
+            "{} has no bulk.schedule, whose ticks divide a range into intervals; a run without an \
+             interval loads everything",
+            config.name
+        );
+        return Err(RunError::permanent(Reason::InvalidConfiguration, what));
+    };
+    let known = intervals(config, secrets_dir).await?;
+    plan_backfill(&grid, range, reprocess, config.write_mode, &known, Timestamp::now())
+        .map_err(|(reason, what)| RunError::permanent(reason, what))
+}
+
+/// The pipeline's ticks.
+pub(crate) fn grid(config: &TransferConfig) -> Result<Option<Grid>, RunError> {
+    let Some(schedule) = &config.schedule else { return Ok(None) };
+    let grid = Grid::new(&schedule.cron, &schedule.time_zone).map_err(|source| {
+        let what = "bulk.schedule cannot be used";
+        RunError::permanent(Reason::InvalidConfiguration, what).because(source)
+    })?;
+    Ok(Some(grid))
+}

@@ -1,0 +1,102 @@
+//! The source, behind a seam: what a run needs of it, so that its protocol can be tested without one.
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+use tidegate_config::{BadFilePolicy, BulkSource, TransferConfig};
+use tidegate_extract::{ExtractError, ReadRequest, Snapshot};
+use tidegate_runtime::RunError;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_schedule::Grid;
+use tidegate_types::{DataInterval, Reason};
+
+use crate::decide::Memory;
+
+/// Opens sources.
+pub(crate) trait Sources: Send + Sync {
+    /// Opens what is asked for and fixes its snapshot.
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>>;
+}
+
+/// The real ones.
+pub(crate) struct RealSources;
+
+impl Sources for RealSources {
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
+        Box::pin(tidegate_extract::open(request))
+    }
+}
+
+/// What is asked of the source for one run.
+pub(crate) fn request(
+    config: &TransferConfig,
+    secrets: &Secrets,
+    interval: Option<DataInterval>,
+) -> ReadRequest {
+    let memory = Memory::shares(config);
+    let on_bad_file = match &config.source {
+        BulkSource::ObjectStore(source) => source.on_bad_file,
+        BulkSource::Postgres(_) | BulkSource::MySql(_) => BadFilePolicy::default(),
+    };
+    ReadRequest {
+        source: config.source.clone(),
+        secrets: secrets.clone(),
+        application: format!("tidegate/{}", config.ledger),
+        fields: config.fields.clone(),
+        interval,
+        incremental: config.incremental.clone(),
+        chunking: config.chunking.clone(),
+        on_error: config.on_error,
+        on_bad_file,
+        batch_rows: memory.batch_rows,
+        batch_bytes: memory.batch_bytes,
+    }
+}
+
+/// Whether the interval has ended: what comes later would belong to an interval that is done.
+pub(crate) fn check_ended(interval: DataInterval, now: Timestamp) -> Result<(), RunError> {
+    if interval.end() <= now {
+        return Ok(());
+    }
+    let what = format!("{interval} has not ended yet, so that rows of it may still come");
+    Err(RunError::transient(Reason::WaitingForTick, what))
+}
+
+/// Whether the source's files can be told by the interval's start: those named for the time say the start
+/// of one tick, so all but the first tick's would be passed over; and where neighbours have the same name,
+/// their rows would be loaded once for each.
+pub(crate) fn check_ticks(
+    config: &TransferConfig,
+    grid: &Grid,
+    interval: DataInterval,
+) -> Result<(), RunError> {
+    let BulkSource::ObjectStore(source) = &config.source else { return Ok(()) };
+    if source.is_named_for_time() {
+        check_finer(&source.glob, grid, interval)?;
+    }
+    let several = || grid.split(interval).is_ok_and(|ticks| ticks.take(2).count() > 1);
+    if !source.is_named_for_time() || !several() {
+        return Ok(());
+    }
+    let what = format!(
+        "{interval} is several ticks, and the glob {:?} names the files of one; ask for each tick, as a backfill of the range does",
+        source.glob
+    );
+    Err(RunError::permanent(Reason::IntervalNotAligned, what))
+}
+
+fn check_finer(glob: &str, grid: &Grid, interval: DataInterval) -> Result<(), RunError> {
+    let files_of = |at: Timestamp| strtime::format(glob, &at.to_zoned(TimeZone::UTC)).ok();
+    let own = files_of(interval.start());
+    // Both neighbours: the last hour of a day differs from the one behind it.
+    let before = grid.interval_ending(interval.start()).ok().map(|one| files_of(one.start()));
+    if own.is_none() || (files_of(interval.end()) != own && before.as_ref() != Some(&own)) {
+        return Ok(());
+    }
+    let what = format!(
+        "the glob {glob:?} names the same files for neighbouring intervals, whose rows would be loaded \
+         once for each: write finer fields into it (%H, %M), or let the schedule tick less often"
+    );
+    Err(RunError::permanent(Reason::InvalidConfiguration, what))
+}

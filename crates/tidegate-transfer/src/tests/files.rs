@@ -1,0 +1,79 @@
+//! Sources of files: what an interval was loaded from is remembered (B8).
+
+use tidegate_config::{
+    BadFilePolicy, BulkSource, CsvOptions, FileCompression, FileFormat, ObjectSource, S3Options,
+    Schedule, Trigger, WriteMode,
+};
+use tidegate_types::Reason;
+
+use super::lake::{Lake, hours, rows_of};
+
+fn files() -> BulkSource {
+    BulkSource::ObjectStore(ObjectSource {
+        url: "file:///orders".into(),
+        secret: None,
+        s3: S3Options::default(),
+        glob: "dt=%Y-%m-%d/*.csv".into(),
+        format: FileFormat::Csv,
+        compression: FileCompression::Auto,
+        csv: CsvOptions { delimiter: ',', header: true, null: String::new() },
+        on_bad_file: BadFilePolicy::Fail,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_files_that_appear_later_are_told_and_a_person_decides() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.set(|config| config.source = files());
+    lake.database.put(rows_of(0, 20, 1));
+    let listing = |text: &str| {
+        *lake.database.fingerprint.lock().expect("not poisoned") = Some(text.to_owned());
+    };
+    listing("one file");
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    let same = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing to do");
+    assert_eq!(same.reason, "AlreadyComplete");
+    listing("two files");
+    lake.database.put(rows_of(0, 20, 1).map(|row| super::source::Row { id: row.id + 50, ..row }));
+    let stale = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing is done");
+    assert_eq!((stale.reason.as_str(), stale.version), ("IntervalStale", None));
+    assert_eq!(lake.rows().await.len(), 20);
+    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect("runs again");
+    lake.holds(&lake.database.rows(None)).await;
+    let same = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing to do");
+    assert_eq!(same.reason, "AlreadyComplete");
+}
+
+/// The glob is filled with the start of the interval, so of several ticks only one's files would be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_named_for_the_time_are_read_tick_by_tick() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put(rows_of(0, 20, 1));
+    lake.set(|config| {
+        config.source = files();
+        config.schedule = Some(Schedule { cron: "0 * * * *".into(), time_zone: "UTC".into() });
+    });
+    // A day's files for each of its hours would be loaded 24 times.
+    let error = lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect_err("the day's files");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+    lake.set(|config| {
+        let BulkSource::ObjectStore(source) = &mut config.source else { return };
+        source.glob = "%Y-%m-%dT%H/*.csv".into();
+    });
+    let error = lake.run(Trigger::Manual, Some(hours(0, 2))).await.expect_err("two ticks");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::IntervalNotAligned, false));
+    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect("one tick");
+    lake.set(|config| {
+        let BulkSource::ObjectStore(source) = &mut config.source else { return };
+        source.glob = "100%%/*.csv".into();
+    });
+    lake.run(Trigger::Manual, Some(hours(0, 2))).await.expect("no time in the names");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interval_that_has_not_ended_waits_for_its_tick() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    let error = lake.run(Trigger::Backfill, Some(hours(1_000_000, 1_000_001))).await;
+    let error = error.expect_err("in the year 2084");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::WaitingForTick, true));
+}

@@ -1,0 +1,197 @@
+//! A bulk pipeline's log as a sequence of claims and commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_table::ledger::{
+    IntervalField, IntervalKey, Intervals, LedgerError, RunState, TxnName,
+};
+use tidegate_table::log::{CommitKind, LogEntry, Txns};
+use tidegate_types::Ledger;
+
+use super::bulk::start_of;
+use super::bulk_contents::Place;
+use super::history::{History, foreign};
+use super::report::VerifyReport;
+
+/// What the log's JSON tells of the runs of one ledger.
+#[derive(Default)]
+pub(super) struct BulkHistory {
+    /// Whether the log is kept from the first version on.
+    pub(super) complete: bool,
+    /// Whether somebody else changed or removed rows.
+    pub(super) foreign_edits: bool,
+    /// Commits of runs.
+    pub(super) runs: u64,
+    /// Rows that must be in the table.
+    pub(super) alive: BTreeMap<Place, u64>,
+    /// The interval of each of them.
+    keys: BTreeMap<Place, IntervalKey>,
+}
+
+impl BulkHistory {
+    /// Walks the log: each run claimed its interval before it committed, generations only rise, and each
+    /// commit took away exactly what its interval held.
+    pub(super) fn walk(
+        entries: &[LogEntry],
+        ledger: &Ledger,
+        report: &mut VerifyReport,
+    ) -> Result<Self, LedgerError> {
+        let complete = entries.first().is_some_and(|entry| entry.version == 0);
+        let mut history = Self { complete, ..Self::default() };
+        let (mut edits, mut removed) = (History::default(), BTreeSet::new());
+        let (mut txns, mut before) = (Txns::default(), Intervals::default());
+        let mut expected = entries.first().map(|entry| entry.version);
+        for entry in entries {
+            if expected != Some(entry.version) {
+                let missing = expected.unwrap_or_default();
+                report.not_provable("log", format!("version {missing} is missing"));
+            }
+            expected = Some(entry.version + 1);
+            foreign(entry, &mut removed, &mut edits, report);
+            history.foreign_edits = edits.foreign_edits;
+            txns.apply(&entry.txns);
+            let now = Intervals::read(&txns, ledger)?;
+            history.check_rise(entry, &before, &now, report);
+            let ours = entry.ours.as_ref().filter(|tag| tag.ledger == *ledger);
+            if ours.is_some_and(|tag| tag.kind == CommitKind::Run) {
+                history.take(entry, ledger, &before, report);
+            }
+            before = now;
+        }
+        report.checked(format!(
+            "the log from version {} to {}: {} runs, each claimed before it committed",
+            entries.first().map_or(0, |entry| entry.version),
+            entries.last().map_or(0, |entry| entry.version),
+            history.runs
+        ));
+        Ok(history)
+    }
+
+    fn check_rise(
+        &self,
+        entry: &LogEntry,
+        before: &Intervals,
+        now: &Intervals,
+        report: &mut VerifyReport,
+    ) {
+        for (key, now) in now.iter() {
+            let known = before.get(key);
+            if known.is_some_and(|known| known.generation > now.generation) {
+                let detail =
+                    format!("{key} fell to {} at version {}", now.generation, entry.version);
+                report.damaged("generations", detail);
+            }
+        }
+    }
+
+    /// A run's commit.
+    fn take(
+        &mut self,
+        entry: &LogEntry,
+        ledger: &Ledger,
+        before: &Intervals,
+        report: &mut VerifyReport,
+    ) {
+        self.runs += 1;
+        let done = done_in(entry, ledger);
+        let Some((key, generation)) = ran(&done) else {
+            let version = entry.version;
+            report.damaged("runs", format!("version {version} is a run's and ends none"));
+            return;
+        };
+        // What was before the first kept version is not known.
+        for key in done.keys().filter(|_| self.complete) {
+            let claimed = before.get(*key).map(|known| (known.generation, known.state));
+            if claimed != Some((generation, RunState::Claimed)) {
+                let version = entry.version;
+                let detail =
+                    format!("version {version} commits generation {generation} of {key} unclaimed");
+                report.damaged("generations", detail);
+            }
+        }
+        let overwrites = key != IntervalKey::All && done.contains_key(&IntervalKey::All);
+        self.replace(entry, key, overwrites, report);
+        let added: u64 = entry.adds.iter().filter_map(|file| file.rows).sum();
+        let place = Place { interval: start_of(key), generation };
+        let new = added.saturating_sub(entry.kept_rows);
+        if new > 0 {
+            *self.alive.entry(place).or_default() += new;
+            self.keys.insert(place, key);
+        }
+        if (done.get(&key) == Some(&(generation, RunState::DoneEmpty))) != (new == 0) {
+            let version = entry.version;
+            report.damaged("runs", format!("version {version} adds {new} rows and says otherwise"));
+        }
+    }
+
+    /// Takes away what the commit replaced: all that its interval held, or (when rows are only added)
+    /// nothing.
+    fn replace(
+        &mut self,
+        entry: &LogEntry,
+        key: IntervalKey,
+        overwrites: bool,
+        report: &mut VerifyReport,
+    ) {
+        if entry.removes.is_empty() {
+            return;
+        }
+        let within = |other: &IntervalKey| match (key, *other) {
+            (IntervalKey::All, _) => true,
+            (IntervalKey::Of(outer), IntervalKey::Of(inner)) => outer.contains(inner),
+            (IntervalKey::Of(_), IntervalKey::All) => false,
+        };
+        let gone: Vec<Place> = (self.keys.iter())
+            .filter(|(_, other)| overwrites || within(other))
+            .map(|(place, _)| *place)
+            .collect();
+        let held: u64 = gone.iter().filter_map(|place| self.alive.remove(place)).sum();
+        gone.iter().for_each(|place| _ = self.keys.remove(place));
+        let taken = entry.removes.iter().map(|file| file.rows).sum::<Option<u64>>();
+        let taken = taken.map(|rows| rows.saturating_sub(entry.kept_rows));
+        if !self.complete || taken == Some(held) {
+            return;
+        }
+        let version = entry.version;
+        match taken {
+            None => report
+                .not_provable("runs", format!("version {version} does not say its removes' rows")),
+            Some(taken) => {
+                let detail = format!(
+                    "version {version} took {taken} rows of {key} away, of which {held} were there"
+                );
+                if self.foreign_edits {
+                    report.not_provable("runs", detail);
+                } else {
+                    report.damaged("runs", detail);
+                }
+            }
+        }
+    }
+}
+
+/// The intervals that a commit ends.
+fn done_in(entry: &LogEntry, ledger: &Ledger) -> BTreeMap<IntervalKey, (u64, RunState)> {
+    let only: Txns =
+        entry.txns.iter().map(|(app_id, version)| (app_id.clone(), *version)).collect();
+    let states = Intervals::read(&only, ledger).unwrap_or_default();
+    let done = states.iter().filter(|(_, known)| known.state.is_done());
+    done.map(|(key, known)| (key, (known.generation, known.state))).collect()
+}
+
+/// What the commit's run was of: under `Overwrite` it ends `all` as well.
+fn ran(done: &BTreeMap<IntervalKey, (u64, RunState)>) -> Option<(IntervalKey, u64)> {
+    let bounded = done.iter().find(|(key, _)| **key != IntervalKey::All);
+    bounded.or_else(|| done.first_key_value()).map(|(key, (generation, _))| (*key, *generation))
+}
+
+/// The nonce of the dead-letter file that a commit names, by interval.
+pub(super) fn dead_letters_in(entry: &LogEntry, ledger: &Ledger) -> BTreeMap<IntervalKey, i64> {
+    let named = entry.txns.iter().filter_map(|(app_id, version)| match TxnName::parse(app_id)? {
+        TxnName::Interval(owner, key, IntervalField::DeadLetter) if owner == *ledger => {
+            Some((key, *version))
+        }
+        _ => None,
+    });
+    named.collect()
+}

@@ -1,0 +1,348 @@
+//! Tables of bulk runs, whole and damaged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
+use jiff::Timestamp;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tidegate_table::dead_letter::{FOLDER, RunDeadLetter, RunDeadLetters, RunFooter};
+use tidegate_table::files::layout::{DataPath, FileName, object_of_log_path};
+use tidegate_table::files::system::{BulkColumns, BulkCoordinates, file_schema, run_source_name};
+use tidegate_table::files::{DataFile, FileWriter, WriteOptions};
+use tidegate_table::ledger::{
+    Claim, Done, Effect, claim_notes, done_txns, has_dead_letters, run_claim_txns,
+};
+use tidegate_table::log::{
+    CommitKind, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot, TableSpec,
+};
+use tidegate_table::replace::{Naming, Replacement, Replacer, Selection};
+use tidegate_table::store::{StoreOptions, open};
+use tidegate_types::{DataInterval, Nonce};
+use url::Url;
+
+use super::*;
+use crate::verify::VerifyState;
+
+fn ledger() -> Ledger {
+    Ledger::new("l").expect("valid")
+}
+
+fn fresh() -> Nonce {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Nonce::from_random(NEXT.fetch_add(1, Ordering::Relaxed) << 1)
+}
+
+fn key(start: i64, end: i64) -> IntervalKey {
+    let at = |hour: i64| Timestamp::from_second(hour * 3600).expect("in range");
+    IntervalKey::Of(DataInterval::new(at(start), at(end)).expect("not empty"))
+}
+
+struct Lake {
+    store: TableStore,
+    log: CommitLog,
+    /// A run takes the place of nothing, whatever it says: a defect.
+    forgets_to_replace: bool,
+}
+
+impl Lake {
+    async fn new() -> Self {
+        let url = Url::parse("memory:///").expect("a URL");
+        let store = open(&StoreOptions::new(url)).expect("opened");
+        let log = CommitLog::open(&store);
+        let declared = Schema::new(vec![Field::new("v", DataType::Int64, true)]);
+        let spec = TableSpec::new(Arc::new(BulkColumns.table_schema(&declared, &[])), Vec::new());
+        let request = request(CommitKind::Create);
+        let prepared = log.prepare_create(&spec, &request).await.expect("prepared");
+        let never = std::future::pending();
+        log.settle(&prepared, &RetryPolicy::default(), never).await.expect("settled");
+        Self { store, log, forgets_to_replace: false }
+    }
+
+    async fn now(&self) -> TableSnapshot {
+        self.log.load().await.expect("readable").expect("there")
+    }
+
+    async fn intervals(&self) -> Intervals {
+        Intervals::read(self.now().await.txns(), &ledger()).expect("valid")
+    }
+
+    async fn put(&self, request: &CommitRequest) {
+        let prepared = self.log.prepare(&self.now().await, request).await.expect("prepared");
+        let never = std::future::pending();
+        let outcome = self.log.settle(&prepared, &RetryPolicy::default(), never).await;
+        assert!(matches!(outcome, Ok(Outcome::Won)), "{outcome:?}");
+    }
+
+    async fn claim(&self, key: IntervalKey, effect: Effect) -> Claim {
+        let intervals = self.intervals().await;
+        let claim = Claim::next(&intervals, key, effect);
+        let mut txns = run_claim_txns(&ledger(), &claim);
+        txns.extend(claim_notes(&ledger(), &intervals, &claim, None));
+        self.put(&CommitRequest { txns, ..request(CommitKind::RunClaim) }).await;
+        claim
+    }
+
+    /// A file with `rows` rows of the claim's first chunk.
+    async fn file(&self, claim: &Claim, rows: i64) -> DataFile {
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        let batch = RecordBatch::try_from_iter([("v", values)]).expect("one column");
+        let source = run_source_name(&ledger(), claim.generation);
+        let interval = claim.key.interval().map(DataInterval::start);
+        let place = BulkCoordinates { source: &source, chunk: 0, first: 0, interval };
+        let batch = BulkColumns.append(&batch, &place).expect("fits");
+        let name = FileName::of_run(ledger(), claim.generation, 0, fresh(), 0);
+        let schema = Arc::new(file_schema(&batch.schema(), &[]));
+        let (store, options) = (Arc::clone(&self.store.data), WriteOptions::default());
+        let path = DataPath::new(&[], &name);
+        let mut file = FileWriter::create(store, path, schema, BTreeMap::new(), &options);
+        file.write(&batch).await.expect("written");
+        file.finish().await.expect("finished")
+    }
+
+    fn letters(&self) -> RunDeadLetters {
+        RunDeadLetters::new(CommitLog::open(&self.store.below(FOLDER)), ledger())
+    }
+
+    async fn dead_letters(&self, claim: &Claim, number: u64) -> Option<Nonce> {
+        if number == 0 && !has_dead_letters(&self.intervals().await, claim) {
+            return None;
+        }
+        let footer = RunFooter::new(ledger(), claim, fresh());
+        let nonce = footer.nonce;
+        let mut file = self.letters().create(footer, Timestamp::UNIX_EPOCH);
+        let letter = |ordinal| RunDeadLetter {
+            chunk: 0,
+            ordinal: 1_000 + ordinal,
+            place: "a.csv:1".to_owned(),
+            reason: Reason::WrongType,
+            detail: String::new(),
+            payload: Bytes::new(),
+        };
+        file.write(&(0..number).map(letter).collect::<Vec<_>>()).await.expect("written");
+        file.finish().await.expect("finished");
+        Some(nonce)
+    }
+
+    async fn commit(&self, claim: &Claim, adds: Vec<DataFile>, dead_letters: Option<Nonce>) {
+        let (intervals, now) = (self.intervals().await, self.now().await);
+        let done = Done { empty: adds.is_empty(), dead_letters, fingerprint: None };
+        let txns = done_txns(&ledger(), &intervals, claim, &done).expect("no conflict");
+        let plan = match Selection::of_run(&ledger(), claim.key, claim.effect) {
+            Some(selection) if !self.forgets_to_replace => {
+                let generation = claim.generation;
+                let naming = Naming { ledger: ledger(), generation, nonce: fresh() };
+                let options = WriteOptions::default();
+                let mut replacer = Replacer::new(self.log.clone(), selection, naming, options);
+                replacer.plan(&now).await.expect("planned")
+            }
+            _ => Replacement::default(),
+        };
+        let kept_rows = plan.kept_rows();
+        let Replacement { removes, adds: kept, .. } = plan;
+        let adds = adds.into_iter().chain(kept).collect();
+        let request = request(CommitKind::Run);
+        self.put(&CommitRequest { txns, adds, removes, kept_rows, ..request }).await;
+    }
+
+    /// A whole run, up to its dead letters.
+    async fn run(&self, key: IntervalKey, effect: Effect, (rows, dead): (i64, u64)) {
+        let claim = self.claim(key, effect).await;
+        let mut adds = Vec::new();
+        if rows > 0 {
+            adds.push(self.file(&claim, rows).await);
+        }
+        let nonce = self.dead_letters(&claim, dead).await;
+        self.commit(&claim, adds, nonce).await;
+    }
+
+    async fn roll(&self) {
+        let now = self.now().await;
+        self.letters().roll_forward(&self.log, &now, fresh).await.expect("rolled forward");
+    }
+
+    async fn verify(&self) -> VerifyReport {
+        self.verify_as(WriteMode::ReplaceInterval).await
+    }
+
+    async fn verify_as(&self, mode: WriteMode) -> VerifyReport {
+        verify_table(&ledger(), mode, &self.store).await.expect("readable")
+    }
+
+    /// The outcome must be `state`, found by `check`.
+    async fn expect(&self, state: VerifyState, check: &str) {
+        let report = self.verify().await;
+        assert_eq!(report.state, state, "{report}");
+        let found = report.findings.iter().any(|f| f.state == state && f.check == check);
+        assert!(found, "{report}");
+    }
+
+    async fn live(&self) -> Vec<tidegate_table::log::LiveFile> {
+        self.log.live_files(&self.now().await).await.expect("listed")
+    }
+
+    /// Somebody else's commit.
+    async fn stranger(&self, actions: &str) {
+        let version = self.now().await.version() + 1;
+        let path = Path::from(format!("_delta_log/{version:020}.json"));
+        self.store.data.put(&path, actions.to_owned().into()).await.expect("put");
+    }
+}
+
+fn request(kind: CommitKind) -> CommitRequest {
+    CommitRequest::new(CommitTag { ledger: ledger(), kind, nonce: fresh() })
+}
+
+const REPLACE: Effect = Effect::ReplaceInterval;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_runs_reruns_and_longer_intervals_is_proved() {
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 2)).await;
+    lake.run(key(1, 2), REPLACE, (5, 0)).await;
+    lake.run(key(2, 3), REPLACE, (0, 0)).await;
+    lake.run(key(0, 1), REPLACE, (7, 1)).await;
+    lake.claim(key(1, 2), REPLACE).await;
+    lake.roll().await;
+    let report = lake.verify().await;
+    assert_eq!(report.state, VerifyState::Ok, "{report}");
+    assert_eq!((report.rows, report.dead, report.read), (12, 1, 13));
+    lake.run(key(0, 3), REPLACE, (4, 0)).await;
+    lake.roll().await;
+    let report = lake.verify().await;
+    assert_eq!(report.state, VerifyState::Ok, "{report}");
+    assert_eq!((report.rows, report.dead), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_are_overwritten_and_appended_to_are_proved() {
+    let lake = Lake::new().await;
+    for (hour, rows) in [(0, 10), (1, 20)] {
+        lake.run(key(hour, hour + 1), Effect::Overwrite, (rows, 1)).await;
+        lake.roll().await;
+    }
+    let report = lake.verify_as(WriteMode::Overwrite).await;
+    assert_eq!((report.state, report.rows, report.dead), (VerifyState::Ok, 20, 1), "{report}");
+    let lake = Lake::new().await;
+    for rows in [3, 4] {
+        lake.run(IntervalKey::All, Effect::Append, (rows, 0)).await;
+    }
+    let report = lake.verify_as(WriteMode::Append).await;
+    assert_eq!((report.state, report.rows), (VerifyState::Ok, 7), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_rerun_left_standing_are_damage() {
+    let mut lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    lake.forgets_to_replace = true;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    lake.expect(VerifyState::Damaged, "generations").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_run_that_only_claimed_are_damage() {
+    let lake = Lake::new().await;
+    let claim = lake.claim(key(0, 1), REPLACE).await;
+    let adds = vec![lake.file(&claim, 3).await];
+    lake.put(&CommitRequest { adds, ..request(CommitKind::Data) }).await;
+    lake.expect(VerifyState::Damaged, "generations").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_what_was_not_claimed_is_damage() {
+    let lake = Lake::new().await;
+    let zombie = lake.claim(key(0, 1), REPLACE).await;
+    lake.claim(key(0, 1), REPLACE).await;
+    let adds = vec![lake.file(&zombie, 3).await];
+    lake.commit(&zombie, adds, None).await;
+    lake.expect(VerifyState::Damaged, "generations").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_gone_and_one_that_is_there_twice_are_damage() {
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    let file = lake.live().await.remove(0);
+    let object = object_of_log_path(&file.path).expect("inside");
+    let bytes = lake.store.data.get(&object).await.expect("there").bytes().await.expect("whole");
+    lake.store.data.put(&Path::from("copy.parquet"), bytes.into()).await.expect("put");
+    let copy = DataFile {
+        path: "copy.parquet".to_owned(),
+        size: file.size,
+        rows: 10,
+        partition_values: BTreeMap::new(),
+        modification_time_ms: 0,
+        stats: file.stats.clone().expect("statistics"),
+    };
+    lake.put(&CommitRequest { adds: vec![copy], ..request(CommitKind::Data) }).await;
+    lake.expect(VerifyState::Damaged, "identity").await;
+    lake.store.data.delete(&object).await.expect("deleted");
+    lake.expect(VerifyState::Damaged, "files").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_somebody_else_took_away_cannot_be_proved_and_rows_that_vanished_are_damage() {
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    let file = lake.live().await.remove(0);
+    let remove = format!(
+        r#"{{"remove":{{"path":"{}","dataChange":true,"deletionTimestamp":1}}}}"#,
+        file.path
+    );
+    let info = r#"{"commitInfo":{"timestamp":1,"operation":"DELETE"}}"#;
+    lake.stranger(&format!("{info}\n{remove}\n")).await;
+    lake.expect(VerifyState::NotProvable, "rows").await;
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    let removes = lake.live().await;
+    lake.put(&CommitRequest { removes, ..request(CommitKind::Data) }).await;
+    lake.expect(VerifyState::Damaged, "rows").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_beginning_is_cleaned_up_proves_generations_and_no_counts() {
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    lake.log.checkpoint(&lake.now().await).await.expect("checkpointed");
+    let first = Path::from("_delta_log/00000000000000000000.json");
+    lake.store.data.delete(&first).await.expect("deleted");
+    lake.run(key(0, 1), REPLACE, (5, 0)).await;
+    lake.expect(VerifyState::NotProvable, "log").await;
+    assert_eq!(lake.verify().await.rows, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_on_their_way_are_unproven_and_lost_ones_are_damage() {
+    let lake = Lake::new().await;
+    let claim = lake.claim(key(0, 1), REPLACE).await;
+    let nonce = lake.dead_letters(&claim, 3).await.expect("a file");
+    lake.commit(&claim, vec![lake.file(&claim, 5).await], Some(nonce)).await;
+    lake.expect(VerifyState::NotProvable, "dead letters").await;
+    let file = DataPath::dead_letters(&ledger(), nonce);
+    let below = lake.store.below(FOLDER);
+    below.data.delete(file.object()).await.expect("deleted");
+    lake.expect(VerifyState::Damaged, "dead letters").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_a_run_that_was_replaced_are_damage() {
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (5, 2)).await;
+    lake.roll().await;
+    assert_eq!(lake.verify().await.state, VerifyState::Ok);
+    // A later run that names no file although there is one to replace.
+    let claim = lake.claim(key(0, 1), REPLACE).await;
+    let adds = vec![lake.file(&claim, 5).await];
+    let (intervals, now) = (lake.intervals().await, lake.now().await);
+    let done = Done::default();
+    let mut txns = done_txns(&ledger(), &intervals, &claim, &done).expect("no conflict");
+    let name = now.txns().iter().map(|(id, _)| id.to_owned()).find(|id| id.ends_with("/dl"));
+    txns.insert(name.expect("it is named"), 0);
+    let removes = lake.live().await;
+    lake.put(&CommitRequest { txns, adds, removes, ..request(CommitKind::Run) }).await;
+    lake.expect(VerifyState::Damaged, "dead letters").await;
+}

@@ -1,0 +1,16 @@
+//! Bulk pipelines on this machine: their runs as they come due, with retries, bars and closing words.
+
+mod attempts;
+mod display;
+mod outlook;
+mod plan;
+mod policy;
+mod rounds;
+mod waves;
+mod words;
+
+pub(crate) use outlook::outlook;
+pub(crate) use plan::{Edge, told};
+pub(crate) use policy::RunPolicy;
+pub(crate) use rounds::{Keeper, Pace};
+pub(crate) use waves::{Wanted, Wave};

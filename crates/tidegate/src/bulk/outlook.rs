@@ -1,0 +1,122 @@
+//! What a bulk pipeline would do: where it reads, where it writes, and which runs are due.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use tidegate_config::{BulkSource, DatabaseSource, Relation, TransferConfig, WriteMode};
+use tidegate_transfer::decide::DueRuns;
+use tidegate_transfer::due_runs;
+
+use crate::documents::LoadedBulk;
+use crate::failure::{Failure, run_failed};
+use crate::output::{count, grouped};
+
+/// Due intervals that are named; the rest is counted.
+const NAMED: usize = 20;
+/// Due intervals that are looked for.
+const LOOKED_FOR: usize = 100_000;
+
+/// The lines of `tidegate plan` about one pipeline.
+pub(crate) async fn outlook(
+    pipeline: &LoadedBulk,
+    secrets_dir: Option<PathBuf>,
+) -> Result<Vec<String>, Failure> {
+    let LoadedBulk { config, policy, .. } = pipeline;
+    let mut lines = vec![
+        format!("pipeline {} (ledger {})", config.name, config.ledger),
+        format!("read {}", source_in_words(&config.source)),
+        format!("{} {}", what_happens(config.write_mode), config.sink.url),
+    ];
+    if config.schedule.is_none() {
+        lines.push("one run of everything, at each call".to_owned());
+        return Ok(lines);
+    }
+    let now = Timestamp::now();
+    let due = due_runs(config, secrets_dir, &policy.query(now, LOOKED_FOR), now).await;
+    lines.extend(due_in_words(&due.map_err(run_failed)?));
+    lines.extend(schedule_in_words(config));
+    Ok(lines)
+}
+
+/// What is read, for people.
+pub(crate) fn source_in_words(source: &BulkSource) -> String {
+    match source {
+        BulkSource::Postgres(database) => format!("Postgres {}", relation_in_words(database)),
+        BulkSource::MySql(database) => format!("MySQL {}", relation_in_words(database)),
+        BulkSource::ObjectStore(store) => {
+            format!("{}/{} ({:?})", store.url, store.glob, store.format)
+        }
+    }
+}
+
+fn relation_in_words(database: &DatabaseSource) -> String {
+    match &database.relation {
+        Relation::Table { schema: Some(schema), name } => format!("table {schema}.{name}"),
+        Relation::Table { schema: None, name } => format!("table {name}"),
+        Relation::Query(_) => "query".to_owned(),
+    }
+}
+
+fn what_happens(mode: WriteMode) -> &'static str {
+    match mode {
+        WriteMode::Append => "append to the table",
+        WriteMode::ReplaceInterval => "replace intervals of the table",
+        WriteMode::Overwrite => "replace the pipeline's rows in the table",
+    }
+}
+
+fn schedule_in_words(config: &TransferConfig) -> Option<String> {
+    let schedule = config.schedule.as_ref()?;
+    Some(format!("ticks: {} in {}", schedule.cron, schedule.time_zone))
+}
+
+fn due_in_words(due: &DueRuns) -> Vec<String> {
+    let mut lines = vec![match due.now.len() {
+        0 => "nothing is due".to_owned(),
+        number => format!("due now: {}", count(number as u64, "run", "runs")),
+    }];
+    lines.extend(
+        due.now
+            .iter()
+            .take(NAMED)
+            .map(|run| format!("  {}{}", run.interval, if run.again { ", once more" } else { "" })),
+    );
+    let hidden = due.now.len().saturating_sub(NAMED);
+    if hidden > 0 {
+        lines.push(format!("  … and {} more", grouped(hidden as u64)));
+    }
+    lines.extend(due.next.map(|next| format!("due next at {next}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_transfer::decide::DueRun;
+    use tidegate_types::DataInterval;
+
+    use super::*;
+
+    fn hour(number: i64) -> DataInterval {
+        let edge = |hours: i64| Timestamp::from_second(hours * 3_600).unwrap();
+        DataInterval::new(edge(number), edge(number + 1)).unwrap()
+    }
+
+    #[test]
+    fn what_is_due_is_named_and_the_rest_counted() {
+        let again = |n, again| DueRun { interval: hour(n), again };
+        let next = Timestamp::from_second(7_200).ok();
+        let due = DueRuns { now: vec![again(0, true), again(1, false)], next };
+        assert_eq!(
+            due_in_words(&due),
+            [
+                "due now: 2 runs",
+                "  1970-01-01T00:00:00Z/1970-01-01T01:00:00Z, once more",
+                "  1970-01-01T01:00:00Z/1970-01-01T02:00:00Z",
+                "due next at 1970-01-01T02:00:00Z",
+            ]
+        );
+        let many = DueRuns { now: (0..30).map(|n| again(n, false)).collect(), next: None };
+        assert_eq!(due_in_words(&many).last().map(String::as_str), Some("  … and 10 more"));
+        assert_eq!(due_in_words(&DueRuns::default()), ["nothing is due"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! Several runs of a pipeline, so many at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tidegate_config::{TransferConfig, Trigger};
+use tidegate_types::DataInterval;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bulk::attempts::{RunEnding, RunRequest};
+use crate::bulk::policy::RunPolicy;
+use crate::bulk::words::{self, Tally};
+use crate::documents::LoadedBulk;
+use crate::failure::{Failure, run_crashed, run_failed};
+use crate::progress::Progress;
+
+/// The runs of one pipeline: what they have in common, and how they ended.
+#[derive(Debug)]
+pub(crate) struct Wave {
+    config: Arc<TransferConfig>,
+    policy: RunPolicy,
+    secrets_dir: Option<std::path::PathBuf>,
+    progress: Progress,
+    /// How they ended.
+    pub(crate) tally: Tally,
+}
+
+/// A run to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) interval: Option<DataInterval>,
+    pub(crate) trigger: Trigger,
+    /// Whether a done interval is done again.
+    pub(crate) rerun: bool,
+}
+
+/// An interval whose run failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) interval: Option<DataInterval>,
+    /// Whether another time of day may bring another outcome.
+    pub(crate) transient: bool,
+}
+
+impl Wave {
+    /// No runs yet.
+    pub(crate) fn new(
+        pipeline: &LoadedBulk,
+        secrets_dir: Option<std::path::PathBuf>,
+        progress: Progress,
+    ) -> Self {
+        Self {
+            config: Arc::new(pipeline.config.clone()),
+            policy: pipeline.policy.clone(),
+            secrets_dir,
+            progress,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Makes the runs, as many at once as the pipeline allows, and says how each ended. Returns those that
+    /// failed. Told to stop, it begins no further one.
+    pub(crate) async fn roll(
+        &mut self,
+        wanted: Vec<Wanted>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Failed>, Failure> {
+        let mut waiting = VecDeque::from(wanted);
+        let mut active = JoinSet::new();
+        let mut failed = Vec::new();
+        loop {
+            while active.len() < self.policy.max_active && !stop.is_cancelled() {
+                let Some(next) = waiting.pop_front() else { break };
+                active.spawn(self.request(next).make(self.progress.clone(), stop.clone()));
+            }
+            match active.join_next().await {
+                None => return Ok(failed),
+                Some(Ok(ending)) => failed.extend(self.take(ending)?),
+                Some(Err(error)) => return Err(run_crashed(error)),
+            }
+        }
+    }
+
+    fn request(&self, wanted: Wanted) -> RunRequest {
+        RunRequest {
+            config: Arc::clone(&self.config),
+            secrets_dir: self.secrets_dir.clone(),
+            trigger: wanted.trigger,
+            rerun: wanted.rerun,
+            interval: wanted.interval,
+            retry: self.policy.retry,
+        }
+    }
+
+    /// Says how a run ended, and remembers it.
+    fn take(&mut self, ending: RunEnding) -> Result<Option<Failed>, Failure> {
+        let RunEnding { interval, outcome, took } = ending;
+        let title = words::title(&self.config.name, interval);
+        match outcome {
+            Ok(report) => {
+                self.progress.say(words::ended(&title, &report, &self.config.sink.url, took))?;
+                self.tally.succeeded(&report);
+                Ok(None)
+            }
+            Err(error) => {
+                let transient = error.is_transient();
+                let failure = run_failed(error).during(format!("{title} failed"));
+                self.progress.complain(failure.to_string())?;
+                self.tally.failed(failure.code());
+                Ok(Some(Failed { interval, transient }))
+            }
+        }
+    }
+
+    /// What all runs did together; none where the single lines say all.
+    pub(crate) fn together(&self) -> Option<String> {
+        self.tally.in_words(&self.config.name)
+    }
+}

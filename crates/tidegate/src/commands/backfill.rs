@@ -1,0 +1,176 @@
+//! `tidegate backfill`: intervals of the past, after a look at what would be done.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tidegate_config::Trigger;
+use tidegate_transfer::backfill_plan;
+use tidegate_transfer::decide::{BackfillPlan, Reprocess};
+use tidegate_types::DataInterval;
+use tokio_util::sync::CancellationToken;
+
+use crate::bulk::{Edge, Wanted, Wave, told};
+use crate::documents::{LoadedBulk, PipelineArgs, notice};
+use crate::failure::{Failure, code, run_failed, worse};
+use crate::feasibility::Feasibility;
+use crate::output::{complain, count, say};
+use crate::progress::Progress;
+use crate::signals::{Signals, Words};
+
+/// A run commits everything at its end or nothing.
+const WORDS: Words = Words {
+    drain: "giving up the runs under way, done ones stay; a second signal leaves at once",
+    leave: "leaving at once, the runs that are done stay",
+};
+
+/// Run the intervals of a stretch of time, after showing what would be done.
+///
+/// Which intervals are done stands in the table's log; each is replaced by one commit. The same call again
+/// goes on where the first one was stopped.
+#[derive(Debug, Args)]
+pub(crate) struct BackfillArgs {
+    #[command(flatten)]
+    pipelines: PipelineArgs,
+    /// Which of the files' bulk pipelines, when they hold several
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// The first instant, such as 2026-06-01T00:00:00Z, or a day, which begins at midnight in the
+    /// schedule's time zone
+    #[arg(long, value_name = "TIME")]
+    from: Edge,
+    /// The first instant that no longer belongs to it
+    #[arg(long, value_name = "TIME")]
+    to: Edge,
+    /// Which intervals: Missing ones, Failed ones (begun and never done), or All, which does done ones again
+    #[arg(long, value_enum, default_value_t = ReprocessArg::Missing)]
+    reprocess: ReprocessArg,
+    /// Show the plan and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask, on a terminal either
+    #[arg(long)]
+    yes: bool,
+    /// Secrets and ConfigMaps as files: DIR/<name>/<key>
+    #[arg(long, value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum ReprocessArg {
+    Missing,
+    Failed,
+    All,
+}
+
+/// Shows the plan, asks, and carries it out.
+pub(crate) async fn backfill(args: BackfillArgs, progress: Progress) -> Result<u8, Failure> {
+    let signals = Signals::listen_saying(WORDS)?;
+    let pipeline = args.pipelines.load_bulk(args.pipeline.as_deref())?;
+    if let Some(notice) = notice([pipeline.ignored.as_slice()], None) {
+        complain(notice)?;
+    }
+    Feasibility::of_bulk(&pipeline.config).enforce(&pipeline.config.name)?;
+    let plan = plan(&args, &pipeline).await?;
+    for line in told(&pipeline.config.name, &plan) {
+        say(line)?;
+    }
+    if args.dry_run || plan.runs().next().is_none() || !agreed(args.yes, &plan)? {
+        return Ok(0);
+    }
+    let work = carry_out(&args, &pipeline, &plan, progress, signals.drain.clone());
+    match signals.leave.run_until_cancelled(work).await {
+        Some(ended) => ended,
+        None => Ok(code::INTERRUPTED),
+    }
+}
+
+async fn plan(args: &BackfillArgs, pipeline: &LoadedBulk) -> Result<BackfillPlan, Failure> {
+    let config = &pipeline.config;
+    let range = range(args, pipeline)?;
+    let reprocess = Reprocess::from(args.reprocess);
+    backfill_plan(config, args.secrets_dir.clone(), range, reprocess).await.map_err(run_failed)
+}
+
+/// The stretch of time, in the words of the schedule's zone.
+fn range(args: &BackfillArgs, pipeline: &LoadedBulk) -> Result<DataInterval, Failure> {
+    let Some(schedule) = &pipeline.config.schedule else {
+        let problem =
+            format!("{} has no schedule, so there are no intervals", pipeline.config.name);
+        return Err(Failure::says(problem)
+            .advising("run everything with `tidegate run`, or write spec.bulk.schedule"));
+    };
+    let at = |edge: &Edge| edge.in_zone(&schedule.time_zone).map_err(Failure::says);
+    Ok(DataInterval::new(at(&args.from)?, at(&args.to)?)?)
+}
+
+impl From<ReprocessArg> for Reprocess {
+    fn from(arg: ReprocessArg) -> Self {
+        match arg {
+            ReprocessArg::Missing => Self::Missing,
+            ReprocessArg::Failed => Self::Failed,
+            ReprocessArg::All => Self::All,
+        }
+    }
+}
+
+/// Whether the person at the terminal agrees; whoever calls from a script has.
+fn agreed(yes: bool, plan: &BackfillPlan) -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if yes || !stdin.is_terminal() {
+        return Ok(true);
+    }
+    let mut out = std::io::stderr();
+    write!(out, "Run {}? [y/N] ", count(plan.runs().count() as u64, "interval", "intervals"))?;
+    out.flush()?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(means_yes(&answer))
+}
+
+fn means_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+async fn carry_out(
+    args: &BackfillArgs,
+    pipeline: &LoadedBulk,
+    plan: &BackfillPlan,
+    progress: Progress,
+    stop: CancellationToken,
+) -> Result<u8, Failure> {
+    let rerun = args.reprocess == ReprocessArg::All;
+    let wanted = plan.runs().map(|interval| Wanted {
+        interval: Some(interval),
+        trigger: Trigger::Backfill,
+        rerun,
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let mut wave = Wave::new(pipeline, args.secrets_dir.clone(), progress);
+    wave.roll(wanted.clone(), &stop).await?;
+    if let Some(line) = wave.together() {
+        say(line)?;
+    }
+    let left = (wanted.len() as u64).saturating_sub(wave.tally.ended());
+    if left == 0 {
+        return Ok(wave.tally.exit());
+    }
+    let intervals = count(left, "interval was", "intervals were");
+    say(format!("{}: {intervals} not begun.", pipeline.config.name))?;
+    Ok(worse(wave.tally.exit(), code::RETRY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        for (answer, yes) in
+            [("y\n", true), ("YES", true), (" y ", true), ("", false), ("n", false), ("yep", false)]
+        {
+            assert_eq!(means_yes(answer), yes, "{answer:?}");
+        }
+    }
+}

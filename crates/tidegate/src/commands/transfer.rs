@@ -1,0 +1,196 @@
+//! `tidegate transfer`: one attempt of a bulk run, in the pod of a Job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tidegate_config::{LONGEST_MESSAGE, RunPhase, RunReport, TransferConfig, Trigger};
+use tidegate_runtime::RunError;
+use tidegate_telemetry::{Pages, Registry, RunMetrics, RunNumbers};
+use tidegate_transfer::TransferOptions;
+use tidegate_types::{DataInterval, Reason};
+use tidegate_worker::pod::bounded;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::pod::{ConfigArgs, Endpoint, ListenArgs, shows, terminate_with};
+use crate::failure::{Failure, code, run_failed};
+use crate::signals::{Signals, Words};
+
+/// Nothing is committed half way, so both signals say much the same.
+const WORDS: Words = Words {
+    drain: "giving up the attempt, the table stays as it is; a second signal leaves at once",
+    leave: "leaving at once, the table stays as it is",
+};
+
+/// Make one attempt of a bulk run. Started by the operator
+///
+/// `/status` says how far it is, the termination message how it ended. Exit codes: 0 done, 75 another
+/// attempt may do, 65 somebody has to change something first.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// Why the run was made
+    #[arg(long, value_enum)]
+    trigger: TriggerArg,
+    /// Whose rows, as <start>/<end>; everything the source has by default
+    #[arg(long, value_name = "INTERVAL")]
+    interval: Option<DataInterval>,
+    /// Do an interval again that is done; of a backfill
+    #[arg(long)]
+    rerun: bool,
+    /// The run's name, the same for all its attempts
+    #[arg(long, value_name = "NAME")]
+    run: String,
+    /// Where a run may put files of its own; unused so far
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
+    data_dir: PathBuf,
+}
+
+/// Why a run was made, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum TriggerArg {
+    /// The schedule came round
+    Scheduled,
+    /// A person asked
+    Manual,
+    /// One of many past intervals
+    Backfill,
+}
+
+/// Makes the attempt.
+pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
+    let config = args.config.load_transfer().inspect_err(|failure| {
+        terminate_with_report(&refused(failure));
+    })?;
+    let ended = attempt(args, config).await;
+    match ended {
+        Ok(Some(Ok(_))) => Ok(0),
+        Ok(Some(Err(error))) => Err(run_failed(error)),
+        Ok(None) => Ok(code::INTERRUPTED),
+        Err(failure) => {
+            terminate_with_report(&refused(&failure));
+            Err(failure)
+        }
+    }
+}
+
+/// The outcome; none after a second signal.
+async fn attempt(
+    args: TransferArgs,
+    config: TransferConfig,
+) -> Result<Option<Result<RunReport, RunError>>, Failure> {
+    let signals = Signals::listen_saying(WORDS)?;
+    let mut registry = Registry::default();
+    let metrics = Arc::new(RunMetrics::new(&mut registry, &config.name));
+    let (sender, reports) = watch::channel(RunReport::default());
+    let told = reports.clone();
+    let pages = Pages::default().read("/status", move || shows(&*told.borrow()));
+    let endpoint = Endpoint::open(args.listen, registry, metrics.clone(), pages).await?;
+    let counting = tokio::spawn(count(metrics, reports.clone()));
+    let options = args.options(config, signals.drain.clone());
+    let work = tidegate_transfer::transfer(options, sender);
+    let outcome = signals.leave.run_until_cancelled(work).await;
+    if let Some(outcome) = &outcome {
+        terminate_with_report(&last_report(outcome, &reports.borrow()));
+    }
+    counting.abort();
+    endpoint.close().await;
+    Ok(outcome)
+}
+
+impl TransferArgs {
+    fn options(self, config: TransferConfig, cancel: CancellationToken) -> TransferOptions {
+        TransferOptions {
+            config,
+            trigger: match self.trigger {
+                TriggerArg::Scheduled => Trigger::Scheduled,
+                TriggerArg::Manual => Trigger::Manual,
+                TriggerArg::Backfill => Trigger::Backfill,
+            },
+            rerun: self.rerun,
+            interval: self.interval,
+            run: self.run,
+            secrets_dir: Some(self.config.secrets_dir),
+            cancel,
+        }
+    }
+}
+
+/// Keeps the metrics at what the run says.
+async fn count(metrics: Arc<RunMetrics>, mut reports: watch::Receiver<RunReport>) {
+    while reports.changed().await.is_ok() {
+        let report = reports.borrow_and_update().clone();
+        metrics.set(RunNumbers {
+            chunks: report.chunks.into(),
+            chunks_done: report.chunks_done.into(),
+            rows_read: report.rows_read,
+            dead_letters: report.dead_letters,
+        });
+    }
+}
+
+/// What is left for whoever asks how it ended: the run's own words, and of a failure its reason.
+fn last_report(outcome: &Result<RunReport, RunError>, seen: &RunReport) -> RunReport {
+    match outcome {
+        Ok(report) => report.clone(),
+        Err(error) => RunReport {
+            phase: RunPhase::Failed,
+            reason: error.reason().to_string(),
+            message: bounded(&tidegate_runtime::in_words(error), LONGEST_MESSAGE),
+            ..seen.clone()
+        },
+    }
+}
+
+/// An attempt that never began.
+fn refused(failure: &Failure) -> RunReport {
+    RunReport {
+        phase: RunPhase::Failed,
+        reason: Reason::InvalidConfiguration.to_string(),
+        message: bounded(&failure.causes().join(": "), LONGEST_MESSAGE),
+        ..RunReport::default()
+    }
+}
+
+fn terminate_with_report(report: &RunReport) {
+    match serde_json::to_value(report) {
+        Ok(report) => terminate_with(&report),
+        Err(error) => tracing::error!(%error, "the run's report cannot be written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_attempt_leaves_its_reason_and_how_far_it_came() {
+        let error = RunError::transient(Reason::SourceUnreachable, "the server went away");
+        let seen = RunReport {
+            phase: RunPhase::Running,
+            generation: 3,
+            rows_read: 40,
+            ..RunReport::default()
+        };
+        let left = last_report(&Err(error), &seen);
+        assert_eq!(left.phase, RunPhase::Failed);
+        assert_eq!(
+            (left.reason.as_str(), left.message.as_str()),
+            ("SourceUnreachable", "the server went away")
+        );
+        assert_eq!((left.generation, left.rows_read), (3, 40));
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let failure = Failure::says("x".repeat(10_000));
+        let left = refused(&failure);
+        assert_eq!(left.reason, "InvalidConfiguration");
+        assert!(left.message.len() <= LONGEST_MESSAGE);
+    }
+}

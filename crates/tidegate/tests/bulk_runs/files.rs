@@ -1,0 +1,119 @@
+//! Files in a directory: found by their day, each day once, bad records set aside.
+
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, at_once, daily, day};
+use crate::support::{Pipeline, Rows};
+
+const FIELDS: &[(&str, &str)] = &[("id", "long"), ("name", "string")];
+
+/// Files below `files` in the folder.
+fn files(ground: &Ground, name: &str, glob: &str, format: &str) -> Pipeline {
+    let source = json!({"type": "ObjectStore", "objectStore": {
+        "storage": {"url": ground.scratch.url("files")},
+        "glob": glob,
+        "format": format,
+    }});
+    let pipeline = Pipeline::bulk(name, &source, ground.path()).columns(FIELDS);
+    at_once(pipeline)
+}
+
+/// Three days of a file each, with two rows.
+fn three_days(ground: &Ground) -> Pipeline {
+    for days in 1..=3 {
+        let (one, two) = (days * 10, days * 10 + 1);
+        let text = format!("id,name\n{one},a\n{two},\"b, c\"\n");
+        ground.write(&format!("files/dt={}/rows.csv", day(days)), text);
+    }
+    daily(files(ground, "days", "dt=%Y-%m-%d/*.csv", "CSV"), 3)
+}
+
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn every_day_of_files_is_read_once() {
+    let ground = Ground::new("bulk-files");
+    let days = three_days(&ground);
+    let first = ground.run(&days).await.expect(0);
+    first.says("days: 3 runs done, 6 rows.");
+    assert_eq!(ground.numbers(&days, "id").await, [10, 11, 20, 21, 30, 31]);
+    ground.run(&days).await.expect(0).says("default/days: nothing is due; the next run is due at");
+    ground.ask("plan", &days).await.expect(0).says("nothing is due");
+    ground.ask("verify", &days).await.expect(0);
+}
+
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn a_day_that_is_done_is_done_again_only_when_asked() {
+    let ground = Ground::new("bulk-files");
+    let days = three_days(&ground);
+    ground.run(&days).await.expect(0);
+    ground.write(&format!("files/dt={}/more.csv", day(2)), "id,name\n22,late\n");
+    ground.run(&days).await.expect(0).says("nothing is due");
+    assert_eq!(ground.numbers(&days, "id").await, [10, 11, 20, 21, 30, 31]);
+
+    let that_day = (day(2), day(1));
+    let that_day = (that_day.0.as_str(), that_day.1.as_str());
+    let missing = ground.backfill(&days, that_day, &[]).await.expect(0);
+    missing.says("0 of 1 interval to run");
+    let all = ground.backfill(&days, that_day, &["--reprocess", "All"]).await.expect(0);
+    all.says("3 rows in place of 2");
+    assert_eq!(ground.numbers(&days, "id").await, [10, 11, 20, 21, 22, 30, 31]);
+    ground.ask("verify", &days).await.expect(0);
+}
+
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn a_folder_of_every_format_comes_over_whole_and_again_when_it_changed() {
+    let ground = Ground::new("bulk-files");
+    ground.write("files/a.ndjson", "{\"id\": 1, \"name\": \"x\"}\n{\"id\": 2}\n");
+    let all = files(&ground, "all", "*.ndjson", "NDJSON");
+    ground.run(&all).await.expect(0).says("default/all: 2 rows, from 1 chunk");
+    ground.write("files/b.ndjson", "{\"id\": 3}\n");
+    ground.run(&all).await.expect(0).says("default/all: 3 rows in place of 2");
+    assert_eq!(ground.numbers(&all, "id").await, [1, 2, 3]);
+    ground.ask("verify", &all).await.expect(0);
+}
+
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn records_that_are_no_rows_are_dead_letters_with_their_place() {
+    let ground = Ground::new("bulk-files");
+    ground.write("files/a.ndjson", "{\"id\": 1}\n{\"id\": \"no\"}\nnonsense\n{\"id\": 4}\n");
+    let all = files(&ground, "all", "*.ndjson", "NDJSON");
+    ground.run(&all).await.expect(0).says("2 rows, 2 dead letters");
+    let seen = Rows::of(&all.table).await.unwrap();
+    assert_eq!((seen.rows.len(), seen.dead.len()), (2, 2));
+    assert_eq!(seen.dead_texts("reason"), ["WrongType", "Malformed"]);
+    ground.ask("verify", &all).await.expect(0);
+
+    // Mended and loaded again: the dead letters of the load before are gone with its rows.
+    ground.write("files/a.ndjson", "{\"id\": 1}\n{\"id\": 2}\n{\"id\": 3}\n{\"id\": 4}\n");
+    ground.run(&all).await.expect(0).says("4 rows in place of 2");
+    let seen = Rows::of(&all.table).await.unwrap();
+    assert_eq!((seen.rows.len(), seen.dead.len()), (4, 0));
+    ground.ask("verify", &all).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_bad_file_stops_the_run_and_is_named() {
+    let ground = Ground::new("bulk-files");
+    ground.write("files/a.csv.gz", "this is no gzip");
+    let all = files(&ground, "all", "*.csv.gz", "CSV");
+    let ended = ground.run(&all).await.expect(65);
+    ended.says("default/all failed").says("a.csv.gz");
+    assert!(!ended.output.contains("panicked"), "{}", ended.output);
+}
+
+#[tokio::test]
+async fn doctor_and_plan_say_what_a_pipeline_stands_on() {
+    let ground = Ground::new("bulk-files");
+    let days = three_days(&ground);
+    let doctor = ground.ask("doctor", &days).await.expect(0);
+    doctor.says("ok      source: 2 columns: id Int64, name Utf8").says("ok      store:");
+    doctor.says("ok      table: not there yet and will be made");
+    let plan = ground.ask("plan", &days).await.expect(0);
+    plan.says("replace intervals of the table").says("due now: 3 runs");
+    assert!(!days.table.join("_delta_log").exists(), "nobody made a table");
+    let none = days.set("source.objectStore.storage.url", Value::from(ground.scratch.url("none")));
+    ground.ask("doctor", &none).await.expect(65).says("failed  source:");
+}

@@ -1,0 +1,14 @@
+//! Bulk pipelines with real sources, as the binary runs them: runs, schedules, backfills, pods.
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backfill;
+mod datasets;
+mod files;
+mod ground;
+mod mariadb;
+mod pods;
+mod postgres;
+mod schedule;

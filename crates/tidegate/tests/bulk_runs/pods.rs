@@ -1,0 +1,180 @@
+//! `tidegate transfer` and `tidegate calendar` as Jobs call them: a configuration, an exit code, a last
+//! word.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tidegate_testing::{TidegateCommand, TidegateProcess, eventually};
+
+use crate::ground::{Ground, daily, day, days_ago};
+use crate::support::{Ended, LONG, Pipeline};
+
+const FIELDS: &[(&str, &str)] = &[("id", "long")];
+
+/// A pipeline over the files of each day, and its configuration as the operator would write it.
+struct Pod {
+    ground: Ground,
+    config: PathBuf,
+    pipeline: Pipeline,
+}
+
+impl Pod {
+    fn new() -> Self {
+        let ground = Ground::new("bulk-pods");
+        for days in 1..=3 {
+            ground.write(&format!("files/{}.ndjson", day(days)), format!("{{\"id\": {days}}}\n"));
+        }
+        let source = json!({"type": "ObjectStore", "objectStore": {
+            "storage": {"url": ground.scratch.url("files")},
+            "glob": "%Y-%m-%d.ndjson",
+            "format": "NDJSON",
+        }});
+        let pipeline = daily(Pipeline::bulk("days", &source, ground.path()).columns(FIELDS), 3);
+        let config = ground.write("config.json", configuration(&pipeline));
+        Self { ground, config, pipeline }
+    }
+
+    fn call(&self, subcommand: &str) -> TidegateCommand {
+        TidegateCommand::new(subcommand)
+            .unwrap()
+            .argument("--config")
+            .argument(&self.config)
+            .argument("--secrets-dir")
+            .argument(self.ground.scratch.join("secrets"))
+            .environment("TIDEGATE_TERMINATION_LOG", self.last_word().to_str().unwrap())
+    }
+
+    /// `tidegate transfer` of the day so many days ago.
+    fn transfer(&self, trigger: &str, run: &str, days: i64) -> TidegateCommand {
+        let interval = format!("{}/{}", days_ago(days), days_ago(days - 1));
+        self.call("transfer")
+            .argument("--port")
+            .argument("0")
+            .argument("--trigger")
+            .argument(trigger)
+            .argument("--run")
+            .argument(run)
+            .argument("--interval")
+            .argument(interval)
+    }
+
+    async fn end(&self, command: TidegateCommand) -> Ended {
+        _ = std::fs::remove_file(self.last_word());
+        self.ground.end(command, "pod").await
+    }
+
+    fn last_word(&self) -> PathBuf {
+        self.ground.scratch.join("termination-log")
+    }
+
+    /// What the last call left for whoever asks how it ended.
+    fn report(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.last_word()).unwrap()).unwrap()
+    }
+
+    fn spawn(&self, command: TidegateCommand, name: &str) -> TidegateProcess {
+        command.spawn(name, self.ground.path()).unwrap()
+    }
+}
+
+/// The configuration of a pipeline, as the operator would write it.
+pub(crate) fn configuration(pipeline: &Pipeline) -> String {
+    let resource = serde_json::from_str(&pipeline.text()).unwrap();
+    let config = tidegate_resolve::resolve(&resource).unwrap().into_bulk().unwrap();
+    serde_json::to_string(&config).unwrap()
+}
+
+#[tokio::test]
+async fn a_run_leaves_its_numbers_and_a_scheduled_one_is_never_made_twice() {
+    let pod = Pod::new();
+    pod.end(pod.transfer("Scheduled", "days-a", 2)).await.expect(0);
+    let report = pod.report();
+    assert_eq!(report["phase"], "Succeeded", "{report}");
+    assert_eq!((&report["reason"], &report["generation"]), (&json!("Ok"), &json!(1)), "{report}");
+    assert_eq!((&report["rowsCommitted"], &report["chunks"]), (&json!(1), &json!(1)), "{report}");
+
+    pod.end(pod.transfer("Scheduled", "days-b", 2)).await.expect(0);
+    let report = pod.report();
+    assert_eq!(report["reason"], "AlreadyComplete", "{report}");
+    pod.end(pod.transfer("Manual", "days-c", 2)).await.expect(0);
+    let report = pod.report();
+    assert_eq!((&report["reason"], &report["generation"]), (&json!("Ok"), &json!(2)), "{report}");
+    assert_eq!(report["rowsReplaced"], 1, "{report}");
+}
+
+#[tokio::test]
+async fn what_a_person_must_mend_ends_with_65_and_its_reason() {
+    let pod = Pod::new();
+    let crooked = pod.call("transfer").argument("--port").argument("0");
+    let crooked =
+        crooked.argument("--trigger").argument("Scheduled").argument("--run").argument("r");
+    let interval = format!("{}/{}", days_ago(2), crate::ground::within_day(2, 5));
+    pod.end(crooked.argument("--interval").argument(interval)).await.expect(65);
+    let report = pod.report();
+    assert_eq!(report["reason"], "IntervalNotAligned", "{report}");
+    assert!(report["message"].as_str().unwrap().contains("the nearest that does"), "{report}");
+
+    pod.ground.write("config.json", "{\"name\": 5}");
+    pod.end(pod.transfer("Scheduled", "r", 2)).await.expect(65);
+    assert_eq!(pod.report()["reason"], "InvalidConfiguration");
+}
+
+#[tokio::test]
+async fn a_run_that_is_told_to_stop_gives_up_and_may_be_tried_again() {
+    let pod = Pod::new();
+    let frozen = pod.transfer("Scheduled", "days-a", 2).freeze_at("run.planned", 1);
+    let mut process = pod.spawn(frozen, "frozen");
+    let stopped = async || is_stopped(process.process_id());
+    eventually("the run stands still", LONG, stopped).await.unwrap();
+    process.signal("TERM").await.unwrap();
+    process.signal("CONT").await.unwrap();
+    let ended = process.wait(LONG).await.unwrap();
+    assert_eq!(ended.code(), Some(75), "{}", process.output());
+    let report = pod.report();
+    assert_eq!((&report["phase"], &report["reason"]), (&json!("Failed"), &json!("Interrupted")));
+
+    pod.end(pod.transfer("Scheduled", "days-a", 2)).await.expect(0);
+    assert_eq!(pod.report()["generation"], 2, "the first attempt's claim is passed over");
+}
+
+#[tokio::test]
+async fn an_older_attempt_that_wakes_up_commits_nothing() {
+    let pod = Pod::new();
+    let frozen = pod.transfer("Scheduled", "days-a", 2).freeze_at("run.before_put", 1);
+    let mut zombie = pod.spawn(frozen, "zombie");
+    let stopped = async || is_stopped(zombie.process_id());
+    eventually("the run stands still", LONG, stopped).await.unwrap();
+    // The file changes between the two attempts: the older one's row must not come back.
+    pod.ground.write(&format!("files/{}.ndjson", day(2)), "{\"id\": 22}\n");
+    pod.end(pod.transfer("Scheduled", "days-a", 2)).await.expect(0);
+    zombie.signal("CONT").await.unwrap();
+    let ended = zombie.wait(LONG).await.unwrap();
+    assert_ne!(ended.code(), Some(0), "{}", zombie.output());
+    assert_eq!(pod.report()["reason"], "GenerationLost", "{}", zombie.output());
+    pod.end(pod.call("calendar")).await.expect(0);
+    let done = format!("{}/{}", days_ago(2), days_ago(1));
+    assert_eq!(pod.report()["done"], json!([done]));
+    pod.ground.ask("verify", &pod.pipeline).await.expect(0);
+}
+
+#[tokio::test]
+async fn the_calendar_is_what_the_log_holds_merged_and_cut_to_the_range() {
+    let pod = Pod::new();
+    let nothing = pod.end(pod.call("calendar")).await.expect(0);
+    assert_eq!(nothing.stdout.trim(), r#"{"done":[]}"#);
+    for days in [3, 2, 1] {
+        pod.end(pod.transfer("Scheduled", &format!("r{days}"), days)).await.expect(0);
+    }
+    pod.end(pod.call("calendar")).await.expect(0);
+    let all = format!("{}/{}", days_ago(3), days_ago(0));
+    assert_eq!(pod.report()["done"], json!([all]));
+    let range = format!("{}/{}", days_ago(3), days_ago(2));
+    pod.end(pod.call("calendar").argument("--range").argument(&range)).await.expect(0);
+    assert_eq!(pod.report()["done"], json!([range]));
+}
+
+/// Whether SIGSTOP has reached it.
+pub(crate) fn is_stopped(process_id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
+}

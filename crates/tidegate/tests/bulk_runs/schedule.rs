@@ -1,0 +1,70 @@
+//! `tidegate run` over documents of both kinds, and what it says where there is nothing to do.
+
+use serde_json::json;
+
+use crate::ground::{Ground, at_once, daily, day};
+use crate::support::{Bench, Pipeline, call, end};
+
+fn whole(folder: &Ground, name: &str) -> Pipeline {
+    let source = json!({"type": "ObjectStore", "objectStore": {
+        "storage": {"url": folder.scratch.url("files")}, "glob": "**/*.ndjson", "format": "NDJSON",
+    }});
+    at_once(Pipeline::bulk(name, &source, folder.path()).columns(&[("id", "long")]))
+}
+
+#[tokio::test]
+async fn a_suspended_pipeline_and_one_of_which_nothing_is_due_say_so() {
+    let ground = Ground::new("bulk-run");
+    let suspended = whole(&ground, "idle").set("suspend", json!(true));
+    ground.run(&suspended).await.expect(0).says("default/idle: suspended, nothing is run");
+    let future = daily(whole(&ground, "later"), -30)
+        .set("source.objectStore.glob", json!("%Y-%m-%d.ndjson"));
+    ground.run(&future).await.expect(0).says("default/later: nothing is due");
+    ground
+        .run(
+            &suspended
+                .set("bulk.schedule.dependsOn", json!([{"name": "x"}]))
+                .set("bulk.schedule.cron", json!("0 0 * * *")),
+        )
+        .await
+        .expect(0)
+        .says("bulk.schedule.dependsOn has no effect without a cluster");
+}
+
+#[tokio::test]
+async fn one_failed_run_does_not_hold_up_the_others_and_decides_the_exit_code() {
+    let ground = Ground::new("bulk-run");
+    for days in 1..=3 {
+        let text = if days == 2 { "not a gzip at all".to_owned() } else { String::new() };
+        ground.write(
+            &format!("files/{}.ndjson{}", day(days), if days == 2 { ".gz" } else { "" }),
+            text,
+        );
+    }
+    let days = daily(whole(&ground, "days"), 3)
+        .set("source.objectStore.glob", json!("%Y-%m-%d.ndjson*"))
+        .set("bulk.maxActiveRuns", json!(2));
+    let ended = ground.run(&days).await.expect(65);
+    ended.says("2 runs done, 1 failed, 0 rows").says(&format!("{}.ndjson.gz", day(2)));
+    let again = ground.run(&days).await.expect(65);
+    assert!(!again.output.contains("runs done"), "only the failed one is due: {}", again.output);
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server and the Python readers; run by make test"]
+async fn a_stream_and_files_are_carried_out_by_one_call() {
+    let mut bench = Bench::start("bulk-both").await;
+    let stream = bench.pipeline("clicks").await;
+    bench.publish_ids(&stream.subject("a"), &["x", "y"]).await;
+    let ground = Ground::new("bulk-both");
+    ground.write("files/a.ndjson", "{\"id\": 1}\n");
+    let files = whole(&ground, "files");
+    let run = call("run", &stream)
+        .argument("-f")
+        .argument(files.write())
+        .argument("--until-caught-up")
+        .argument("--data-dir")
+        .argument(ground.scratch.join("data"));
+    let ended = end(&ground.scratch, run, "run").await.expect(0);
+    ended.says("default/clicks: read 2 messages").says("default/files: 1 row, from 1 chunk");
+}
