@@ -48,6 +48,12 @@ crash: setup ## the crash suite alone, longer: make crash CYCLES=2000
 	CYCLES=$(CYCLES) PATH="$(TIDEGATE_SERVICES):$$PATH" \
 	    cargo test --release --locked --workspace crash -- --ignored --nocapture
 
+.PHONY: bulk
+bulk: build ## the tests of bulk pipelines alone: Postgres, MariaDB, files, schedules, backfills
+	PATH="$(TIDEGATE_SERVICES):$$PATH" \
+	    cargo test --release --locked --workspace \
+	    --test bulk_runs --test bulk_crash --test postgres --test mysql --test objects_s3 -- --include-ignored
+
 .PHONY: cluster
 cluster: build ## the tests on a Kubernetes control plane alone (needs Go; builds it once)
 	tools=$$(scripts/cluster-tools.sh); \
@@ -68,6 +74,22 @@ mutations: build ## generated edits of many pipelines: make mutations CASES=5000
 bench-operator: build ## a thousand pipelines and one operator: time, memory, requests (PIPELINES=, STEADY=)
 	PIPELINES=$(PIPELINES) STEADY=$(STEADY) cargo bench --locked --workspace --bench operator
 
+# What others move the same rows with; an environment of its own.
+BENCH_VENV := target/venv-bulk
+$(BENCH_VENV)/.done: bench/requirements.txt
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	@touch $@
+
+.PHONY: bench-bulk
+bench-bulk: setup $(BENCH_VENV)/.done ## Postgres to Parquet beside DuckDB, ADBC and ConnectorX (ROWS=, ROUNDS=)
+	@# The shipped profile, ten minutes when cold: that of the tests checks more than it hurries.
+	cargo build --profile dist --locked --package tidegate
+	@mkdir -p target/bench
+	@TIDEGATE_BIN=$(CURDIR)/$(BINARIES:%/release=%/dist)/tidegate TIDEGATE_BENCH_PYTHON=$(BENCH_VENV)/bin/python \
+	    $(BENCH_VENV)/bin/python bench/bulk.py target/bench/bulk.json \
+	    --rows $(or $(ROWS),3000000) --rounds $(or $(ROUNDS),3)
+
 .PHONY: interop
 interop: build ## DuckDB, deltalake and polars read tables on a local directory and on S3
 	@$(TIDEGATE_PYTHON) tests/interop.py
@@ -75,6 +97,23 @@ interop: build ## DuckDB, deltalake and polars read tables on a local directory 
 .PHONY: spark-interop
 spark-interop: build ## Spark with Delta reads such a table (needs Java 17 and Maven; half a gigabyte)
 	@scripts/spark.sh 6
+
+.PHONY: billing
+billing: build ## the billing example on a Postgres that does not stand still; five minutes (DAYS= of last month)
+	@rm -rf target/billing
+	@cd tests && TIDEGATE_BIN=$(TIDEGATE_BIN) $(TIDEGATE_PYTHON) billing.py $(CURDIR)/target/billing \
+	    --days $(or $(DAYS),31)
+
+# Airflow in an environment of its own: a quarter of a gigabyte, two to three minutes when cold.
+WORKFLOW_VENV := target/venv-workflows
+$(WORKFLOW_VENV)/.done: tests/requirements-workflows.txt
+	python3 -m venv $(WORKFLOW_VENV)
+	$(WORKFLOW_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements-workflows.txt
+	@touch $@
+
+.PHONY: workflow-examples
+workflow-examples: $(WORKFLOW_VENV)/.done ## the examples for Argo and Airflow: its schema, a real Airflow (needs Go)
+	@$(WORKFLOW_VENV)/bin/python tests/workflow_examples.py $(WORKFLOW_VENV)/bin/python
 
 .PHONY: charts
 charts: setup ## the Helm charts: schemas of Kubernetes, rights, alerts, runbooks

@@ -19,7 +19,8 @@ import sys
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IDENTITY = ["_tg_src", "_tg_part", "_tg_seq", "_tg_idx"]
+# Rows of bulk runs are numbered anew in every interval; streamed ones have none.
+IDENTITY = ["_tg_src", "_tg_part", "_tg_seq", "_tg_idx", "_tg_interval"]
 
 
 def storage_options():
