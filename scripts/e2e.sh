@@ -47,14 +47,16 @@ scripts/image.sh "$TIDEGATE_BIN" tidegate:e2e
 docker tag tidegate:e2e tidegate:e2e-next
 cp -L "$TIDEGATE_SERVICES"/{nats-server,weed} "$output/context/"
 build tidegate-e2e/services:test tests/e2e/services.Dockerfile "$output/context"
+tests/e2e/postgres-files.sh "$output/postgres"
+build tidegate-e2e/postgres:test tests/e2e/postgres.Dockerfile "$output/postgres"
 "$TIDEGATE_PYTHON" tests/e2e/flow.py "$output/context/data"
 build tidegate-e2e/publisher:test tests/e2e/publisher.Dockerfile "$output/context" --build-arg IMAGE=tidegate:e2e
-rm -rf "$output/context"
+rm -rf "$output/context" "$output/postgres"
 
 say "a cluster"
 trap finish EXIT
 "$cluster" up "$KUBECONFIG"
-"$cluster" load control-plane tidegate-e2e/services:test
+"$cluster" load control-plane tidegate-e2e/services:test tidegate-e2e/postgres:test
 "$cluster" load worker tidegate:e2e tidegate:e2e-next tidegate-e2e/publisher:test
 
 say "the scenario"

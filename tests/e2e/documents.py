@@ -15,7 +15,7 @@ PUBLISHER_IMAGE = "tidegate-e2e/publisher:test"
 TABLE = "s3://lake/flights"
 ACCESS_KEY = "flights"
 # No log, Event or status may ever show one of these.
-CANARIES = {name: f"canary-{secrets.token_hex(8)}" for name in ("worker", "admin", "store")}
+CANARIES = {name: f"canary-{secrets.token_hex(8)}" for name in ("worker", "admin", "store", "database")}
 
 
 def namespace(name, restricted=True):
@@ -34,6 +34,7 @@ def service_secrets():
     """What broker and store are told."""
     yield secret("nats", "services", worker=CANARIES["worker"], admin=CANARIES["admin"])
     yield secret("s3", "services", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=CANARIES["store"])
+    yield secret("postgres", "services", password=CANARIES["database"])
 
 
 def pipeline_secrets():
@@ -41,6 +42,18 @@ def pipeline_secrets():
     yield secret("nats-worker", NAMESPACE, username="worker", password=CANARIES["worker"])
     yield secret("nats-admin", NAMESPACE, username="admin", password=CANARIES["admin"])
     yield secret("lake", NAMESPACE, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=CANARIES["store"])
+    yield secret(
+        "orders-db", NAMESPACE, host="postgres.services", port="5432", user="postgres", database="postgres",
+        password=CANARIES["database"],
+    )  # fmt: skip
+
+
+def storage():
+    """How pipelines reach the store."""
+    return {
+        "secretRef": {"name": "lake"},
+        "s3": {"endpoint": "http://s3.services:8333", "region": "us-east-1", "addressingStyle": "Path"},
+    }
 
 
 def pipeline():
@@ -55,11 +68,7 @@ def pipeline():
         # An id carries its carrier, and so does the subject.
         "partitioning": {"type": "Subject", "partitions": 4, "idSubjectStable": True},
     }
-    spec["sink"]["storage"] = {
-        "url": TABLE,
-        "secretRef": {"name": "lake"},
-        "s3": {"endpoint": "http://s3.services:8333", "region": "us-east-1", "addressingStyle": "Path"},
-    }
+    spec["sink"]["storage"] = {"url": TABLE, **storage()}
     spec["sink"]["flush"] = {"maxInterval": "2s"}
     spec["scaling"] = {"mode": "Lag", "minReplicas": 2, "maxReplicas": 4, "cooldownPeriod": "10s"}
     spec["template"] = {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "384Mi"}}}

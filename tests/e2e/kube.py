@@ -72,6 +72,11 @@ def eventually(what, seconds, probe):
         time.sleep(LOOK_EVERY_SECONDS)
 
 
+def expect(truth, otherwise):
+    if not truth:
+        raise Failed(otherwise)
+
+
 def condition(thing, name):
     """The status and the reason of a condition."""
     for found in thing.get("status", {}).get("conditions", []):

@@ -14,6 +14,7 @@ import traceback
 import documents
 import kube
 import table
+from bulk import Bulk
 from scenario import Scenario
 from witness import Witness
 
@@ -23,33 +24,63 @@ DUMPS = {
     "described.txt": ("describe", "pods", "-A"),
     "events.txt": ("get", "events", "-A", "--sort-by=.lastTimestamp"),
     "objects.yaml": ("get", "all,configmaps,leases,poddisruptionbudgets,networkpolicies", "-A", "-o", "yaml"),
-    "pipelines.yaml": ("get", "ingestionpipelines", "-A", "-o", "yaml"),
+    "pipelines.yaml": ("get", "ingestionpipelines,ingestionruns", "-A", "-o", "yaml"),
 }
 
 
 def bring_up_services():
     kube.kubectl("apply", "-f", str(HERE / "manifests/services.yaml"))
+    kube.kubectl("apply", "-f", str(HERE / "manifests/postgres.yaml"))
     kube.apply(*documents.service_secrets())
     namespaces = (documents.NAMESPACE, documents.OPERATOR_NAMESPACE)
     kube.apply(*map(documents.namespace, namespaces))
     kube.apply(*documents.pipeline_secrets(), documents.pipeline_config_map())
-    for service in ("statefulset/nats", "deployment/s3"):
+    for service in ("statefulset/nats", "deployment/s3", "deployment/postgres"):
         kube.kubectl("-n", "services", "rollout", "status", service, "--timeout=120s")
 
 
-def run_steps(scenario):
+def run_steps(steps):
     """Runs the steps until one fails; returns how many passed, failed and were left out."""
-    for number, step in enumerate(scenario.STEPS):
+    for number, step in enumerate(steps):
         name, started = step.__name__, time.monotonic()
         try:
-            step(scenario)
+            step()
         except Exception as failure:  # noqa: BLE001 - whatever it was, the result is told
             print(f"test {name} ... FAILED after {time.monotonic() - started:.0f} s\n  {failure}", flush=True)
             if not isinstance(failure, kube.Failed):
                 traceback.print_exc()
-            return number, 1, len(scenario.STEPS) - number - 1
+            return number, 1, len(steps) - number - 1
         print(f"test {name} ... ok ({time.monotonic() - started:.0f} s)", flush=True)
-    return len(scenario.STEPS), 0, 0
+    return len(steps), 0, 0
+
+
+def steps(flights, orders):
+    """Everything that happens, in this order."""
+    return (
+        flights.helm_installs_both_charts,
+        flights.an_applied_pipeline_becomes_ready_and_rows_arrive,
+        orders.a_schedule_catches_up_from_a_database,
+        orders.a_backfill_makes_a_run_for_each_interval,
+        orders.a_run_made_again_replaces_its_interval,
+        orders.a_killed_coordinator_is_followed_by_the_next_attempt,
+        flights.workers_killed_without_grace_lose_nothing,
+        flights.an_edit_rolls_out_while_data_flows,
+        flights.an_edit_is_followed_after_the_leading_operator_was_deleted,
+        flights.a_restarted_broker_loses_nothing,
+        flights.helm_upgrades_while_data_flows,
+        flights.helm_rolls_back_while_data_flows,
+        flights.a_drained_node_costs_nothing,
+        orders.a_drained_coordinator_is_followed_by_the_next_attempt,
+        orders.a_deleted_pipeline_takes_the_runs_of_its_schedule_along,
+        flights.a_suspended_pipeline_has_no_pods_and_resumes_from_its_floor,
+        flights.an_idle_pipeline_scales_to_zero_and_back,
+        flights.verify_as_a_job_proves_that_nothing_is_missing_or_doubled,
+        flights.other_engines_find_every_id_exactly_once,
+        flights.a_deleted_pipeline_leaves_nothing_behind,
+        flights.helm_uninstalls_all_but_the_definitions,
+        flights.no_pod_was_restarted_or_killed_without_being_told_to,
+        flights.no_secret_shows_in_logs_events_or_status,
+    )
 
 
 def dump():
@@ -69,7 +100,7 @@ def main():
     try:
         with kube.forwarded("services", "service/s3", 8333) as store:
             table.reach(store)
-            passed, failed, ignored = run_steps(Scenario(witness, given.seed))
+            passed, failed, ignored = run_steps(steps(Scenario(witness, given.seed), Bulk(witness)))
         if failed:
             dump()
             print("troubles of pods:", witness.troubles() or "none", flush=True)

@@ -1,9 +1,12 @@
 """The table in the cluster's store, seen from outside by programs that are not ours."""
 
+import datetime
 import os
 import sys
 
+import pyarrow
 import pyarrow.fs
+from pyarrow import compute
 
 import documents
 import kube
@@ -33,6 +36,18 @@ def rows(url):
     except Exception as error:  # noqa: BLE001 - deltalake has no common one; whoever waits asks again
         raise kube.Failed(f"reading {url}: {error}") from error
     return sum(actions.column("num_records").to_pylist())
+
+
+def sums(url, start, end):
+    """Rows and cents of the orders of a stretch of time."""
+    if not read_table.is_table(url):
+        return 0, 0
+    columns = read_table.delta_table(url).to_pyarrow_table(columns=["created_at", "cents"])
+    times = columns.column("created_at")
+    edges = [pyarrow.scalar(datetime.datetime.fromisoformat(edge), times.type) for edge in (start, end)]
+    inside = compute.and_(compute.greater_equal(times, edges[0]), compute.less(times, edges[1]))
+    cents = columns.filter(inside).column("cents")
+    return len(cents), compute.sum(cents).as_py() or 0
 
 
 def seen_by(engine, url):

@@ -7,8 +7,8 @@ import threading
 import kube
 
 LABEL = "app.kubernetes.io/name=tidegate"
-# A process that SIGKILL ended.
-KILLED = 137
+# How a pod may end that was told to: by SIGKILL, or as a run that another attempt goes on with.
+TOLD = {"ended with 137", "ended with 75"}
 
 
 class Witness:
@@ -16,7 +16,7 @@ class Witness:
 
     def __init__(self):
         self.pods = {}
-        self.killed = set()
+        self.told = set()
         self.lock = threading.Lock()
         (kube.OUTPUT / "logs").mkdir(parents=True, exist_ok=True)
         command = [kube.tool("kubectl"), "get", "pods", "-A", "-l", LABEL, "--watch", "-o", "json"]
@@ -53,9 +53,9 @@ class Witness:
             self.followers.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
 
     def was_told(self, pod):
-        """This pod is about to be killed by us."""
+        """This pod is about to be killed or drained by us."""
         with self.lock:
-            self.killed.add(pod["metadata"]["uid"])
+            self.told.add(pod["metadata"]["uid"])
 
     def accusations(self):
         """What happened to pods without being told to; fails when there is no telling."""
@@ -68,7 +68,7 @@ class Witness:
                 f"{known['name']}: {trouble}"
                 for uid, known in self.pods.items()
                 for trouble in known["troubles"]
-                if not (uid in self.killed and trouble == f"ended with {KILLED}")
+                if not (uid in self.told and trouble in TOLD)
             )
 
     def _must_have_seen_lives(self):
