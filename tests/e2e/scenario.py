@@ -143,7 +143,9 @@ class Scenario:
         """The images of all pods of ours, the leaving ones included."""
         pods = get_all("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=tidegate")
         pods += get_all("pods", "-n", OPERATOR_NAMESPACE)
-        return {pod["spec"]["containers"][0]["image"] for pod in pods}
+        # Those of finished runs stay with their run.
+        live = [pod for pod in pods if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+        return {pod["spec"]["containers"][0]["image"] for pod in live}
 
     def a_drained_node_costs_nothing(self):
         node = self.random.choice(self.ready_pods(WORKERS))["spec"]["nodeName"]
