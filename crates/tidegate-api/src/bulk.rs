@@ -1,5 +1,7 @@
 //! Runs of a bulk pipeline: when they are made, what they read, and how they are divided and tried again.
 
+use std::time::Duration;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -264,6 +266,19 @@ pub struct RetrySpec {
     pub backoff: BackoffSpec,
 }
 
+impl RetrySpec {
+    /// How long to wait after the failed attempt of this number, which counts from 1; none when it was the
+    /// last.
+    #[must_use]
+    pub fn pause_after(&self, attempt: u32) -> Option<Duration> {
+        let BackoffSpec { duration, factor, max_duration } = &self.backoff;
+        let (first, longest) = (duration.to_duration(), max_duration.to_duration());
+        let grown = factor.max(&1).checked_pow(attempt.saturating_sub(1));
+        let pause = grown.and_then(|grown| first.checked_mul(grown));
+        (attempt <= self.limit).then(|| pause.map_or(longest, |pause| pause.min(longest)))
+    }
+}
+
 impl Default for RetrySpec {
     fn default() -> Self {
         Self { limit: default_retry_limit(), backoff: BackoffSpec::default() }
@@ -312,4 +327,35 @@ fn default_factor() -> u32 {
 
 fn default_max_backoff() -> Span {
     Span::seconds(600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(retry: &RetrySpec, attempts: std::ops::RangeInclusive<u32>) -> Vec<Option<u64>> {
+        attempts.map(|attempt| retry.pause_after(attempt).map(|pause| pause.as_secs())).collect()
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_bound_and_end_with_the_last_attempt() {
+        let retry = RetrySpec { limit: 7, ..RetrySpec::default() };
+        let expected = [30, 60, 120, 240, 480, 600, 600].map(Some);
+        assert_eq!(seconds(&retry, 1..=7), expected);
+        assert_eq!(retry.pause_after(8), None);
+        assert_eq!(RetrySpec { limit: 0, ..retry.clone() }.pause_after(1), None);
+        let endless = RetrySpec { limit: u32::MAX, ..retry };
+        assert_eq!(seconds(&endless, u32::MAX..=u32::MAX), [Some(600)]);
+    }
+
+    #[test]
+    fn a_factor_of_one_stays_and_the_bound_holds_for_the_first_too() {
+        let mut retry = RetrySpec { limit: 20, ..RetrySpec::default() };
+        retry.backoff.factor = 10;
+        assert_eq!(seconds(&retry, 20..=20), [Some(600)]);
+        retry.backoff.factor = 1;
+        assert_eq!(retry.pause_after(9), retry.pause_after(1));
+        retry.backoff.max_duration = Span::seconds(5);
+        assert_eq!(seconds(&retry, 1..=1), [Some(5)]);
+    }
 }

@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_config::BulkSource;
 use tidegate_types::Reason;
@@ -22,6 +23,16 @@ pub struct Chunk {
     pub bounds: serde_json::Value,
     /// About how many rows it has; 0 when the source cannot say.
     pub estimated_rows: u64,
+}
+
+impl Chunk {
+    /// The source's own description, read back.
+    pub(crate) fn bounds<B: DeserializeOwned>(&self) -> Result<B, ExtractError> {
+        serde_json::from_value(self.bounds.clone()).map_err(|error| {
+            let what = format!("chunk {} is none of this source: {}", self.number, self.what);
+            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
+        })
+    }
 }
 
 /// How a source is divided.

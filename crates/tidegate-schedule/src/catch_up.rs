@@ -52,7 +52,7 @@ pub fn due(
     else {
         return Due { now: Vec::new(), next: None };
     };
-    let done = merged(done);
+    let done = DataInterval::merged(done.iter().copied());
     let owed = match policy {
         CatchUp::All | CatchUp::None => owed(grid, &done, first, ready, limit),
         CatchUp::Latest => newest(grid, &done, first, ready).into_iter().take(limit).collect(),
@@ -120,21 +120,4 @@ fn newest(
     let interval = grid.interval_ending(tick).ok().filter(|one| one.start() >= first)?;
     let is_done = done.iter().any(|one| one.contains(interval));
     (!is_done).then_some(interval)
-}
-
-/// Intervals in order, joined where they touch.
-fn merged(intervals: &[DataInterval]) -> Vec<DataInterval> {
-    let mut sorted = intervals.to_vec();
-    sorted.sort_unstable();
-    let mut joined: Vec<DataInterval> = Vec::with_capacity(sorted.len());
-    for one in sorted {
-        match joined.last_mut() {
-            Some(last) if one.start() <= last.end() => {
-                let end = last.end().max(one.end());
-                *last = DataInterval::new(last.start(), end).unwrap_or(*last);
-            }
-            _ => joined.push(one),
-        }
-    }
-    joined
 }

@@ -29,24 +29,7 @@ pub async fn calendar(
         key.interval().filter(|_| begun)
     });
     let wanted = |interval: &DataInterval| range.is_none_or(|range| range.overlaps(*interval));
-    Ok(fitting(merged(known.held().filter(wanted)), tried.filter(wanted).collect()))
-}
-
-/// Merges intervals that touch.
-fn merged(held: impl Iterator<Item = DataInterval>) -> Vec<DataInterval> {
-    let mut held: Vec<_> = held.collect();
-    held.sort_unstable();
-    let mut done: Vec<DataInterval> = Vec::new();
-    for interval in held {
-        match done.last_mut() {
-            Some(last) if interval.start_second() <= last.end_second() => {
-                let end = last.end().max(interval.end());
-                *last = DataInterval::new(last.start(), end).unwrap_or(*last);
-            }
-            _ => done.push(interval),
-        }
-    }
-    done
+    Ok(fitting(DataInterval::merged(known.held().filter(wanted)), tried.filter(wanted).collect()))
 }
 
 /// As much as fits, oldest first.
@@ -82,7 +65,7 @@ mod tests {
     #[test]
     fn intervals_that_touch_are_one() {
         let held = [hours(4, 5), hours(0, 1), hours(1, 2), hours(2, 3)];
-        assert_eq!(merged(held.into_iter()), [hours(0, 3), hours(4, 5)]);
+        assert_eq!(DataInterval::merged(held.into_iter()), [hours(0, 3), hours(4, 5)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tidegate_config::{TransferConfig, Trigger};
+use tidegate_config::{BulkSource, TransferConfig, Trigger};
 use tidegate_types::DataInterval;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
@@ -36,6 +36,13 @@ impl TransferOptions {
             Trigger::Manual => true,
             Trigger::Backfill => self.rerun,
         }
+    }
+
+    /// Whether the rows are those of files named for the interval, and nobody asked for them though there are
+    /// newer ones.
+    pub(crate) fn reads_files_of_its_time(&self) -> bool {
+        let BulkSource::ObjectStore(files) = &self.config.source else { return false };
+        files.is_named_for_time() && self.trigger != Trigger::Manual
     }
 
     /// The run's name as it stands in the log: 63 bits of its hash, never zero.

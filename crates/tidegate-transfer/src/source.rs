@@ -2,10 +2,8 @@
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use jiff::fmt::strtime;
-use jiff::tz::TimeZone;
 use tidegate_config::{BadFilePolicy, BulkSource, TransferConfig};
-use tidegate_extract::{ExtractError, ReadRequest, Snapshot};
+use tidegate_extract::{ExtractError, ReadRequest, Snapshot, fill_glob};
 use tidegate_runtime::RunError;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_schedule::Grid;
@@ -87,7 +85,7 @@ pub(crate) fn check_ticks(
 }
 
 fn check_finer(glob: &str, grid: &Grid, interval: DataInterval) -> Result<(), RunError> {
-    let files_of = |at: Timestamp| strtime::format(glob, &at.to_zoned(TimeZone::UTC)).ok();
+    let files_of = |at: Timestamp| fill_glob(glob, Some(at)).ok();
     let own = files_of(interval.start());
     // Both neighbours: the last hour of a day differs from the one behind it.
     let before = grid.interval_ending(interval.start()).ok().map(|one| files_of(one.start()));

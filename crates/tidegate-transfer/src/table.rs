@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_config::{BulkSource, Trigger, WriteMode};
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{
@@ -112,11 +111,11 @@ impl RunTable {
         let mark = options.run_mark();
         for _ in 0..TRIES {
             let intervals = self.intervals()?;
-            check_newer_files(options, &intervals)?;
             let claim = match decide_claim(&ClaimFacts {
                 interval: options.interval,
                 write_mode: options.config.write_mode,
                 again,
+                of_its_time: options.reads_files_of_its_time(),
                 run: mark,
                 log: &intervals,
             }) {
@@ -309,26 +308,6 @@ impl RunTable {
         }
         self.log.write_checksum(&self.snapshot).await;
     }
-}
-
-/// Under `Overwrite` files that are named for a time must not take the place of newer ones, unless a person
-/// asks for it.
-fn check_newer_files(options: &TransferOptions, log: &Intervals) -> Result<(), RunError> {
-    let config = &options.config;
-    let (Some(own), WriteMode::Overwrite, BulkSource::ObjectStore(files)) =
-        (options.interval, config.write_mode, &config.source)
-    else {
-        return Ok(());
-    };
-    if !files.is_named_for_time() || options.trigger == Trigger::Manual {
-        return Ok(());
-    }
-    let Some(newer) = log.held().find(|held| held.start() >= own.end()) else { return Ok(()) };
-    let what = format!(
-        "the table holds the newer files of {newer}, which those of {own} would replace; run it with \
-         trigger Manual if that is wanted"
-    );
-    Err(RunError::permanent(Reason::IntervalConflict, what))
 }
 
 fn request(

@@ -78,6 +78,21 @@ impl DataInterval {
         self.end
     }
 
+    /// Intervals in order, joined where they touch.
+    #[must_use]
+    pub fn merged(intervals: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut sorted: Vec<_> = intervals.into_iter().collect();
+        sorted.sort_unstable();
+        let mut joined: Vec<Self> = Vec::with_capacity(sorted.len());
+        for next in sorted {
+            match joined.last_mut() {
+                Some(last) if next.start <= last.end => last.end = last.end.max(next.end),
+                _ => joined.push(next),
+            }
+        }
+        joined
+    }
+
     /// Whether all of `other` lies within.
     #[must_use]
     pub fn contains(self, other: Self) -> bool {
@@ -148,6 +163,14 @@ mod tests {
         ] {
             assert!(text.parse::<DataInterval>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_touches_or_overlaps_is_joined_in_whatever_order_it_comes() {
+        let hour = |start: i64, end: i64| DataInterval { start: start * 3600, end: end * 3600 };
+        let given = [hour(4, 5), hour(0, 1), hour(1, 3), hour(2, 3), hour(0, 2), hour(7, 8)];
+        assert_eq!(DataInterval::merged(given), [hour(0, 3), hour(4, 5), hour(7, 8)]);
+        assert_eq!(DataInterval::merged([]), []);
     }
 
     #[test]

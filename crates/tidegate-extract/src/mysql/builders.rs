@@ -7,9 +7,10 @@ use arrow::array::{
     Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, RecordBatch,
     StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use mysql_async::Value;
+use tidegate_decode::arrow_type;
 use tidegate_types::FieldType;
 
 use super::columns::ReadColumn;
@@ -25,27 +26,6 @@ pub(super) fn schema(columns: &[ReadColumn]) -> SchemaRef {
         })
         .collect();
     Arc::new(Schema::new(fields))
-}
-
-/// The types that a column of the source may become; others are refused when columns are chosen.
-fn arrow_type(field_type: &FieldType) -> DataType {
-    match field_type {
-        FieldType::Long => DataType::Int64,
-        FieldType::Integer => DataType::Int32,
-        FieldType::Short => DataType::Int16,
-        FieldType::Byte => DataType::Int8,
-        FieldType::Float => DataType::Float32,
-        FieldType::Double => DataType::Float64,
-        FieldType::Decimal { precision, scale } => {
-            DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(i8::MAX))
-        }
-        FieldType::Boolean => DataType::Boolean,
-        FieldType::Binary => DataType::Binary,
-        FieldType::Date => DataType::Date32,
-        FieldType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        FieldType::TimestampNtz => DataType::Timestamp(TimeUnit::Microsecond, None),
-        _ => DataType::Utf8,
-    }
 }
 
 /// Rows being gathered for a batch.

@@ -170,10 +170,7 @@ impl Opened {
         chunk: &Chunk,
         into: mpsc::Sender<Piece>,
     ) -> Result<ChunkCounts, ExtractError> {
-        let bounds: Bounds = serde_json::from_value(chunk.bounds.clone()).map_err(|error| {
-            let what = format!("chunk {} is of another source", chunk.number);
-            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
-        })?;
+        let bounds: Bounds = chunk.bounds()?;
         let conditions: Vec<_> =
             self.rows.iter().cloned().chain(bounds.condition(self.key.as_ref())).collect();
         let mut lane = self.lanes.take().await?;

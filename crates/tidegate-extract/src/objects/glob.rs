@@ -10,7 +10,7 @@ const MAX_ALTERNATIVES: usize = 256;
 /// # Errors
 ///
 /// One line, when a field is not known, or there is one and no time.
-pub(crate) fn fill(template: &str, start: Option<Timestamp>) -> Result<String, String> {
+pub fn fill_glob(template: &str, start: Option<Timestamp>) -> Result<String, String> {
     let mut filled = String::with_capacity(template.len() + 16);
     let mut letters = template.chars();
     while let Some(letter) = letters.next() {
@@ -237,12 +237,12 @@ mod tests {
             ("%Y%m%d%H%M%S", "20260601140509"),
             ("100%%/*", "100%/*"),
         ] {
-            assert_eq!(fill(template, Some(start)).as_deref(), Ok(filled));
+            assert_eq!(fill_glob(template, Some(start)).as_deref(), Ok(filled));
         }
-        assert!(fill("%Q", Some(start)).expect_err("unknown").contains("%Q"));
-        assert!(fill("a%", Some(start)).is_err());
-        assert!(fill("%Y/*", None).expect_err("no interval").contains("schedule"));
-        assert_eq!(fill("*", None).as_deref(), Ok("*"));
+        assert!(fill_glob("%Q", Some(start)).expect_err("unknown").contains("%Q"));
+        assert!(fill_glob("a%", Some(start)).is_err());
+        assert!(fill_glob("%Y/*", None).expect_err("no interval").contains("schedule"));
+        assert_eq!(fill_glob("*", None).as_deref(), Ok("*"));
     }
 
     #[test]

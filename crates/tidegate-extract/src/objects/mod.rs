@@ -42,6 +42,7 @@ use self::chunk_reader::Reading;
 use self::chunks::{Bounds, gather, split, target_bytes};
 use self::fetch::Fetch;
 use self::glob::Glob;
+pub use self::glob::fill_glob;
 use self::listing::{PinnedFile, fingerprint, list};
 use self::outbox::{BatchSize, Outbox};
 use self::parquet::{ParquetFile, Wanted};
@@ -81,7 +82,7 @@ async fn open_in(
         return Err(refuse("Parquet files are compressed inside; remove compression".to_owned()));
     }
     let start = request.interval.map(tidegate_types::DataInterval::start);
-    let pattern = glob::fill(&source.glob, start).map_err(refuse)?;
+    let pattern = fill_glob(&source.glob, start).map_err(refuse)?;
     let files = list(&store, &Glob::new(&pattern).map_err(refuse)?).await?;
     let bytes: u64 = files.iter().map(|file| file.size).sum();
     tracing::info!(glob = pattern, files = files.len(), bytes, "files listed");
@@ -201,10 +202,7 @@ impl Files {
         chunk: &Chunk,
         into: mpsc::Sender<Piece>,
     ) -> Result<ChunkCounts, ExtractError> {
-        let bounds: Bounds = serde_json::from_value(chunk.bounds.clone()).map_err(|error| {
-            let what = format!("chunk {} has bounds of another version", chunk.number);
-            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
-        })?;
+        let bounds: Bounds = chunk.bounds()?;
         let reading = Arc::clone(&self.reading);
         let out = Outbox::new(into, Arc::clone(&self.schema), self.batch, self.on_error);
         blocking(&self.store, move |fetch| reading.read(&bounds, fetch, out)).await?

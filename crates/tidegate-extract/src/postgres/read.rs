@@ -44,11 +44,7 @@ pub(super) async fn read(
     chunk: Chunk,
     into: mpsc::Sender<Piece>,
 ) -> Result<ChunkCounts, ExtractError> {
-    let bounds = serde_json::from_value(chunk.bounds.clone()).map_err(|error| {
-        let what = format!("chunk {} is none of this source: {}", chunk.number, chunk.what);
-        ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
-    })?;
-    let statement = reading.statement(&bounds);
+    let statement = reading.statement(&chunk.bounds()?);
     let rows = on_own_thread(async move || {
         let (reading, server) = (&reading, &reading.server);
         let rows = server.with_client(async |client| {

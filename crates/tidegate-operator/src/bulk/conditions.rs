@@ -18,7 +18,7 @@ use tidegate_types::Reason;
 use super::work::Newest;
 use crate::pipeline::{
     CAUGHT_UP, Failure, Outlook, READY, RECONCILING, Rejection, SPEC_ACCEPTED, STALLED, Verdict,
-    bounded, find, is_over, outlook, whole_seconds,
+    condition, find, is_over, outlook,
 };
 
 /// What the conditions are made from.
@@ -59,27 +59,10 @@ pub(super) fn conditions(
         (CAUGHT_UP, facts.scheduled.then(|| caught_up(facts, now))),
     ];
     let present = found.into_iter().filter_map(|(kind, answer)| Some((kind, answer?)));
-    present.map(|(kind, answer)| condition(kind, answer, facts, previous, now)).collect()
-}
-
-fn condition(
-    kind: &str,
-    (verdict, reason, message): Answer,
-    facts: &BulkFacts<'_>,
-    previous: &[Condition],
-    now: Timestamp,
-) -> Condition {
-    let status = verdict.as_str();
-    let before = find(previous, kind).filter(|before| before.status == status);
-    let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
-    Condition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message: bounded(&message),
-        last_transition_time: Time(since),
-        observed_generation: Some(facts.generation),
-    }
+    let one = |(kind, (verdict, reason, message)): (&str, Answer)| {
+        condition(kind, (verdict, reason, &message), facts.generation, previous, now)
+    };
+    present.map(one).collect()
 }
 
 fn no(reason: Reason, message: impl Into<String>) -> Answer {

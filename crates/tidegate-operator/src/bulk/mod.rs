@@ -31,10 +31,8 @@ use self::validate::{Validation, validate_once};
 use self::work::{Done, work};
 use crate::context::Context;
 use crate::key::Key;
-use crate::metrics::Outcome;
 use crate::pipeline::{
-    Failure, Outlook, Owner, PipelineState, dereference, has_finalizer, outlook, status_of,
-    take_finalizer,
+    Failure, Owner, PipelineState, conclude, dereference, has_finalizer, status_of, take_finalizer,
 };
 use crate::queue::{Again, GATHER};
 
@@ -164,30 +162,9 @@ impl Reconcile<'_> {
     }
 
     fn end(self, result: Result<Again, Failure>, took: Duration) -> Again {
-        let (metrics, key) = (&self.context.metrics, &self.owner.key);
-        self.context.states.put_back(key, self.state);
-        match result {
-            Ok(again) => {
-                let rejection = self.validation.rejection.as_ref().map(|it| it.reason);
-                let outcome = match rejection.map(outlook) {
-                    None => Outcome::Done,
-                    Some(Outlook::Stalled) => Outcome::Stalled,
-                    Some(_) => Outcome::Waiting,
-                };
-                metrics.reconciled(outcome, rejection, took);
-                again
-            }
-            Err(failure) => {
-                tracing::info!(
-                    pipeline = %key,
-                    reason = failure.reason.as_str(),
-                    message = failure.message,
-                    "a reconcile did not get through"
-                );
-                metrics.reconciled(failure.outcome(), Some(failure.reason), took);
-                failure.again()
-            }
-        }
+        self.context.states.put_back(&self.owner.key, self.state);
+        let rejection = self.validation.rejection.as_ref().map(|rejection| rejection.reason);
+        conclude(self.context, &self.owner.key, rejection, result, took)
     }
 }
 

@@ -41,7 +41,8 @@ impl Book {
         let end = self.covered.end().max(next.covered.end());
         let Ok(covered) = DataInterval::new(self.covered.start(), end) else { return next };
         let tried = self.tried.into_iter().chain(next.tried).collect();
-        Self { covered, done: joined(self.done, next.done), tried, taken: self.taken }
+        let done = DataInterval::merged(self.done.into_iter().chain(next.done));
+        Self { covered, done, tried, taken: self.taken }
     }
 
     /// Whether the log holds the interval; none when that was not asked.
@@ -71,24 +72,6 @@ impl Book {
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
         now.duration_since(self.taken) < FRESH
     }
-}
-
-/// Merged where they touch.
-fn joined(mut first: Vec<DataInterval>, second: Vec<DataInterval>) -> Vec<DataInterval> {
-    first.extend(second);
-    first.sort();
-    let mut merged: Vec<DataInterval> = Vec::new();
-    for next in first {
-        let whole = merged
-            .last()
-            .filter(|last| next.start() <= last.end())
-            .and_then(|last| DataInterval::new(last.start(), last.end().max(next.end())).ok());
-        match (whole, merged.last_mut()) {
-            (Some(whole), Some(last)) => *last = whole,
-            _ => merged.push(next),
-        }
-    }
-    merged
 }
 
 #[cfg(test)]

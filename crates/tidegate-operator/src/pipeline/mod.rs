@@ -63,14 +63,14 @@ use crate::queue::{Again, spread};
 pub(crate) use self::apply::Applier;
 pub(crate) use self::build::{BulkResources, build_bulk, calendar_job, transfer_job};
 pub(crate) use self::conditions::{
-    CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, find, whole_seconds,
+    CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, condition, find, whole_seconds,
 };
 pub(crate) use self::delete::{has_finalizer, take_finalizer};
 pub(crate) use self::dereference::dereference;
 pub(crate) use self::events::{columns, event, transitions};
 pub(crate) use self::facts::{PodFacts, References, Rejection, ValidatedPipeline};
 pub(crate) use self::failure::Failure;
-pub(crate) use self::message::{bounded, count};
+pub(crate) use self::message::count;
 pub(crate) use self::names::{FIELD_MANAGER, is_config};
 pub(crate) use self::observe::pod_facts;
 pub(crate) use self::outlook::{Outlook, known, outlook};
@@ -334,30 +334,39 @@ impl<'a> Reconcile<'a> {
     }
 
     fn end(self, result: Result<Again, Failure>, took: Duration) -> Again {
-        let metrics = &self.context.metrics;
-        let key = &self.owner.key;
-        self.context.states.put_back(key, self.state);
-        match result {
-            Ok(again) => {
-                let rejection = self.validation.rejection.as_ref().map(|r| r.reason);
-                let outcome = match rejection.map(outlook) {
-                    None => Outcome::Done,
-                    Some(Outlook::Stalled) => Outcome::Stalled,
-                    Some(_) => Outcome::Waiting,
-                };
-                metrics.reconciled(outcome, rejection, took);
-                again
-            }
-            Err(failure) => {
-                tracing::info!(
-                    pipeline = %key,
-                    reason = failure.reason.as_str(),
-                    message = failure.message,
-                    "a reconcile did not get through"
-                );
-                metrics.reconciled(failure.outcome(), Some(failure.reason), took);
-                failure.again()
-            }
+        self.context.states.put_back(&self.owner.key, self.state);
+        let rejection = self.validation.rejection.as_ref().map(|rejection| rejection.reason);
+        conclude(self.context, &self.owner.key, rejection, result, took)
+    }
+}
+
+/// Counts how a reconcile ended, and says when to look again.
+pub(crate) fn conclude(
+    context: &Context,
+    key: &Key,
+    rejection: Option<Reason>,
+    result: Result<Again, Failure>,
+    took: Duration,
+) -> Again {
+    match result {
+        Ok(again) => {
+            let outcome = match rejection.map(outlook) {
+                None => Outcome::Done,
+                Some(Outlook::Stalled) => Outcome::Stalled,
+                Some(_) => Outcome::Waiting,
+            };
+            context.metrics.reconciled(outcome, rejection, took);
+            again
+        }
+        Err(failure) => {
+            tracing::info!(
+                pipeline = %key,
+                reason = failure.reason.as_str(),
+                message = failure.message,
+                "a reconcile did not get through"
+            );
+            context.metrics.reconciled(failure.outcome(), Some(failure.reason), took);
+            failure.again()
         }
     }
 }

@@ -11,11 +11,11 @@
 //! For kstatus that makes `InProgress`, then `Current` or `Failed`.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::pipeline::{Verdict, bounded, count, find, whole_seconds};
+use crate::pipeline::{Verdict, condition, count};
 
 pub(crate) const READY: &str = "Ready";
 pub(crate) const RECONCILING: &str = "Reconciling";
@@ -46,7 +46,9 @@ pub(crate) fn run_conditions(
         Step::Wait(waiting) => open(waiting.reason, &waiting.message),
         Step::Start(_) | Step::Follow => open(present.reason, &present.message),
     };
-    let one = |(kind, answer)| condition(kind, answer, generation, previous, now);
+    let one = |(kind, (verdict, reason, message)): (&str, Answer)| {
+        condition(kind, (verdict, reason, &message), generation, previous, now)
+    };
     found.into_iter().map(one).collect()
 }
 
@@ -96,32 +98,13 @@ fn verified(outcome: &Outcome) -> Answer {
     }
 }
 
-fn condition(
-    kind: &str,
-    (verdict, reason, message): Answer,
-    generation: i64,
-    previous: &[Condition],
-    now: Timestamp,
-) -> Condition {
-    let status = verdict.as_str();
-    let before = find(previous, kind).filter(|before| before.status == status);
-    let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
-    Condition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message: bounded(&message),
-        last_transition_time: Time(since),
-        observed_generation: Some(generation),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tidegate_config::RunReport;
 
     use super::super::facts::Waiting;
     use super::*;
+    use crate::pipeline::find;
 
     fn kinds(step: &Step) -> Vec<(String, String, String)> {
         let present = Present { reason: Reason::Progressing, message: "chunks are read".into() };

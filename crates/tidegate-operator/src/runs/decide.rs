@@ -1,12 +1,13 @@
 //! What is to be done about one run of one interval, or of the whole source. Pure.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use tidegate_api::{RetrySpec, RunTrigger};
 use tidegate_config::RunReport;
 use tidegate_schedule::Grid;
 use tidegate_types::Reason;
 
-use super::backoff::pause;
 use super::ended::{End, Ended};
 use super::facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
 use crate::pipeline::{Rejection, known};
@@ -169,10 +170,10 @@ fn after(facts: &LeafFacts<'_>, number: u32, ended: &Ended) -> Step {
         Ground::Streams => return over(message),
         ground => return Step::Wait(no_ground(ground)),
     };
-    if number > retry.limit {
+    let Some(pause) = retry.pause_after(number) else {
         return over(format!("attempt {number} was the last one: {message}"));
-    }
-    let next = next_try(facts, retry, number, ended);
+    };
+    let next = next_try(facts, pause, number, ended);
     if next <= facts.now {
         return Step::Start(number.saturating_add(1));
     }
@@ -181,13 +182,13 @@ fn after(facts: &LeafFacts<'_>, number: u32, ended: &Ended) -> Step {
 }
 
 /// When; what was decided before stays decided.
-fn next_try(facts: &LeafFacts<'_>, retry: &RetrySpec, number: u32, ended: &Ended) -> Timestamp {
+fn next_try(facts: &LeafFacts<'_>, pause: Duration, number: u32, ended: &Ended) -> Timestamp {
     let told = facts.run.status.next_attempt_time.as_ref().map(|time| time.0);
     let same = facts.run.status.attempt == Some(number);
     if let Some(told) = told.filter(|_| same) {
         return told;
     }
-    let pause = SignedDuration::try_from(pause(retry, number)).unwrap_or(SignedDuration::MAX);
+    let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
     let next = ended.at.min(facts.now).checked_add(pause).unwrap_or(Timestamp::MAX);
     // The status and `kubectl` know whole seconds.
     Timestamp::from_second(next.as_second().saturating_add(1)).unwrap_or(next)

@@ -6,7 +6,6 @@
 //! costs time and no row.
 
 mod apply;
-mod backoff;
 mod build;
 mod conditions;
 mod decide;

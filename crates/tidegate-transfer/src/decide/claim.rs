@@ -15,6 +15,9 @@ pub struct ClaimFacts<'a> {
     pub write_mode: WriteMode,
     /// Whether an interval that is done is done again.
     pub again: bool,
+    /// Whether the rows are those of files named for the interval, and nobody asked for them though there are
+    /// newer ones.
+    pub of_its_time: bool,
     /// The run's mark: attempts of one run have the same.
     pub run: u64,
     /// What the log holds of the ledger.
@@ -59,6 +62,9 @@ pub fn decide_claim(facts: &ClaimFacts<'_>) -> ClaimDecision {
         return ClaimDecision::AlreadyComplete { generation, what };
     }
     let effect = effect(facts.write_mode);
+    if let Some(what) = older_than_the_table(facts) {
+        return ClaimDecision::Refuse { reason: Reason::IntervalConflict, what };
+    }
     let contained = match conflict(facts.log, key, effect) {
         Ok(contained) => contained,
         Err(conflict) => {
@@ -68,6 +74,19 @@ pub fn decide_claim(facts: &ClaimFacts<'_>) -> ClaimDecision {
     let within = held_within(facts.log, &contained);
     let claim = Claim::next(facts.log, key, effect);
     ClaimDecision::Claim(RunClaim { claim, within })
+}
+
+/// Why the files' rows must not take the place of everything: the table has those of newer files.
+fn older_than_the_table(facts: &ClaimFacts<'_>) -> Option<String> {
+    let own = facts.interval.filter(|_| facts.of_its_time)?;
+    if facts.write_mode != WriteMode::Overwrite {
+        return None;
+    }
+    let newer = facts.log.held().find(|held| held.start() >= own.end())?;
+    Some(format!(
+        "the table holds the newer files of {newer}, which those of {own} would replace; run it with \
+         trigger Manual if that is wanted"
+    ))
 }
 
 /// What a commit does to rows that are there, in the words of the log.
@@ -159,12 +178,40 @@ mod tests {
     fn decide(txns: &[(&str, i64)], write_mode: WriteMode, again: bool) -> String {
         let interval = Some(hours(0, 1));
         let log = log(txns);
-        match decide_claim(&ClaimFacts { interval, write_mode, again, run: 7, log: &log }) {
+        let of_its_time = false;
+        let facts = ClaimFacts { interval, write_mode, again, of_its_time, run: 7, log: &log };
+        match decide_claim(&facts) {
             ClaimDecision::AlreadyComplete { generation: Some(g), .. } => format!("held as {g}"),
             ClaimDecision::AlreadyComplete { generation: None, .. } => "held".to_owned(),
             ClaimDecision::Refuse { reason, .. } => reason.to_string(),
             ClaimDecision::Claim(claim) => format!("claim {}", claim.claim.generation),
         }
+    }
+
+    #[test]
+    fn b2_files_of_a_time_do_not_take_the_place_of_newer_ones_unless_a_person_asks() {
+        let newer = log(&[("3600-7200", 4 * 2 + 2)]);
+        let facts = ClaimFacts {
+            interval: Some(hours(0, 1)),
+            write_mode: WriteMode::Overwrite,
+            again: false,
+            of_its_time: true,
+            run: 7,
+            log: &newer,
+        };
+        let refused = |facts: &ClaimFacts<'_>| match decide_claim(facts) {
+            ClaimDecision::Refuse { reason, .. } => Some(reason),
+            _ => None,
+        };
+        assert_eq!(refused(&facts), Some(Reason::IntervalConflict));
+        assert_eq!(refused(&ClaimFacts { of_its_time: false, ..facts }), None);
+        assert_eq!(refused(&ClaimFacts { write_mode: WriteMode::ReplaceInterval, ..facts }), None);
+        let later = Some(hours(2, 3));
+        assert_eq!(refused(&ClaimFacts { interval: later, ..facts }), None);
+        // What the log holds is held, whatever came after it.
+        let both = log(&[("0-3600", 4 + 2), ("3600-7200", 4 * 2 + 2)]);
+        let held = decide_claim(&ClaimFacts { log: &both, ..facts });
+        assert!(matches!(held, ClaimDecision::AlreadyComplete { .. }), "{held:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_api::RetrySpec;
 use tidegate_config::{RunReport, TransferConfig, Trigger};
 use tidegate_runtime::{RunError, in_words};
 use tidegate_transfer::{TransferOptions, transfer};
@@ -12,7 +13,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bulk::display;
-use crate::bulk::policy::Retry;
 use crate::bulk::words::title;
 use crate::progress::Progress;
 
@@ -25,7 +25,7 @@ pub(crate) struct RunRequest {
     /// Whether a backfill does an interval again that is done.
     pub(crate) rerun: bool,
     pub(crate) interval: Option<DataInterval>,
-    pub(crate) retry: Retry,
+    pub(crate) retry: RetrySpec,
 }
 
 /// How a run ended.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_api::{BackoffSpec, BulkSpec, CatchupPolicy, IngestionPipelineSpec, RetrySpec};
+use tidegate_api::{BulkSpec, CatchupPolicy, IngestionPipelineSpec, RetrySpec};
 use tidegate_config::{TransferConfig, Trigger, WriteMode};
 use tidegate_schedule::CatchUp;
 use tidegate_transfer::DueQuery;
@@ -20,16 +20,7 @@ pub(crate) struct RunPolicy {
     /// How many runs may be active at once.
     pub(crate) max_active: usize,
     /// How a run is tried again.
-    pub(crate) retry: Retry,
-}
-
-/// How a run is tried again when that may help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Retry {
-    limit: u32,
-    first: Duration,
-    factor: u32,
-    most: Duration,
+    pub(crate) retry: RetrySpec,
 }
 
 impl RunPolicy {
@@ -44,7 +35,7 @@ impl RunPolicy {
             start_at: start_at.and_then(|text| text.parse().ok()),
             delay: schedule.map_or(Duration::ZERO, |schedule| schedule.delay.to_duration()),
             max_active: bulk.max_active_runs.max(1) as usize,
-            retry: Retry::of(&bulk.run_template.retry),
+            retry: bulk.run_template.retry,
         }
     }
 
@@ -78,48 +69,9 @@ pub(crate) fn trigger_without_schedule(mode: WriteMode) -> Trigger {
     }
 }
 
-impl Retry {
-    fn of(spec: &RetrySpec) -> Self {
-        let BackoffSpec { duration, factor, max_duration } = &spec.backoff;
-        Self {
-            limit: spec.limit,
-            first: duration.to_duration(),
-            factor: *factor,
-            most: max_duration.to_duration(),
-        }
-    }
-
-    /// How long to wait after the given failed attempt, counted from 1; none when it was the last.
-    pub(crate) fn pause_after(&self, attempt: u32) -> Option<Duration> {
-        if attempt > self.limit {
-            return None;
-        }
-        let grown = self.factor.max(1).checked_pow(attempt - 1);
-        let pause = grown.and_then(|grown| self.first.checked_mul(grown));
-        Some(pause.map_or(self.most, |pause| pause.min(self.most)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn retry(limit: u32, factor: u32) -> Retry {
-        let (first, most) = (Duration::from_secs(30), Duration::from_secs(600));
-        Retry { limit, first, factor, most }
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_bound_and_end_with_the_last_attempt() {
-        let pauses: Vec<_> = (1..=8)
-            .map(|attempt| retry(7, 2).pause_after(attempt).map(|pause| pause.as_secs()))
-            .collect();
-        let expected = [30, 60, 120, 240, 480, 600, 600].map(Some);
-        assert_eq!(pauses[..7], expected);
-        assert_eq!(pauses[7], None);
-        assert_eq!(retry(0, 2).pause_after(1), None);
-        assert_eq!(retry(20, 10).pause_after(20), Some(Duration::from_secs(600)));
-    }
 
     #[test]
     fn only_what_replaces_everything_is_done_again_by_every_call() {

@@ -89,7 +89,7 @@ impl Wave {
             trigger: wanted.trigger,
             rerun: wanted.rerun,
             interval: wanted.interval,
-            retry: self.policy.retry,
+            retry: self.policy.retry.clone(),
         }
     }
 

@@ -101,6 +101,27 @@ pub(crate) fn conditions(
     present.map(|(kind, answer)| scene.condition(kind, answer)).collect()
 }
 
+/// A condition that says so of a generation; since when, the one before it tells.
+pub(crate) fn condition(
+    kind: &str,
+    (verdict, reason, message): (Verdict, Reason, &str),
+    generation: i64,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    let status = verdict.as_str();
+    let before = find(previous, kind).filter(|before| before.status == status);
+    let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: bounded(message),
+        last_transition_time: Time(since),
+        observed_generation: Some(generation),
+    }
+}
+
 /// The condition of a type.
 pub(crate) fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == kind)
@@ -157,18 +178,8 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn condition(self, kind: &str, answer: Answer) -> Condition {
-        let status = answer.verdict.as_str();
-        let before = find(self.past.previous, kind).filter(|before| before.status == status);
-        let since =
-            before.map_or_else(|| whole_seconds(self.now), |before| before.last_transition_time.0);
-        Condition {
-            type_: kind.to_owned(),
-            status: status.to_owned(),
-            reason: answer.reason.as_str().to_owned(),
-            message: bounded(&answer.message),
-            last_transition_time: Time(since),
-            observed_generation: Some(self.facts.generation),
-        }
+        let said = (answer.verdict, answer.reason, &*answer.message);
+        condition(kind, said, self.facts.generation, self.past.previous, self.now)
     }
 
     fn scaling_active(self) -> Answer {
