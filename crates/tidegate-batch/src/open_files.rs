@@ -61,6 +61,11 @@ impl<K: Clone + Eq + Hash> OpenFiles<K> {
         reached
     }
 
+    /// The caller closes the file of `key` before its time.
+    pub fn close(&mut self, key: &K) {
+        self.files.remove(key);
+    }
+
     /// Closes everything, the file unused for longest first: a commit names only whole files.
     #[must_use = "the files of the returned keys must be closed"]
     pub fn close_all(&mut self) -> Vec<K> {

@@ -5,13 +5,13 @@
 //! have a plus sign, leading zeros or no digit before the point, a truth value may be `t`, `f`, `1` or `0`
 //! in either case, `NaN` and `Infinity` are floats, and an offset may be as short as `+00`.
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidegate_types::{Coercion, Field, MAX_FIELDS, Reason};
 
 use crate::arrow_types::arrow_schema;
 use crate::column::Column;
-use crate::decoder::{DecodeSetupError, at_most};
+use crate::decoder::{self, DecodeSetupError, at_most};
 use crate::fault::{Fault, Parsed};
 use crate::scalar::{Misfit, push_boolean, push_text};
 
@@ -102,14 +102,8 @@ impl CellDecoder {
     /// The complete rows; the next batch begins.
     pub fn finish(&mut self) -> RecordBatch {
         self.take_back();
-        let types = self.schema.fields().iter().map(|field| field.data_type());
-        let pairs = self.columns.iter_mut().zip(types);
-        let arrays: Vec<ArrayRef> =
-            pairs.map(|(column, data_type)| column.finish(data_type)).collect();
         let rows = std::mem::take(&mut self.rows);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.schema(), arrays, &options)
-            .expect("every column was built from its field and has one value for each row")
+        decoder::finish(&self.schema, &mut self.columns, None, rows)
     }
 }
 
@@ -212,7 +206,7 @@ fn whole_offset<'a>(text: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
+    use arrow::array::{ArrayRef, AsArray};
     use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
     use proptest::prelude::*;
 

@@ -242,15 +242,26 @@ impl Decoder {
     }
 
     fn finish(&mut self, rows: usize) -> RecordBatch {
-        let types = self.schema.fields().iter().map(|field| field.data_type());
-        let pairs = self.columns.iter_mut().zip(types);
-        let mut arrays: Vec<ArrayRef> =
-            pairs.map(|(column, data_type)| column.finish(data_type)).collect();
-        arrays.extend(self.extra.as_mut().map(Bytes::finish_text));
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.schema(), arrays, &options)
-            .expect("every column was built from its field and has one value for each row")
+        let extra = self.extra.as_mut().map(Bytes::finish_text);
+        finish(&self.schema, &mut self.columns, extra, rows)
     }
+}
+
+/// The rows that the columns hold; the next batch begins.
+pub(crate) fn finish(
+    schema: &SchemaRef,
+    columns: &mut [Column],
+    extra: Option<ArrayRef>,
+    rows: usize,
+) -> RecordBatch {
+    let types = schema.fields().iter().map(|field| field.data_type());
+    let pairs = columns.iter_mut().zip(types);
+    let mut arrays: Vec<ArrayRef> =
+        pairs.map(|(column, data_type)| column.finish(data_type)).collect();
+    arrays.extend(extra);
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
+        .expect("every column was built from its field and has one value for each row")
 }
 
 /// What is known about a good record.

@@ -49,3 +49,4 @@ pub use cells::{BadCell, CellDecoder};
 pub use decoder::{BadRecord, DecodeOptions, DecodeSetupError, Decoded, Decoder, MAX_CALL_BYTES};
 pub use filter::{Filter, FilterError, Verdict};
 pub use paths::PathError;
+pub use time::civil_days;

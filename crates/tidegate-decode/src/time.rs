@@ -55,7 +55,13 @@ fn local(text: &[u8]) -> Option<(i64, &[u8])> {
 /// Days since 1970 of `YYYY-MM-DD`.
 fn days(text: &[u8; 10]) -> Option<i64> {
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *text else { return None };
-    let (year, month, day) = (two(y1, y2)? * 100 + two(y3, y4)?, two(m1, m2)?, two(d1, d2)?);
+    civil_days(two(y1, y2)? * 100 + two(y3, y4)?, two(m1, m2)?, two(d1, d2)?)
+}
+
+/// Days since 1970 in the proleptic Gregorian calendar; none for what is no day.
+#[must_use]
+#[inline]
+pub fn civil_days(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 || day > month_length(year, month) {
         return None;
     }

@@ -26,6 +26,20 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// A share with the source's own description.
+    pub(crate) fn new(
+        number: u32,
+        what: String,
+        bounds: &impl Serialize,
+        estimated_rows: u64,
+    ) -> Result<Self, ExtractError> {
+        let bounds = serde_json::to_value(bounds).map_err(|error| {
+            let what = format!("chunk {number} cannot be described");
+            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
+        })?;
+        Ok(Self { number, what, bounds, estimated_rows })
+    }
+
     /// The source's own description, read back.
     pub(crate) fn bounds<B: DeserializeOwned>(&self) -> Result<B, ExtractError> {
         serde_json::from_value(self.bounds.clone()).map_err(|error| {

@@ -12,7 +12,7 @@ use tidegate_table::files::layout::{DataPath, FileName};
 use tidegate_table::files::system::{BulkColumns, BulkCoordinates};
 use tidegate_table::files::{DataFile, FileError, FileWriter, WriteOptions};
 use tidegate_table::store::TableStore;
-use tidegate_types::{ByteSize, Epoch, Ledger, Nonce, Reason};
+use tidegate_types::{ByteSize, Ledger, Nonce, Reason};
 use tokio::task::JoinSet;
 
 /// How the files of a run are written.
@@ -41,8 +41,6 @@ pub(crate) struct ChunkIdentity {
     pub(crate) interval: Option<Timestamp>,
     pub(crate) generation: u64,
     pub(crate) chunk: u32,
-    /// Of this chunk, from 1.
-    pub(crate) attempt: u32,
     /// Of this attempt: what a zombie writes never has the name of what was committed.
     pub(crate) nonce: Nonce,
 }
@@ -124,8 +122,7 @@ impl ChunkWriter {
         while self.writers.len() > 1 && self.buffered() > self.settings.bytes_each {
             let largest = self.writers.iter().max_by_key(|(_, writer)| writer.buffered_bytes());
             let Some(values) = largest.map(|(values, _)| values.clone()) else { break };
-            // Told to be as large as it may be, it counts as closed.
-            _ = self.open.wrote(&values, self.settings.target_size);
+            self.open.close(&values);
             self.finish(&values).await?;
         }
         Ok(())
@@ -139,7 +136,9 @@ impl ChunkWriter {
         let number = &mut self.files_begun;
         let (settings, identity) = (&self.settings, &self.identity);
         self.writers.entry(values.clone()).or_insert_with(|| {
-            let name = file_name(&settings.ledger, identity, *number);
+            let ChunkIdentity { generation, chunk, nonce, .. } = *identity;
+            let ledger = settings.ledger.clone();
+            let name = FileName::of_run(ledger, generation, chunk, nonce, *number);
             *number += 1;
             FileWriter::create(
                 Arc::clone(&settings.store.data),
@@ -173,16 +172,5 @@ impl ChunkWriter {
             }
         }
         Ok(())
-    }
-}
-
-fn file_name(ledger: &Ledger, identity: &ChunkIdentity, number: u32) -> FileName {
-    let generation = i64::try_from(identity.generation).unwrap_or(i64::MAX >> 20);
-    let attempt = i64::from(identity.attempt.min((1 << 20) - 1));
-    FileName {
-        ledger: ledger.clone(),
-        epoch: Epoch((generation << 20) | attempt),
-        nonce: identity.nonce,
-        number,
     }
 }

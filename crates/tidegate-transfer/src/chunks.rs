@@ -96,7 +96,6 @@ impl Reading {
         for attempt in 1.. {
             let identity = ChunkIdentity {
                 chunk: chunk.number,
-                attempt,
                 nonce: random.nonce(),
                 ..self.identity.clone()
             };

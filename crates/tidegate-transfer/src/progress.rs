@@ -1,12 +1,9 @@
 //! What a run says of itself while it runs.
 
-use tidegate_config::{RunPhase, RunReport};
+use tidegate_config::{LONGEST_MESSAGE, RunPhase, RunReport};
 use tidegate_runtime::{RunError, in_words};
 use tidegate_types::Reason;
 use tokio::sync::watch;
-
-/// Longest message of a report, in bytes.
-const MESSAGE_BYTES: usize = 256;
 
 /// Where a run's report is kept, for whoever looks.
 #[derive(Debug, Clone)]
@@ -49,11 +46,7 @@ impl Progress {
 
 /// The beginning of a message, cut between characters.
 fn shortened(message: &str) -> &str {
-    let mut end = message.len().min(MESSAGE_BYTES);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    &message[..end]
+    &message[..message.floor_char_boundary(LONGEST_MESSAGE)]
 }
 
 #[cfg(test)]

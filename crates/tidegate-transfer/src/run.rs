@@ -281,7 +281,6 @@ impl Run {
             interval: self.options.interval.map(|interval| interval.start()),
             generation,
             chunk: 0,
-            attempt: 0,
             nonce: self.random.nonce(),
         };
         let reading = Arc::new(Reading {

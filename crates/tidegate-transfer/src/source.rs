@@ -70,11 +70,11 @@ pub(crate) fn check_ticks(
     interval: DataInterval,
 ) -> Result<(), RunError> {
     let BulkSource::ObjectStore(source) = &config.source else { return Ok(()) };
-    if source.is_named_for_time() {
-        check_finer(&source.glob, grid, interval)?;
+    if !source.is_named_for_time() {
+        return Ok(());
     }
-    let several = || grid.split(interval).is_ok_and(|ticks| ticks.take(2).count() > 1);
-    if !source.is_named_for_time() || !several() {
+    check_finer(&source.glob, grid, interval)?;
+    if !grid.split(interval).is_ok_and(|ticks| ticks.take(2).count() > 1) {
         return Ok(());
     }
     let what = format!(

@@ -1,6 +1,5 @@
 //! The table's side of a run: the claim commit and the one commit of its rows.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_runtime::{Random, RunError};
@@ -10,8 +9,7 @@ use tidegate_table::ledger::{
     has_dead_letters, run_claim_txns,
 };
 use tidegate_table::log::{
-    BootTime, CommitKind, CommitLog, CommitRequest, CommitTag, LiveFile, Outcome, RetryPolicy,
-    TableSnapshot,
+    BootTime, CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot,
 };
 use tidegate_table::replace::{Replacement, Replacer};
 use tidegate_types::{Incarnation, Ledger, Nonce, Reason};
@@ -217,7 +215,8 @@ impl RunTable {
         let decision = decide_fence(&FenceFacts {
             claim: result.claim,
             log: &intervals,
-            other_streams: &state.other_streams,
+            ledger: &self.ledger,
+            state: &state,
             base_age: self.snapshot.loaded_at().age(now),
             files_age: result.begun.age(now),
             table_id: &self.table_id,
@@ -240,17 +239,14 @@ impl RunTable {
         result: &RunResult<'_>,
         replacement: Replacement,
     ) -> Result<CommitRequest, RunError> {
-        let kept_rows = replacement.kept_rows();
-        let Replacement { removes, adds: kept, .. } = replacement;
         let done = Done {
             empty: result.rows == 0,
             dead_letters: result.dead_letters,
             fingerprint: result.fingerprint,
         };
         let txns = done_txns(&self.ledger, &self.intervals()?, &result.claim.claim, &done)?;
-        let adds = result.files.iter().cloned().chain(kept).collect();
-        let request = request(self.tag(CommitKind::Run), txns, adds, removes);
-        Ok(CommitRequest { kept_rows, ..request })
+        let (tag, new) = (self.tag(CommitKind::Run), result.files.iter().cloned());
+        Ok(CommitRequest { txns, ..CommitRequest::replacing(tag, replacement, new) })
     }
 
     /// Whether the commit is in the log; it is not when another one was faster.
@@ -308,13 +304,4 @@ impl RunTable {
         }
         self.log.write_checksum(&self.snapshot).await;
     }
-}
-
-fn request(
-    tag: CommitTag,
-    txns: BTreeMap<String, i64>,
-    adds: Vec<DataFile>,
-    removes: Vec<LiveFile>,
-) -> CommitRequest {
-    CommitRequest { txns, adds, removes, ..CommitRequest::new(tag) }
 }

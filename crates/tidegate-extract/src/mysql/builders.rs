@@ -82,13 +82,18 @@ impl Gathered {
         self.bytes
     }
 
-    /// Takes a row. After an error, which names the column's number, the batch is of no use.
-    pub(super) fn push(&mut self, row: Vec<Option<Value>>) -> Result<(), (usize, Unfit)> {
+    /// Takes a row, which is so large by [`row_size`]. After an error, which names the column's number, the
+    /// batch is of no use.
+    pub(super) fn push(
+        &mut self,
+        row: Vec<Option<Value>>,
+        size: usize,
+    ) -> Result<(), (usize, Unfit)> {
         let values = row.into_iter().map(|value| value.unwrap_or(Value::NULL));
         for (number, (column, value)) in self.columns.iter_mut().zip(values).enumerate() {
-            self.bytes += size(&value);
             column.push(value).map_err(|unfit| (number, unfit))?;
         }
+        self.bytes += size;
         self.rows += 1;
         Ok(())
     }

@@ -143,9 +143,9 @@ impl Divided<'_> {
             Some(key) if rows > target => {
                 let nulls = self.nulls(conn, key).await?;
                 let edges = self.edges(conn, key, target).await?;
-                described(&key.name, edges, nulls, rows, target)
+                described(&key.name, edges, nulls, rows, target)?
             }
-            _ => vec![chunk(0, "", &Bounds::All, rows)],
+            _ => vec![Chunk::new(0, Bounds::All.shown(""), &Bounds::All, rows)?],
         };
         Ok((rows, chunks))
     }
@@ -165,19 +165,15 @@ impl Divided<'_> {
     ) -> Result<Vec<KeyValue>, ExtractError> {
         let column = quoted(&key.name);
         let mut edges: Vec<KeyValue> = Vec::new();
-        let step = format!("ORDER BY {column} LIMIT 1 OFFSET {target}");
         while edges.len() as u64 <= MOST_CHUNKS * 2 {
             let last = edges.last().cloned();
-            let from = Bounds::Range { from: last.clone(), below: None };
-            let Some(mut edge) = self.key_at(conn, key, &column, &from, &step).await? else {
-                break;
-            };
+            let from = Bounds::Range { from: last.clone(), below: None }.condition(Some(key));
+            let Some(mut edge) = self.key_at(conn, key, from, target).await? else { break };
             if Some(&edge) == last.as_ref() {
                 // More rows than a chunk is to have share this key.
                 let behind =
                     Condition { sql: format!("{column} > ?"), values: vec![edge.parameter()] };
-                let next = self.first(conn, key, &column, behind).await?;
-                let Some(next) = next else { break };
+                let Some(next) = self.key_at(conn, key, Some(behind), 0).await? else { break };
                 edge = next;
             }
             edges.push(edge);
@@ -185,37 +181,18 @@ impl Divided<'_> {
         Ok(edges)
     }
 
+    /// The key behind the first `offset` rows of those that meet the condition too.
     async fn key_at(
         &self,
         conn: &mut Conn,
         key: &Key,
-        column: &str,
-        bounds: &Bounds,
-        tail: &str,
+        condition: Option<Condition>,
+        offset: u64,
     ) -> Result<Option<KeyValue>, ExtractError> {
-        let bounds = bounds.condition(Some(key));
-        let conditions: Vec<_> = self.rows.iter().cloned().chain(bounds).collect();
-        self.value(conn, key, select(column, self.from, &conditions, tail)).await
-    }
-
-    async fn first(
-        &self,
-        conn: &mut Conn,
-        key: &Key,
-        column: &str,
-        behind: Condition,
-    ) -> Result<Option<KeyValue>, ExtractError> {
-        let conditions: Vec<_> = self.rows.iter().cloned().chain([behind]).collect();
-        let tail = format!("ORDER BY {column} LIMIT 1");
-        self.value(conn, key, select(column, self.from, &conditions, &tail)).await
-    }
-
-    async fn value(
-        &self,
-        conn: &mut Conn,
-        key: &Key,
-        select: Select,
-    ) -> Result<Option<KeyValue>, ExtractError> {
+        let column = quoted(&key.name);
+        let conditions: Vec<_> = self.rows.iter().cloned().chain(condition).collect();
+        let tail = format!("ORDER BY {column} LIMIT 1 OFFSET {offset}");
+        let select = select(&column, self.from, &conditions, &tail);
         let found: Option<Value> = ask(conn, self.from, select).await?;
         found.map(|value| key.value(value)).transpose()
     }
@@ -241,7 +218,13 @@ async fn ask<T: mysql_async::prelude::FromValue + Send + 'static>(
 }
 
 /// The chunks between the edges, with those without a key behind them.
-fn described(key: &str, edges: Vec<KeyValue>, nulls: u64, rows: u64, target: u64) -> Vec<Chunk> {
+fn described(
+    key: &str,
+    edges: Vec<KeyValue>,
+    nulls: u64,
+    rows: u64,
+    target: u64,
+) -> Result<Vec<Chunk>, ExtractError> {
     let mut froms = vec![None];
     froms.extend(edges.iter().cloned().map(Some));
     let belows = edges.into_iter().map(Some).chain([None]);
@@ -260,14 +243,9 @@ fn described(key: &str, edges: Vec<KeyValue>, nulls: u64, rows: u64, target: u64
         estimates.push(nulls);
     }
     let numbered = (0..).zip(bounds.iter().zip(estimates));
-    numbered.map(|(number, (bounds, rows))| chunk(number, key, bounds, rows)).collect()
-}
-
-fn chunk(number: u32, key: &str, bounds: &Bounds, estimated_rows: u64) -> Chunk {
-    let what = bounds.shown(key);
-    // Numbers and text always become JSON.
-    let bounds = serde_json::to_value(bounds).unwrap_or_default();
-    Chunk { number, what, bounds, estimated_rows }
+    numbered
+        .map(|(number, (bounds, rows))| Chunk::new(number, bounds.shown(key), bounds, rows))
+        .collect()
 }
 
 #[cfg(test)]
@@ -281,7 +259,7 @@ mod tests {
     #[test]
     fn chunks_lie_side_by_side_from_end_to_end() {
         let edges = vec![KeyValue::Signed(10), KeyValue::Signed(20)];
-        let chunks = described("id", edges, 3, 28, 10);
+        let chunks = described("id", edges, 3, 28, 10).expect("chunks");
         let what: Vec<_> = chunks.iter().map(|chunk| chunk.what.as_str()).collect();
         assert_eq!(
             what,

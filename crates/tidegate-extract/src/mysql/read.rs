@@ -46,12 +46,15 @@ impl Reading {
         let mut counts = ChunkCounts::default();
         while let Some(row) = result.next().await.map_err(failed)? {
             let row = row.unwrap_raw();
-            if self.is_full(&gathered, row_size(&row)) {
+            let size = row_size(&row);
+            if self.is_full(&gathered, size) {
                 self.send(&mut gathered, into).await?;
             }
             let place = Place { key: self.key_of(&row), row: counts.rows, chunk: what };
             self.require_values(&row, &place)?;
-            gathered.push(row).map_err(|(column, unfit)| self.unfit(column, &unfit, &place))?;
+            gathered
+                .push(row, size)
+                .map_err(|(column, unfit)| self.unfit(column, &unfit, &place))?;
             counts.rows += 1;
         }
         drop(result);

@@ -96,26 +96,10 @@ pub(super) fn micros(value: &Value) -> Result<i64, Unfit> {
     Ok(seconds * 1_000_000 + i64::from(micros))
 }
 
-/// Days since 1970 in the proleptic Gregorian calendar; none for what is no day. Years begin in March,
-/// so that the leap day is the last of its year.
+/// Days since 1970; none for what is no day.
 fn civil_days(year: u16, month: u8, day: u8) -> Option<i32> {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let length = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return None,
-    };
-    if day == 0 || day > length {
-        return None;
-    }
-    let (year, month) = (i32::from(year), i32::from(month));
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let before_year = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let before_month = (153 * month + 2) / 5;
-    // Counted so, the first of January 1970 is day 719,469.
-    Some(before_year + before_month + i32::from(day) - 719_469)
+    let days = tidegate_decode::civil_days(year.into(), month.into(), day.into())?;
+    i32::try_from(days).ok()
 }
 
 /// A value as text, as the server prints it.

@@ -171,7 +171,9 @@ impl Files {
         for file in large {
             parts.extend(self.by_row_groups(file, target).await?);
         }
-        let chunks = (0..).zip(parts).map(|(number, (bounds, rows))| chunk(number, &bounds, rows));
+        let chunks = (0..)
+            .zip(parts)
+            .map(|(number, (bounds, rows))| Chunk::new(number, bounds.what(), &bounds, rows));
         Ok(Plan {
             chunks: chunks.collect::<Result<_, _>>()?,
             rows: None,
@@ -207,15 +209,6 @@ impl Files {
         let out = Outbox::new(into, Arc::clone(&self.schema), self.batch, self.on_error);
         blocking(&self.store, move |fetch| reading.read(&bounds, fetch, out)).await?
     }
-}
-
-fn chunk(number: u32, bounds: &Bounds, estimated_rows: u64) -> Result<Chunk, ExtractError> {
-    let what = bounds.what();
-    let bounds = serde_json::to_value(bounds).map_err(|error| {
-        let what = format!("chunk {number} cannot be described");
-        ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
-    })?;
-    Ok(Chunk { number, what, bounds, estimated_rows })
 }
 
 impl Snapshot for Files {

@@ -111,20 +111,9 @@ impl Task<'_> {
         let rows = self.count(self.cursor.map(|cursor| cursor.predicate.as_str())).await?;
         let bounds = if rows == 0 { Vec::new() } else { self.divide(rows, &columns).await? };
         let share = rows / u64::try_from(bounds.len()).unwrap_or(1).max(1);
-        let chunks = (0..).zip(bounds).map(|(number, bounds)| {
-            Ok(Chunk {
-                number,
-                what: bounds.words(),
-                bounds: serde_json::to_value(&bounds).map_err(|error| {
-                    ExtractError::permanent(
-                        Reason::InvalidConfiguration,
-                        "a plan cannot be written",
-                    )
-                    .because(error)
-                })?,
-                estimated_rows: share,
-            })
-        });
+        let chunks = (0..)
+            .zip(bounds)
+            .map(|(number, bounds)| Chunk::new(number, bounds.words(), &bounds, share));
         let chunks = chunks.collect::<Result<_, ExtractError>>()?;
         Ok(Plan { chunks, rows: Some(rows), fingerprint: None, null_cursors })
     }

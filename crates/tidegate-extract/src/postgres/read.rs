@@ -12,6 +12,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
 
+use super::BEGIN;
 use super::bounds::Bounds;
 use super::connect::Server;
 use super::cursor::Cursor;
@@ -59,10 +60,7 @@ pub(super) async fn read(
 }
 
 async fn join_snapshot(client: &Client, id: &str) -> Result<(), ExtractError> {
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-        literal(id)
-    );
+    let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}", literal(id));
     client.batch_execute(&begin).await.map_err(|error| {
         let gone = error.code().is_some_and(|state| SNAPSHOT_GONE.contains(&state.code()));
         if gone { snapshot_lost(error) } else { failed("joining the snapshot", error) }

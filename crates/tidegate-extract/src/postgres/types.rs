@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field as ArrowField, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, Field as ArrowField, FieldRef};
+use tidegate_decode::arrow_type;
 use tidegate_types::FieldType;
 use tokio_postgres::types::{Kind, Type};
 
@@ -100,23 +101,7 @@ impl Wire {
 
     /// The type in Arrow's words.
     pub(crate) fn data_type(&self) -> DataType {
-        match self {
-            Self::Bool => DataType::Boolean,
-            Self::Int16 => DataType::Int16,
-            Self::Int32 => DataType::Int32,
-            Self::Int64 => DataType::Int64,
-            Self::Float32 => DataType::Float32,
-            Self::Float64 => DataType::Float64,
-            Self::Decimal { precision, scale } => {
-                DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(i8::MAX))
-            }
-            Self::Text | Self::Jsonb | Self::Uuid => DataType::Utf8,
-            Self::Bytes => DataType::Binary,
-            Self::Date => DataType::Date32,
-            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::TimestampNtz => DataType::Timestamp(TimeUnit::Microsecond, None),
-            Self::List(element) => DataType::List(element_field(element)),
-        }
+        arrow_type(&self.field_type())
     }
 }
 

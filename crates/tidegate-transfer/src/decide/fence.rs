@@ -3,10 +3,10 @@
 //! The check runs before every attempt to commit, retries included. Streaming commits and runs of other
 //! intervals in between do not matter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_table::ledger::{Effect, Intervals, conflict};
+use tidegate_table::ledger::{Intervals, LedgerState, check_overwrite, conflict};
 use tidegate_table::log::MAX_BASE_AGE;
 use tidegate_types::{DataInterval, Explained, Ledger, Reason};
 
@@ -22,8 +22,10 @@ pub struct FenceFacts<'a> {
     pub claim: &'a RunClaim,
     /// What the log holds of the ledger in the snapshot.
     pub log: &'a Intervals,
-    /// Other pipelines that stream into the table.
-    pub other_streams: &'a BTreeSet<Ledger>,
+    /// Whose the run is.
+    pub ledger: &'a Ledger,
+    /// What the snapshot holds of streams.
+    pub state: &'a LedgerState,
     /// How old the snapshot is, suspends included.
     pub base_age: Duration,
     /// How long ago the first file was begun, suspends included.
@@ -78,14 +80,8 @@ pub fn decide_fence(facts: &FenceFacts<'_>) -> FenceDecision {
         );
         return refuse(Reason::GenerationLost, true, what);
     }
-    if claim.effect == Effect::Overwrite
-        && let Some(other) = facts.other_streams.first()
-    {
-        let what = format!(
-            "pipeline {other} streams into the table, and writeMode Overwrite is refused beside it; \
-             take a table of your own or writeMode ReplaceInterval"
-        );
-        return refuse(Reason::LedgerMismatch, false, what);
+    if let Err(beside) = check_overwrite(facts.ledger, facts.state, claim.effect) {
+        return refuse(beside.reason(), false, beside.to_string());
     }
     match conflict(facts.log, claim.key, claim.effect) {
         Err(conflict) => refuse(conflict.reason(), false, conflict.to_string()),
@@ -110,7 +106,7 @@ fn changed(facts: &FenceFacts<'_>, now: &BTreeMap<DataInterval, u64>) -> Option<
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use tidegate_table::ledger::{Claim, IntervalKey};
+    use tidegate_table::ledger::{Claim, Effect, IntervalKey};
     use tidegate_table::log::Txns;
 
     use super::*;
@@ -139,11 +135,13 @@ mod tests {
             },
             within: BTreeMap::from([(hours(0, 1), 1)]),
         };
-        let (log, streams) = (log(txns), BTreeSet::new());
+        let (log, ledger) = (log(txns), Ledger::new("l").unwrap());
+        let state = LedgerState::default();
         let mut facts = FenceFacts {
             claim: &claim,
             log: &log,
-            other_streams: &streams,
+            ledger: &ledger,
+            state: &state,
             base_age: Duration::ZERO,
             files_age: Duration::ZERO,
             table_id: "t",

@@ -15,11 +15,10 @@ use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::reader::read_columns;
 use tidegate_table::files::system::{self, run_source_prefix};
 use tidegate_table::ledger::Intervals;
-use tidegate_table::log::{CommitLog, LiveFile, LogEntry, TableSnapshot};
+use tidegate_table::log::{CommitLog, LiveFile, LogEntry, TableSnapshot, Txns};
 use tidegate_table::store::TableStore;
 use tidegate_types::{Ledger, Nonce, Reason};
 
-use super::bulk_history::dead_letters_in;
 use super::contents::{check_file, missing};
 use super::report::VerifyReport;
 
@@ -115,7 +114,9 @@ fn added(entries: &[LogEntry], ledger: &Ledger) -> BTreeMap<Nonce, u64> {
     let mut added = BTreeMap::new();
     for entry in entries {
         let rows: u64 = entry.adds.iter().filter_map(|file| file.rows).sum();
-        for nonce in dead_letters_in(entry, ledger).into_values().filter_map(Nonce::from_txn) {
+        let mut only = Txns::default();
+        only.apply(&entry.txns);
+        for nonce in dead_letter::shown_runs(&only, ledger).into_values() {
             added.insert(nonce, rows.saturating_sub(entry.kept_rows));
         }
     }

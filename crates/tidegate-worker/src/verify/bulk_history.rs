@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_table::ledger::{
-    IntervalField, IntervalKey, Intervals, LedgerError, RunState, TxnName,
-};
+use tidegate_table::ledger::{IntervalKey, Intervals, LedgerError, RunState};
 use tidegate_table::log::{CommitKind, LogEntry, Txns};
 use tidegate_types::Ledger;
 
@@ -12,6 +10,9 @@ use super::bulk::start_of;
 use super::bulk_contents::Place;
 use super::history::{History, foreign};
 use super::report::VerifyReport;
+
+/// Generation and state by interval.
+type States = BTreeMap<IntervalKey, (u64, RunState)>;
 
 /// What the log's JSON tells of the runs of one ledger.
 #[derive(Default)]
@@ -39,7 +40,7 @@ impl BulkHistory {
         let complete = entries.first().is_some_and(|entry| entry.version == 0);
         let mut history = Self { complete, ..Self::default() };
         let (mut edits, mut removed) = (History::default(), BTreeSet::new());
-        let (mut txns, mut before) = (Txns::default(), Intervals::default());
+        let mut before = States::new();
         let mut expected = entries.first().map(|entry| entry.version);
         for entry in entries {
             if expected != Some(entry.version) {
@@ -49,14 +50,13 @@ impl BulkHistory {
             expected = Some(entry.version + 1);
             foreign(entry, &mut removed, &mut edits, report);
             history.foreign_edits = edits.foreign_edits;
-            txns.apply(&entry.txns);
-            let now = Intervals::read(&txns, ledger)?;
-            history.check_rise(entry, &before, &now, report);
+            let said = said_in(entry, ledger)?;
+            check_rise(entry, &before, &said, report);
             let ours = entry.ours.as_ref().filter(|tag| tag.ledger == *ledger);
             if ours.is_some_and(|tag| tag.kind == CommitKind::Run) {
-                history.take(entry, ledger, &before, report);
+                history.take(entry, &said, &before, report);
             }
-            before = now;
+            before.extend(said);
         }
         report.checked(format!(
             "the log from version {} to {}: {} runs, each claimed before it committed",
@@ -67,33 +67,17 @@ impl BulkHistory {
         Ok(history)
     }
 
-    fn check_rise(
-        &self,
-        entry: &LogEntry,
-        before: &Intervals,
-        now: &Intervals,
-        report: &mut VerifyReport,
-    ) {
-        for (key, now) in now.iter() {
-            let known = before.get(key);
-            if known.is_some_and(|known| known.generation > now.generation) {
-                let detail =
-                    format!("{key} fell to {} at version {}", now.generation, entry.version);
-                report.damaged("generations", detail);
-            }
-        }
-    }
-
     /// A run's commit.
     fn take(
         &mut self,
         entry: &LogEntry,
-        ledger: &Ledger,
-        before: &Intervals,
+        said: &States,
+        before: &States,
         report: &mut VerifyReport,
     ) {
         self.runs += 1;
-        let done = done_in(entry, ledger);
+        let ended = said.iter().filter(|(_, (_, state))| state.is_done());
+        let done: States = ended.map(|(key, known)| (*key, *known)).collect();
         let Some((key, generation)) = ran(&done) else {
             let version = entry.version;
             report.damaged("runs", format!("version {version} is a run's and ends none"));
@@ -101,7 +85,7 @@ impl BulkHistory {
         };
         // What was before the first kept version is not known.
         for key in done.keys().filter(|_| self.complete) {
-            let claimed = before.get(*key).map(|known| (known.generation, known.state));
+            let claimed = before.get(key).copied();
             if claimed != Some((generation, RunState::Claimed)) {
                 let version = entry.version;
                 let detail =
@@ -170,28 +154,26 @@ impl BulkHistory {
     }
 }
 
-/// The intervals that a commit ends.
-fn done_in(entry: &LogEntry, ledger: &Ledger) -> BTreeMap<IntervalKey, (u64, RunState)> {
-    let only: Txns =
-        entry.txns.iter().map(|(app_id, version)| (app_id.clone(), *version)).collect();
-    let states = Intervals::read(&only, ledger).unwrap_or_default();
-    let done = states.iter().filter(|(_, known)| known.state.is_done());
-    done.map(|(key, known)| (key, (known.generation, known.state))).collect()
+/// Generations only rise.
+fn check_rise(entry: &LogEntry, before: &States, said: &States, report: &mut VerifyReport) {
+    for (key, (generation, _)) in said {
+        if before.get(key).is_some_and(|(known, _)| known > generation) {
+            let detail = format!("{key} fell to {generation} at version {}", entry.version);
+            report.damaged("generations", detail);
+        }
+    }
+}
+
+/// What a commit says of intervals. What it does not name stays as it was.
+fn said_in(entry: &LogEntry, ledger: &Ledger) -> Result<States, LedgerError> {
+    let mut only = Txns::default();
+    only.apply(&entry.txns);
+    let known = Intervals::read(&only, ledger)?;
+    Ok(known.iter().map(|(key, known)| (key, (known.generation, known.state))).collect())
 }
 
 /// What the commit's run was of: under `Overwrite` it ends `all` as well.
-fn ran(done: &BTreeMap<IntervalKey, (u64, RunState)>) -> Option<(IntervalKey, u64)> {
+fn ran(done: &States) -> Option<(IntervalKey, u64)> {
     let bounded = done.iter().find(|(key, _)| **key != IntervalKey::All);
     bounded.or_else(|| done.first_key_value()).map(|(key, (generation, _))| (*key, *generation))
-}
-
-/// The nonce of the dead-letter file that a commit names, by interval.
-pub(super) fn dead_letters_in(entry: &LogEntry, ledger: &Ledger) -> BTreeMap<IntervalKey, i64> {
-    let named = entry.txns.iter().filter_map(|(app_id, version)| match TxnName::parse(app_id)? {
-        TxnName::Interval(owner, key, IntervalField::DeadLetter) if owner == *ledger => {
-            Some((key, *version))
-        }
-        _ => None,
-    });
-    named.collect()
 }

@@ -141,11 +141,8 @@ impl Lake {
             }
             _ => Replacement::default(),
         };
-        let kept_rows = plan.kept_rows();
-        let Replacement { removes, adds: kept, .. } = plan;
-        let adds = adds.into_iter().chain(kept).collect();
-        let request = request(CommitKind::Run);
-        self.put(&CommitRequest { txns, adds, removes, kept_rows, ..request }).await;
+        let tag = request(CommitKind::Run).tag;
+        self.put(&CommitRequest { txns, ..CommitRequest::replacing(tag, plan, adds) }).await;
     }
 
     /// A whole run, up to its dead letters.

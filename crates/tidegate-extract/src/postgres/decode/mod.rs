@@ -32,8 +32,6 @@ pub(crate) enum Progress {
     More,
     /// A batch is full: [`Decoder::take`] it, then go on with the same bytes.
     Full,
-    /// The stream's end was read.
-    End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +142,7 @@ impl Decoder {
         loop {
             match self.state {
                 State::Row | State::Value(_) => {}
-                State::End if input.is_empty() => return Ok(Progress::End),
+                State::End if input.is_empty() => return Ok(Progress::More),
                 State::End => return Err(self.malformed("bytes behind the end")),
                 State::Header | State::Extension(_) => {
                     if !self.header(input)? {
