@@ -54,8 +54,7 @@ pub use jetstream::{
 pub use pipeline::{BreakerSpec, DeadLetterSpec, IngestionPipeline, IngestionPipelineSpec};
 pub use run::{IngestionRun, IngestionRunSpec, IntervalSpec, PipelineRef, Reprocess, RunTrigger};
 pub use run_status::{
-    ChildrenStatus, ChunksStatus, IngestionRunStatus, MOST_FAILED_CHUNKS, MOST_PLANNED_INTERVALS,
-    RowsStatus, RunPhase,
+    ChildrenStatus, ChunksStatus, IngestionRunStatus, MOST_PLANNED_INTERVALS, RowsStatus, RunPhase,
 };
 pub use sink::{
     AddressingStyle, DeltaSpec, EventTimeSpec, FileSpec, FlushSpec, PartitionBySpec, S3Spec,

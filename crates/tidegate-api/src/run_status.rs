@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{IntervalSpec, vocabulary};
 
-/// The most failed chunks that a status names.
-pub const MOST_FAILED_CHUNKS: usize = 20;
 /// The most intervals that the status of a dry run names.
 pub const MOST_PLANNED_INTERVALS: usize = 100;
 
@@ -98,10 +96,6 @@ pub struct ChunksStatus {
     /// Both in words, such as 9/16.
     #[schemars(length(max = 32))]
     pub progress: String,
-    /// The numbers of those that failed, at most 20.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "vocabulary::chunk_numbers")]
-    pub failed: Vec<u32>,
 }
 
 /// What became of the rows: `read = committed + deadLettered`.

@@ -222,16 +222,6 @@ pub(crate) fn roles(_: &mut SchemaGenerator) -> Schema {
     set_of(&ROLE, 128, 16)
 }
 
-/// Numbers of chunks.
-pub(crate) fn chunk_numbers(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "items": {"type": "integer", "minimum": 0},
-        "maxItems": crate::run_status::MOST_FAILED_CHUNKS,
-        "x-kubernetes-list-type": "atomic",
-    })
-}
-
 /// A map as labels and annotations are, with rules about its keys beside that of their form.
 fn map_of(values: &Value, rules: &[(&str, &str)]) -> Schema {
     let form =

@@ -48,6 +48,14 @@ pub enum BulkSource {
     ObjectStore(ObjectSource),
 }
 
+impl BulkSource {
+    /// Whether the source itself knows which of its data belongs to an interval.
+    #[must_use]
+    pub fn is_by_interval(&self) -> bool {
+        matches!(self, Self::ObjectStore(files) if files.is_named_for_time())
+    }
+}
+
 /// A relation of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -310,4 +318,29 @@ pub struct Calendar {
     /// Where the answer was cut to fit; ask again from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_at: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_in_a_glob_is_found() {
+        let is_by_interval = |glob: &str| {
+            let files = ObjectSource {
+                url: "file:///in".to_owned(),
+                secret: None,
+                s3: S3Options::default(),
+                glob: glob.to_owned(),
+                format: FileFormat::Csv,
+                compression: FileCompression::Auto,
+                csv: CsvOptions { delimiter: ',', header: true, null: String::new() },
+                on_bad_file: BadFilePolicy::Fail,
+            };
+            BulkSource::ObjectStore(files).is_by_interval()
+        };
+        assert!(is_by_interval("dt=%Y-%m-%d/*.csv"));
+        assert!(is_by_interval("100%%/%H/*"));
+        assert!(!is_by_interval("100%%/*.csv") && !is_by_interval("**/*.parquet"));
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::core::DynamicObject;
+use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -59,8 +59,8 @@ pub(crate) fn watches(context: &Arc<Context>, health: &Health) -> Watches {
     };
     for scope in &scopes {
         let mut start = Starter { context, health, scope, watches: &mut watches };
-        start.pipelines();
-        start.runs();
+        start.ours("IngestionPipeline", &pipeline_resource(), |caches| &caches.pipelines);
+        start.ours("IngestionRun", &run_resource(), |caches| &caches.runs);
         start.offered_accounts();
         start.owned("StatefulSet", |caches| &caches.stateful_sets);
         start.owned("Deployment", |caches| &caches.deployments);
@@ -83,27 +83,18 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn pipelines(&mut self) {
-        let resource = pipeline_resource();
+    fn ours(
+        &mut self,
+        kind: &'static str,
+        resource: &ApiResource,
+        cache: fn(&Caches) -> &Cache<DynamicObject>,
+    ) {
         let client = self.context.client.clone();
         let api: Api<DynamicObject> = match self.scope {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
+            Some(namespace) => Api::namespaced_with(client, namespace, resource),
+            None => Api::all_with(client, resource),
         };
-        let kind = "IngestionPipeline";
-        let everything = watcher::Config::default();
-        self.follow(kind, api, everything, |caches| &caches.pipelines, wake_changed);
-    }
-
-    fn runs(&mut self) {
-        let resource = run_resource();
-        let client = self.context.client.clone();
-        let api: Api<DynamicObject> = match self.scope {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
-        let everything = watcher::Config::default();
-        self.follow("IngestionRun", api, everything, |caches| &caches.runs, wake_changed);
+        self.follow(kind, api, watcher::Config::default(), cache, wake_changed);
     }
 
     fn offered_accounts(&mut self) {

@@ -52,7 +52,7 @@ pub(crate) fn resolve(
         return None;
     }
     check_from(&source, fields.as_deref(), faults);
-    let intervals = bulk.incremental.is_some() || bulk_source::is_by_interval(&source);
+    let intervals = bulk.incremental.is_some() || source.is_by_interval();
     let write_mode = write_mode(spec, &bulk, intervals, faults);
     Some(TransferConfig {
         name,

@@ -38,11 +38,6 @@ pub(crate) fn resolve(
     }
 }
 
-/// Whether the source itself knows which of its data belongs to an interval.
-pub(crate) fn is_by_interval(source: &BulkSource) -> bool {
-    matches!(source, BulkSource::ObjectStore(objects) if has_fields(&objects.glob))
-}
-
 /// Whether records are JSON, into which paths lead.
 pub(crate) fn holds_json(source: &BulkSource) -> bool {
     matches!(source, BulkSource::ObjectStore(objects) if objects.format == FileFormat::NdJson)
@@ -208,11 +203,6 @@ fn csv(spec: Option<&CsvSpec>, place: &str, faults: &mut Faults) -> CsvOptions {
     CsvOptions { delimiter, header: spec.header, null: spec.null }
 }
 
-/// Whether the time of an interval stands in a glob.
-fn has_fields(glob: &str) -> bool {
-    fields(glob).any(|field| field != Some('%'))
-}
-
 /// What follows each `%`, in order; none: nothing. `%%` is the sign itself.
 fn fields(glob: &str) -> impl Iterator<Item = Option<char>> {
     let mut letters = glob.chars();
@@ -264,12 +254,5 @@ mod tests {
         ] {
             assert_eq!(table_name(text), wanted, "{text}");
         }
-    }
-
-    #[test]
-    fn the_time_in_a_glob_is_found() {
-        assert!(has_fields("dt=%Y-%m-%d/*.csv"));
-        assert!(has_fields("100%%/%H/*"));
-        assert!(!has_fields("100%%/*.csv") && !has_fields("**/*.parquet"));
     }
 }

@@ -63,24 +63,6 @@ impl Resolved {
             Self::Bulk(config) => Some(*config),
         }
     }
-
-    /// `<namespace>/<name>`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Stream(config) => &config.name,
-            Self::Bulk(config) => &config.name,
-        }
-    }
-
-    /// The identity in the table's log.
-    #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        match self {
-            Self::Stream(config) => &config.ledger,
-            Self::Bulk(config) => &config.ledger,
-        }
-    }
 }
 
 /// The namespace of a document that names none.

@@ -51,8 +51,12 @@ fn pipeline(source: Value, changes: &[(&str, Value)]) -> IngestionPipeline {
 fn resolved(pipeline: &IngestionPipeline) -> TransferConfig {
     let resolved = resolve_in(pipeline, Some(Path::new("/home/me")));
     let resolved = resolved.unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert_eq!((resolved.name(), resolved.ledger().as_str()), ("billing/orders", "billing.orders"));
-    resolved.into_bulk().expect("it is a bulk pipeline")
+    let config = resolved.into_bulk().expect("it is a bulk pipeline");
+    assert_eq!(
+        (config.name.as_str(), config.ledger.as_str()),
+        ("billing/orders", "billing.orders")
+    );
+    config
 }
 
 fn refused(pipeline: &IngestionPipeline) -> Vec<String> {

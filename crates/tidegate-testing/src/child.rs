@@ -54,6 +54,13 @@ impl ManagedChild {
         self.process_id
     }
 
+    /// Whether SIGSTOP has reached it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process_id));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    }
+
     /// SIGKILL, and waits until the process is gone.
     ///
     /// # Errors
@@ -211,8 +218,7 @@ mod tests {
         let mut child = shell(&scratch, "exec sleep 1000");
         child.signal("STOP").await.unwrap();
         // The signal is on its way when `kill` returns.
-        let stat = format!("/proc/{}/stat", child.process_id());
-        let stopped = async || fs::read_to_string(&stat).unwrap().contains(") T ");
+        let stopped = async || child.is_stopped();
         eventually("the child stops", LONG, stopped).await.unwrap();
         child.signal("CONT").await.unwrap();
         child.signal("TERM").await.unwrap();

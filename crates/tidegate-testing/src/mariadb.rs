@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::child::ManagedChild;
 use crate::guard;
-use crate::paths::service;
+use crate::paths::{is_root, service};
 use crate::ports::free_port;
 use crate::wait::eventually;
 
@@ -287,8 +286,7 @@ impl MariaDbSession {
 
 /// Root must say that it means it; others are who they are.
 fn run_as() -> Option<&'static str> {
-    let root = fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0);
-    root.then_some("--user=root")
+    is_root().then_some("--user=root")
 }
 
 /// Debian puts servers where only root looks.

@@ -1,6 +1,7 @@
 //! Where things lie in the checkout.
 
 use std::env;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -31,4 +32,9 @@ pub fn service(program: &str) -> Result<PathBuf> {
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
         .with_context(|| format!("{program} is not installed; `make setup` installs it"))
+}
+
+/// Whether the tests run as root.
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

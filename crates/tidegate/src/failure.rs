@@ -109,19 +109,18 @@ pub(crate) fn worker_failed(error: RunError) -> Failure {
 
 /// The error of a bulk run, or of whoever looks at what one stands on, with its exit code and advice.
 pub(crate) fn run_failed(error: RunError) -> Failure {
-    let (retry, reason) = (error.is_transient(), error.reason());
-    let advice = run_advice(reason).or_else(|| advice(reason));
-    let failure = Failure::of(error).worth_retrying(retry);
-    match advice {
+    let of_runs = run_advice(error.reason());
+    let failure = worker_failed(error);
+    match of_runs {
         Some(advice) => failure.advising(advice),
         None => failure,
     }
 }
 
-/// A run panicked, which is a bug; what was committed stands, and another attempt begins anew.
-pub(crate) fn run_crashed(error: JoinError) -> Failure {
+/// A panic is a bug; what was committed stands, and another attempt goes on from there.
+pub(crate) fn crashed(who: &str, error: JoinError) -> Failure {
     Failure::of(error)
-        .during("a run crashed")
+        .during(format!("{who} crashed"))
         .worth_retrying(true)
         .advising("nothing that was committed is affected; please report this")
 }

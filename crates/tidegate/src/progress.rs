@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::output::{bytes, complain, count, grouped, say};
 
-const REDRAW_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const REDRAW_EVERY: Duration = Duration::from_secs(1);
 /// Without a terminal progress is a log line, and then only when something moved.
-const LOG_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const LOG_EVERY: Duration = Duration::from_secs(30);
 /// Rows arrive by commits, so the rate is taken over the longest usual `maxInterval`.
 const RATE_OVER_SECONDS: f64 = 60.0;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_api::{BulkSpec, CatchupPolicy};
-use tidegate_config::{BulkSource, WriteMode};
+use tidegate_config::WriteMode;
 use tidegate_resolve::catchup_policy;
 use tidegate_schedule::Grid;
 
@@ -63,7 +63,7 @@ impl<'a> Terms<'a> {
             grid,
             policy: catchup_policy(&bulk, config.write_mode),
             delay: bulk.schedule.as_ref().map(|it| it.delay.to_duration()).unwrap_or_default(),
-            by_interval: config.incremental.is_some() || is_by_interval(&config.source),
+            by_interval: config.incremental.is_some() || config.source.is_by_interval(),
             // Two runs that replace everything would only throw each other out.
             most: if whole { 1 } else { usize::try_from(bulk.max_active_runs).unwrap_or(1) },
             pipeline,
@@ -81,8 +81,4 @@ impl<'a> Terms<'a> {
             retry: &self.bulk.run_template.retry,
         }
     }
-}
-
-fn is_by_interval(source: &BulkSource) -> bool {
-    matches!(source, BulkSource::ObjectStore(files) if files.is_named_for_time())
 }

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 
 use super::validate::Transfer;
 use crate::context::Context;
-use crate::pipeline::{Applier, BulkResources, Failure, Owner, build_bulk, is_config};
+use crate::pipeline::{Applier, BulkResources, Failure, Owner, build_bulk, is_config, maps_of};
 
 /// Applies what differs.
 pub(crate) async fn keep_ready(
+    applier: &mut Applier<'_>,
     context: &Context,
     owner: &Owner,
     pipeline: &Transfer,
 ) -> Result<(), Failure> {
     let resources = build_bulk(pipeline, &context.options.pods);
     let BulkResources { service_account, network_policy, accepted, config } = resources;
-    let mut applier = Applier::new(context, owner);
     let accounts = service_account.iter().map(ResourceExt::name_any).collect();
     if let Some(account) = service_account {
         applier.ensure(account).await?;
@@ -45,9 +45,4 @@ fn configs_in_use(context: &Context, owner: &Owner) -> BTreeSet<String> {
     let templates = open.filter_map(|job| job.spec.as_ref()?.template.spec.as_ref());
     let specs = templates.chain(pods.iter().filter_map(|pod| pod.spec.as_ref()));
     specs.flat_map(maps_of).filter(|name| is_config(&key.name, name)).collect()
-}
-
-fn maps_of(spec: &PodSpec) -> impl Iterator<Item = String> + '_ {
-    let volumes = spec.volumes.iter().flatten();
-    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
 }

@@ -32,7 +32,8 @@ use self::work::{Done, work};
 use crate::context::Context;
 use crate::key::Key;
 use crate::pipeline::{
-    Failure, Owner, PipelineState, conclude, dereference, has_finalizer, status_of, take_finalizer,
+    Applier, Failure, Owner, PipelineState, conclude, dereference, has_finalizer, status_of,
+    take_finalizer,
 };
 use crate::queue::{Again, GATHER};
 
@@ -127,7 +128,12 @@ impl Reconcile<'_> {
             (_, None) => return Ok(Again::OnChange),
         };
         if let Stand::There(pipeline, _) = stand {
-            keep_ready(context, owner, pipeline).await?;
+            // What somebody always writes otherwise is not sent again and again.
+            let known = std::mem::take(&mut self.state.memory.rewrites);
+            let mut applier = Applier::new(context, owner).knowing(known);
+            let ready = keep_ready(&mut applier, context, owner, pipeline).await;
+            self.state.memory.rewrites = applier.into_changes().rewrites;
+            ready?;
         }
         let key = &owner.key;
         let field = Field { context, key, owner: Some(owner), stand, now: self.now };

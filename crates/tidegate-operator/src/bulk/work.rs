@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tidegate_api::{ChildrenStatus, IngestionRunStatus, RunTrigger, ScheduleStatus};
-use tidegate_types::{DataInterval, Reason};
+use tidegate_types::Reason;
 
 use super::calendars::ask_calendar;
 use super::ground::{Field, Stand, Terms};
@@ -18,12 +18,12 @@ use super::memory::BulkMemory;
 use super::parents::{Family, go_on_with_parents};
 use super::scheduling::{Scheduled, dependencies, follow_schedule};
 use crate::calendar::{Ask, Purpose};
-use crate::pipeline::{Failure, transfer_job};
+use crate::pipeline::{Failure, READY, find, transfer_job};
 use crate::runs::{
     Attempt, Contender, Finished, Ground, KeepFacts, LeafFacts, Outcome, Run, RunTally, Step, What,
     attempt, create_job, decide, delete_run, keep, limit, next_status, read, write_status,
 };
-use crate::schedule::waits_for;
+use crate::schedule::{Dependency, waits_for};
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -144,6 +144,9 @@ async fn turns_of_leaves(scene: &Scene<'_>) -> Vec<Turn> {
     let leaves: Vec<usize> =
         (0..scene.runs.len()).filter(|index| is_leaf(&scene.runs[*index])).collect();
     let context = scene.field.context;
+    let schedule = scene.terms.as_ref().and_then(|terms| terms.bulk.schedule.as_ref());
+    let schedule = schedule.filter(|_| !leaves.is_empty());
+    let others = schedule.map(|it| dependencies(context, scene.field.key, it)).unwrap_or_default();
     let looks =
         leaves.iter().map(|index| attempt(context, &scene.runs[*index], &scene.jobs, &scene.pods));
     let attempts = join_all(looks).await;
@@ -151,7 +154,7 @@ async fn turns_of_leaves(scene: &Scene<'_>) -> Vec<Turn> {
         .into_iter()
         .zip(attempts)
         .map(|(run, attempt)| {
-            let step = step_of(scene, &scene.runs[run], attempt.as_ref());
+            let step = step_of(scene, &others, &scene.runs[run], attempt.as_ref());
             Turn { run, step, attempt, children: None }
         })
         .collect();
@@ -159,22 +162,16 @@ async fn turns_of_leaves(scene: &Scene<'_>) -> Vec<Turn> {
     turns
 }
 
-fn step_of(scene: &Scene<'_>, run: &Run, attempt: Option<&Attempt>) -> Step {
+fn step_of(scene: &Scene<'_>, others: &[Dependency], run: &Run, attempt: Option<&Attempt>) -> Step {
     let ground = match (&scene.terms, scene.field.stand) {
         (Some(terms), _) => terms.ground(),
         (None, Stand::Streams) => Ground::Streams,
         (None, Stand::Unusable(rejection)) => Ground::Unusable(rejection),
         (None, _) => Ground::Missing,
     };
-    let waits_for = run.interval().and_then(|interval| dependency_of(scene, interval));
+    let waits_for = run.interval().and_then(|interval| waits_for(others, interval.end()));
     let waits_for = waits_for.as_deref();
     decide(&LeafFacts { run, attempt, ground, waits_for, now: scene.field.now })
-}
-
-fn dependency_of(scene: &Scene<'_>, interval: DataInterval) -> Option<String> {
-    let schedule = scene.terms.as_ref()?.bulk.schedule.as_ref()?;
-    let dependencies = dependencies(scene.field.context, scene.field.key, schedule);
-    waits_for(&dependencies, interval.end())
 }
 
 /// Not everybody may begin at once.
@@ -338,7 +335,7 @@ fn newest(runs: &[Run]) -> Option<Newest> {
 }
 
 fn ready_of(status: &IngestionRunStatus) -> (String, String) {
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let ready = find(&status.conditions, READY);
     ready.map(|ready| (ready.reason.clone(), ready.message.clone())).unwrap_or_default()
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -250,24 +250,18 @@ impl<'a> Applier<'a> {
             let names = all.iter().map(|map| map.name_any());
             return names.filter(|name| names::is_config(&key.name, name)).collect();
         }
-        let mut used = BTreeSet::new();
-        for pod in caches.pods.of(key) {
-            let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-            used.extend(
-                volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())),
-            );
-        }
-        for template in [template_of_agent(agent), template_of_workers(workers)] {
-            let volumes = template
-                .and_then(|template| template.spec.as_ref())
-                .into_iter()
-                .flat_map(|spec| spec.volumes.iter().flatten());
-            used.extend(
-                volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())),
-            );
-        }
-        used
+        let pods = caches.pods.of(key);
+        let templates = [template_of_agent(agent), template_of_workers(workers)];
+        let templates = templates.into_iter().flatten().filter_map(|it| it.spec.as_ref());
+        let specs = pods.iter().filter_map(|pod| pod.spec.as_ref()).chain(templates);
+        specs.flat_map(maps_of).collect()
     }
+}
+
+/// The `ConfigMap`s that pods of a spec mount.
+pub(crate) fn maps_of(spec: &PodSpec) -> impl Iterator<Item = String> + '_ {
+    let volumes = spec.volumes.iter().flatten();
+    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
 }
 
 /// Whether both controllers have replaced what they had to replace.

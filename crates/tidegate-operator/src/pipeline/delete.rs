@@ -29,6 +29,7 @@ use super::names;
 use super::owner::{Owner, Ownership, ownership};
 use super::validate::Validation;
 use crate::context::{Context, pipeline_resource};
+use crate::runs::{last_condition, terminated};
 use crate::watch::take_in;
 
 /// How long until a pipeline that somebody else changed is looked at again.
@@ -261,11 +262,7 @@ fn outcome<'a>(
     pods: impl Iterator<Item = &'a Pod>,
     pipeline: &ValidatedPipeline,
 ) -> Deletion {
-    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ended = conditions
-        .filter(|condition| condition.status == "True")
-        .find(|condition| condition.type_ == "Complete" || condition.type_ == "Failed");
-    match ended {
+    match last_condition(job) {
         None => Deletion::Cleaning,
         Some(condition) if condition.type_ == "Complete" => match last_words(pods) {
             // It did what it could, and says what it had to leave.
@@ -283,11 +280,9 @@ fn outcome<'a>(
 fn last_words<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<LastWords> {
     let mut pods: Vec<&Pod> = pods.filter(|pod| is_cleanup(pod)).collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    pods.into_iter().rev().find_map(|pod| {
-        let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-        let ended = containers.first()?.state.as_ref()?.terminated.as_ref()?;
-        serde_json::from_str(ended.message.as_deref()?).ok()
-    })
+    pods.into_iter()
+        .rev()
+        .find_map(|pod| serde_json::from_str(terminated(pod)?.message.as_deref()?).ok())
 }
 
 /// What was to be deleted, in words.

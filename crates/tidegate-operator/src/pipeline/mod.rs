@@ -60,8 +60,8 @@ use crate::key::Key;
 use crate::metrics::Outcome;
 use crate::queue::{Again, spread};
 
-pub(crate) use self::apply::Applier;
-pub(crate) use self::build::{BulkResources, build_bulk, calendar_job, transfer_job};
+pub(crate) use self::apply::{Applier, maps_of};
+pub(crate) use self::build::{BulkResources, PERMANENT, build_bulk, calendar_job, transfer_job};
 pub(crate) use self::conditions::{
     CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, condition, find, whole_seconds,
 };

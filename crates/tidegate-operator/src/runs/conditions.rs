@@ -15,11 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::pipeline::{Verdict, condition, count};
+use crate::pipeline::{READY, RECONCILING, STALLED, Verdict, condition, count};
 
-pub(crate) const READY: &str = "Ready";
-pub(crate) const RECONCILING: &str = "Reconciling";
-pub(crate) const STALLED: &str = "Stalled";
 pub(crate) const COMPLETE: &str = "Complete";
 pub(crate) const VERIFIED: &str = "Verified";
 

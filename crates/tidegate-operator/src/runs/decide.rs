@@ -10,10 +10,7 @@ use tidegate_types::Reason;
 
 use super::ended::{End, Ended};
 use super::facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
-use crate::pipeline::{Rejection, known};
-
-/// The exit code for what no further attempt can change.
-const PERMANENT: i32 = 65;
+use crate::pipeline::{PERMANENT, Rejection, known};
 
 /// What a run finds of its pipeline.
 #[derive(Debug, Clone, Copy)]

@@ -32,10 +32,7 @@ pub(crate) enum End {
 
 /// How a Job ended; none while it has not. `pods` are those of the Job.
 pub(crate) fn ended<'a>(job: &Job, pods: impl Iterator<Item = &'a Pod>) -> Option<Ended> {
-    let mut pods: Vec<&Pod> = pods.filter(|pod| is_of(job, pod)).collect();
-    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    let newest = pods.last();
-    if let Some(state) = newest.and_then(|pod| terminated(pod)) {
+    if let Some(state) = newest_pod(job, pods).and_then(terminated) {
         let at = state.finished_at.as_ref().map(|time| time.0).or_else(|| job_end(job));
         let said = state.message.clone().unwrap_or_default();
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
@@ -50,19 +47,27 @@ pub(crate) fn ended<'a>(job: &Job, pods: impl Iterator<Item = &'a Pod>) -> Optio
     Some(Ended { at: job_end(job).unwrap_or(Timestamp::UNIX_EPOCH), end })
 }
 
+/// The newest pod of a Job.
+pub(crate) fn newest_pod<'a>(job: &Job, pods: impl Iterator<Item = &'a Pod>) -> Option<&'a Pod> {
+    pods.filter(|pod| is_of(job, pod))
+        .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
+}
+
 /// Whether a pod belongs to the Job.
-pub(crate) fn is_of(job: &Job, pod: &Pod) -> bool {
+fn is_of(job: &Job, pod: &Pod) -> bool {
     let uid = job.uid();
     let mut owners = pod.owner_references().iter();
     owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
 }
 
-fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+/// The end of a pod's only container.
+pub(crate) fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
     containers.first()?.state.as_ref()?.terminated.as_ref()
 }
 
-fn last_condition(job: &Job) -> Option<&JobCondition> {
+/// How the controller says that the Job ended.
+pub(crate) fn last_condition(job: &Job) -> Option<&JobCondition> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| {
         condition.status == "True" && matches!(condition.type_.as_str(), "Complete" | "Failed")

@@ -23,7 +23,7 @@ mod tally;
 pub(crate) use apply::{create_job, create_run, delete_run, write_status};
 pub(crate) use build::{child_run, repeated_run, scheduled_run};
 pub(crate) use decide::{Ground, LeafFacts, decide};
-pub(crate) use ended::{End, Ended, ended};
+pub(crate) use ended::{End, Ended, ended, last_condition, terminated};
 pub(crate) use facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
 pub(crate) use keep::{Finished, KeepFacts, keep};
 pub(crate) use limit::{Contender, limit};

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::ended::{ended, is_of};
+use super::ended::{ended, newest_pod};
 use super::facts::{Attempt, Run};
 use crate::context::Context;
 use crate::pipeline::{labels, pod_facts};
@@ -33,11 +33,7 @@ pub(crate) async fn attempt(
 ) -> Option<Attempt> {
     let (number, job) = newest_job(run, jobs)?;
     let ended = ended(job, pods.iter().map(AsRef::as_ref));
-    let pod = pods
-        .iter()
-        .filter(|pod| is_of(job, pod))
-        .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    let pod = match pod {
+    let pod = match newest_pod(job, pods.iter().map(AsRef::as_ref)) {
         Some(pod) if ended.is_none() => Some(pod_facts(context, pod).await),
         _ => None,
     };

@@ -99,7 +99,6 @@ fn take_numbers(status: &mut IngestionRunStatus, report: Option<&RunReport>) {
             total: report.chunks,
             done: report.chunks_done,
             progress: format!("{}/{}", report.chunks_done, report.chunks),
-            failed: Vec::new(),
         });
     }
     if report.generation > 0 {

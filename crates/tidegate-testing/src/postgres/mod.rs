@@ -15,11 +15,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use self::programs::{binary, children_of, finished, is_alive, is_root, program, system_user};
+use self::programs::{binary, children_of, finished, is_alive, program, system_user};
 pub use self::session::PostgresSession;
 
 use crate::child::ManagedChild;
 use crate::guard;
+use crate::paths::is_root;
 use crate::ports::free_port;
 use crate::wait::eventually;
 

@@ -1,7 +1,6 @@
 //! The programs of the server's package, and processes as the system knows them.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::paths::service;
+use crate::paths::{is_root, service};
 
 /// Whom the server runs as when the tests run as root, which it refuses to be.
 const SYSTEM_USER: &str = "postgres";
@@ -42,10 +41,6 @@ pub(super) fn binary(name: &str) -> Result<PathBuf> {
         .collect();
     found.sort();
     found.pop().map_or_else(|| service(name), |(_, path)| Ok(path))
-}
-
-pub(super) fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The ids of the server's user and group.

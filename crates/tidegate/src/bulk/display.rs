@@ -7,12 +7,8 @@ use tidegate_config::{RunPhase, RunReport};
 use tokio::sync::watch;
 
 use crate::output::{count, grouped};
-use crate::progress::Progress;
+use crate::progress::{LOG_EVERY, Progress, REDRAW_EVERY};
 
-/// A slow commit or a long wait still shows that the process lives.
-const REDRAW_EVERY: Duration = Duration::from_secs(1);
-/// Without a terminal a long run is a line a half minute.
-const LOG_EVERY: Duration = Duration::from_secs(30);
 const TEMPLATE: &str = "{spinner} {prefix}: [{bar:24}] {msg}";
 
 /// Shows one run until its sender is gone.

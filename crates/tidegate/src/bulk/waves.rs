@@ -12,7 +12,7 @@ use crate::bulk::attempts::{RunEnding, RunRequest};
 use crate::bulk::policy::RunPolicy;
 use crate::bulk::words::{self, Tally};
 use crate::documents::LoadedBulk;
-use crate::failure::{Failure, run_crashed, run_failed};
+use crate::failure::{Failure, crashed, run_failed};
 use crate::progress::Progress;
 
 /// The runs of one pipeline: what they have in common, and how they ended.
@@ -77,7 +77,7 @@ impl Wave {
             match active.join_next().await {
                 None => return Ok(failed),
                 Some(Ok(ending)) => failed.extend(self.take(ending)?),
-                Some(Err(error)) => return Err(run_crashed(error)),
+                Some(Err(error)) => return Err(crashed("a run", error)),
             }
         }
     }

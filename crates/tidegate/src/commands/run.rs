@@ -14,14 +14,14 @@ use tidegate_telemetry::{
 use tidegate_types::ByteSize;
 use tidegate_worker::decide::Restarts;
 use tidegate_worker::{Summary, WorkerOptions};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::bulk::{Keeper, Pace};
 use crate::documents::{Loaded, LoadedBulk, LoadedPipeline, PipelineArgs, notice};
-use crate::failure::{Failure, code, worker_failed, worse};
+use crate::failure::{Failure, code, crashed, worker_failed, worse};
 use crate::feasibility::Feasibility;
 use crate::output::{complain, say};
 use crate::progress::{Progress, Shown};
@@ -172,7 +172,7 @@ async fn run_all(
     }
     let mut endings = Vec::new();
     while let Some(ended) = running.join_next().await {
-        endings.push(ended.map_err(crashed)?);
+        endings.push(ended.map_err(|error| crashed("a worker", error))?);
     }
     stop.cancel();
     // The display ends with its token; a panic in it is no reason to hide the endings.
@@ -244,7 +244,7 @@ async fn run_job(job: Job, drain: CancellationToken) -> Ending {
             }
             Err(error) => {
                 drain.cancel();
-                failures.push(crashed(error));
+                failures.push(crashed("a worker", error));
             }
         }
     }
@@ -300,14 +300,6 @@ fn of_all_lives(last: Summary, metrics: &PipelineMetrics) -> Summary {
 
 fn worked(metrics: &PipelineMetrics) -> bool {
     metrics.snapshot().commits > 0
-}
-
-/// A panic is a bug; what was committed stands, and a restart reads on from there.
-fn crashed(error: JoinError) -> Failure {
-    Failure::of(error)
-        .during("a worker crashed")
-        .worth_retrying(true)
-        .advising("nothing that was committed is affected; please report this")
 }
 
 /// Says how every pipeline ended, and returns the exit code.

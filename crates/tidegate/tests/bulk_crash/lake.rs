@@ -60,11 +60,6 @@ impl Lake {
         self.scratch.path()
     }
 
-    /// Nothing went wrong: the folder may go.
-    pub(crate) fn done(self) {
-        drop(self);
-    }
-
     /// Writes configuration and secret.
     pub(crate) fn connect(&self, source: &Source) -> Result<()> {
         let secret = self.scratch.join("secrets/db");
@@ -140,7 +135,6 @@ impl Lake {
         run: &str,
         dies: Option<(&str, u32)>,
     ) -> Result<TidegateProcess> {
-        self.look_at_log()?;
         let call = self.call(hour, run)?;
         let call = match dies {
             Some((step, time)) => call.die_at(step, time),
@@ -185,14 +179,8 @@ impl Lake {
         self.scratch.join("table/_delta_log")
     }
 
-    /// Remembers what the log holds before an attempt.
-    fn look_at_log(&self) -> Result<()> {
-        fs::write(self.scratch.join("seen"), self.run_commits()?.to_string())?;
-        Ok(())
-    }
-
     /// Commits of runs in the log, counted without our own reader.
-    fn run_commits(&self) -> Result<usize> {
+    pub(crate) fn run_commits(&self) -> Result<usize> {
         if !self.log_folder().exists() {
             return Ok(0);
         }
@@ -205,12 +193,6 @@ impl Lake {
             }
         }
         Ok(commits)
-    }
-
-    /// Whether the attempt that was begun last has committed.
-    pub(crate) fn has_committed(&self) -> Result<bool> {
-        let before: usize = fs::read_to_string(self.scratch.join("seen"))?.parse()?;
-        Ok(self.run_commits()? > before)
     }
 
     /// Engines that we did not write must see exactly these rows, each once.

@@ -124,7 +124,7 @@ async fn a_run_that_is_told_to_stop_gives_up_and_may_be_tried_again() {
     let pod = Pod::new();
     let frozen = pod.transfer("Scheduled", "days-a", 2).freeze_at("run.planned", 1);
     let mut process = pod.spawn(frozen, "frozen");
-    let stopped = async || is_stopped(process.process_id());
+    let stopped = async || process.is_stopped();
     eventually("the run stands still", LONG, stopped).await.unwrap();
     process.signal("TERM").await.unwrap();
     process.signal("CONT").await.unwrap();
@@ -142,7 +142,7 @@ async fn an_older_attempt_that_wakes_up_commits_nothing() {
     let pod = Pod::new();
     let frozen = pod.transfer("Scheduled", "days-a", 2).freeze_at("run.before_put", 1);
     let mut zombie = pod.spawn(frozen, "zombie");
-    let stopped = async || is_stopped(zombie.process_id());
+    let stopped = async || zombie.is_stopped();
     eventually("the run stands still", LONG, stopped).await.unwrap();
     // The file changes between the two attempts: the older one's row must not come back.
     pod.ground.write(&format!("files/{}.ndjson", day(2)), "{\"id\": 22}\n");
@@ -171,10 +171,4 @@ async fn the_calendar_is_what_the_log_holds_merged_and_cut_to_the_range() {
     let range = format!("{}/{}", days_ago(3), days_ago(2));
     pod.end(pod.call("calendar").argument("--range").argument(&range)).await.expect(0);
     assert_eq!(pod.report()["done"], json!([range]));
-}
-
-/// Whether SIGSTOP has reached it.
-pub(crate) fn is_stopped(process_id: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
 }

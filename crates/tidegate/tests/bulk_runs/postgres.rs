@@ -161,8 +161,7 @@ async fn a_server_killed_in_the_middle_of_reading_costs_one_attempt_and_no_row()
     let run = shop.ground.call("run", &big).argument("--until-caught-up");
     // The run stands still behind its first chunk while the server goes down and comes up again.
     let mut process = run.freeze_at("run.chunk_read", 1).spawn("run", shop.ground.path()).unwrap();
-    let id = process.process_id();
-    eventually("the run stands still", LONG, async || crate::pods::is_stopped(id)).await.unwrap();
+    eventually("the run stands still", LONG, async || process.is_stopped()).await.unwrap();
     shop.server.kill().await.unwrap();
     shop.server.restart().await.unwrap();
     process.signal("CONT").await.unwrap();

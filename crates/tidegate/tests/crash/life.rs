@@ -1,6 +1,5 @@
 //! One worker's life.
 
-use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -116,8 +115,7 @@ impl Life {
     }
 
     fn is_stopped(&self) -> Result<bool> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.process_id()));
-        Ok(stat.is_ok_and(|stat| stat.contains(") T ")))
+        Ok(self.process.is_stopped())
     }
 
     /// Waits until this zombie or its heir has lost.

@@ -90,10 +90,7 @@ async fn p5_a_commit_that_finds_the_disk_full_is_put_until_there_is_room() {
     let run = bench.run_command(&pipeline).argument("--until-caught-up");
     let mut worker =
         run.freeze_at("commit.before_put", 1).spawn("worker", bench.scratch.path()).unwrap();
-    let stopped = async || {
-        let state = fs::read_to_string(format!("/proc/{}/stat", worker.process_id()));
-        state.is_ok_and(|text| text.contains(") T "))
-    };
+    let stopped = async || worker.is_stopped();
     tidegate_testing::eventually("the worker is frozen", crate::support::LONG, stopped)
         .await
         .unwrap();

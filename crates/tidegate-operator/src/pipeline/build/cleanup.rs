@@ -19,7 +19,7 @@ use crate::pipeline::labels::Component;
 use crate::pipeline::names;
 
 /// The exit code for what no further attempt can change.
-const PERMANENT: i32 = 65;
+pub(crate) const PERMANENT: i32 = 65;
 /// Attempts after the first.
 const RETRIES: i32 = 5;
 /// How long the finished Job stays if nobody removes it before, in seconds.

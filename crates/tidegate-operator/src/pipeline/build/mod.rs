@@ -33,7 +33,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use super::facts::{Decisions, ValidatedPipeline};
 use crate::PodSettings;
 
-pub(crate) use cleanup::{Cleanup, cleanup_job};
+pub(crate) use cleanup::{Cleanup, PERMANENT, cleanup_job};
 pub(crate) use config_maps::{ACCEPTED_KEY, ASSIGNMENT_KEY};
 pub(crate) use pod::PORT;
 pub(crate) use transfer::{BulkResources, build_bulk, calendar_job, transfer_job};
