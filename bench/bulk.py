@@ -6,7 +6,8 @@
 A Postgres of its own is started and filled; then every contender moves the same rows, zstd level 1, over
 one connection (Tidegate once more over two), and psql throws the rows of COPY BINARY away, which is the
 wall. Contenders take turns, so that a noisy neighbour hits all alike; of each the median counts. CPU
-seconds are the client's, by getrusage of the process. Tidegate's include its whole process, start, log and
+seconds are the client's, by getrusage of the process; those of the server only tell how far two connections
+could go on this machine, which client and server share. Tidegate's include its whole process, start, log and
 proof that the counts agree; the others' begin behind their imports.
 
 Wanted from the environment: TIDEGATE_BIN, and TIDEGATE_BENCH_PYTHON with what bench/requirements.txt names.
@@ -161,6 +162,7 @@ def check_rows(contender, folder, rows):
 
 def once(contender, server, base, rows):
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{contender}-", dir=base))
+    before = server.cpu_seconds()
     if contender == "copy":
         seen = copy(server, folder)
     elif contender in PEERS:
@@ -169,6 +171,7 @@ def once(contender, server, base, rows):
         seen = tidegate(server, folder, rows, 2 if contender == "tidegate_two" else 1)
     if contender != "copy":
         seen["bytes"] = check_rows(contender, folder, rows)
+    seen["server_cpu"] = server.cpu_seconds() - before
     shutil.rmtree(folder)
     return seen
 
@@ -196,6 +199,12 @@ def ratios(rounds):
     }
 
 
+def two_backends_bound(rounds):
+    """The `two_backends_wall` of a client and a server that keep every core of this machine busy."""
+    busy = median(rounds, "tidegate_two", "cpu") + median(rounds, "tidegate_two", "server_cpu")
+    return round(median(rounds, "tidegate", "wall") / (busy / os.cpu_count()), 3)
+
+
 def table(report):
     rows = report["rows"]
     lines = [f"{'':14} {'cpu s':>8} {'ns/row':>8} {'wall s':>8} {'MiB':>7} {'file MB':>8}"]
@@ -211,6 +220,7 @@ def table(report):
         goal = GOALS[name]
         wanted = "" if goal is None else f"  wanted {goal}: {'yes' if ratio >= goal else 'NO'}"
         lines.append(f"{name:18} {ratio:6.2f}{wanted}")
+    lines.append(f"{'':18} {report['two_backends_bound']:6.2f}  is what {report['cores']} cores allow two backends")
     memory = report["memory_mib"]
     lines.append(f"{'memory MiB':18} {memory:6.0f}  wanted {MEMORY_GOAL}: {'yes' if memory <= MEMORY_GOAL else 'NO'}")
     return "\n".join(lines)
@@ -222,7 +232,7 @@ def main():
     parser.add_argument("--rows", type=int, default=3_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    base = pathlib.Path(tempfile.mkdtemp(prefix="bulk-bench-", dir=given.output.parent))
+    base = pathlib.Path(tempfile.mkdtemp(prefix="bulk-bench-", dir=given.output.resolve().parent))
     with PostgresServer(["fsync=off", "shared_buffers=1GB", "jit=off", "autovacuum=off"]) as server:
         print(f"filling a Postgres with {given.rows:,} rows", flush=True)
         fill(server, given.rows)
@@ -243,6 +253,7 @@ def main():
         "rounds": rounds,
         "medians": medians,
         "ratios": ratios(rounds),
+        "two_backends_bound": two_backends_bound(rounds),
         "memory_mib": max(medians[who]["memory"] for who in ("tidegate", "tidegate_two")),
         "cores": os.cpu_count(),
     }
