@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tidegate_api::IngestionPipeline;
 
 /// The pages whose YAML blocks are examples.
 const PAGES: [&str; 2] = ["docs/ingestionpipeline.md", "docs/ingestionrun.md"];
@@ -41,13 +42,19 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
     let documents = tidegate_api::read(name, text).and_then(|read| tidegate_api::check(name, read));
     match documents {
         Err(violations) => in_file(violations),
-        Ok(documents) => documents
-            .pipelines
-            .iter()
-            .filter_map(|pipeline| tidegate_resolve::resolve(pipeline).err())
-            .flat_map(in_file)
-            .collect(),
+        Ok(documents) => resolve_each(&documents.pipelines).into_iter().flat_map(in_file).collect(),
     }
+}
+
+/// The faults of each; those of one text may name each other.
+fn resolve_each(pipelines: &[IngestionPipeline]) -> Vec<Vec<tidegate_api::Violation>> {
+    let here = std::env::current_dir().ok();
+    let named = |name: &str| {
+        let is_meant = |one: &&IngestionPipeline| one.metadata.name.as_deref() == Some(name);
+        pipelines.iter().find(is_meant).cloned()
+    };
+    let resolve = |one| tidegate_resolve::resolve_among(one, here.as_deref(), &named).err();
+    pipelines.iter().filter_map(resolve).collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -7,15 +7,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_types::Span;
 
-use crate::vocabulary;
+use crate::{PipelineRef, vocabulary};
 
 /// Which runs are made, and how they read.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.incremental) || has(self.schedule)")
+    validation = Rule::new("!has(self.incremental) || has(self.schedule) || has(self.repairs)")
         .message("incremental reads the rows of an interval, and intervals come from a schedule; write schedule: {cron: \"0 * * * *\"}, or remove incremental")
         .field_path(".incremental"),
+    validation = Rule::new("!has(self.repairs) || has(self.incremental)")
+        .message("a repair reads the rows of an interval; write incremental: {cursorField: …, mutability: Immutable} with the event time as its cursor")
+        .field_path(".repairs"),
+    validation = Rule::new("!has(self.repairs) || !has(self.schedule)")
+        .message("repairs are made when somebody asks for them; remove schedule")
+        .field_path(".schedule"),
+    validation = Rule::new("has(self.repairs) == has(oldSelf.repairs) && (!has(self.repairs) || self.repairs == oldSelf.repairs)")
+        .message("whom a pipeline repairs cannot be changed, because the table's log holds its repairs under its name; make another pipeline")
+        .field_path(".repairs"),
 )]
 pub struct BulkSpec {
     /// How a run finds the rows of its interval. Only with databases and a schedule. Default: every run
@@ -32,6 +41,11 @@ pub struct BulkSpec {
     #[serde(default = "default_max_active_runs")]
     #[schemars(range(min = 1, max = 16))]
     pub max_active_runs: u32,
+    /// The streamed pipeline whose rows the runs replace by event time, in the same table. Such a pipeline
+    /// has no schedule: each run is a repair that somebody asks for. Only with `incremental`, whose cursor is
+    /// the event time. Cannot be changed. Default: none; runs write rows of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<RepairsSpec>,
     /// Whether a run may leave less than half of the rows that its interval had before, or none of them.
     /// Default false: such a run fails, because a source that lost its rows looks the same.
     #[serde(default)]
@@ -56,6 +70,7 @@ impl Default for BulkSpec {
             chunking: ChunkingSpec::default(),
             schedule: None,
             max_active_runs: default_max_active_runs(),
+            repairs: None,
             allow_shrink: false,
             successful_runs_history_limit: default_history_limit(),
             failed_runs_history_limit: default_history_limit(),
@@ -232,6 +247,14 @@ pub struct DependencySpec {
     /// Its name.
     #[schemars(schema_with = "vocabulary::object_name")]
     pub name: String,
+}
+
+/// Whose rows are replaced.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepairsSpec {
+    /// The streamed pipeline, in the same namespace; under `tidegate`, in one of the files given.
+    pub pipeline_ref: PipelineRef,
 }
 
 /// How runs are tried again, and how long they live.

@@ -32,7 +32,7 @@ mod vocabulary;
 
 pub use bulk::{
     BackoffSpec, BulkSpec, CatchupPolicy, ChunkingSpec, DependencySpec, IncrementalSpec,
-    Mutability, OnNullCursor, RetrySpec, RunTemplateSpec, ScheduleSpec,
+    Mutability, OnNullCursor, RepairsSpec, RetrySpec, RunTemplateSpec, ScheduleSpec,
 };
 pub use bulk_source::{
     ConnectionSpec, CsvSpec, DatabaseSpec, DatabaseTlsSpec, FileCompression, FileFormat,

@@ -89,6 +89,9 @@ use crate::{IngestionRunStatus, vocabulary};
     validation = Rule::new("self.trigger != 'Scheduled' || has(self.interval)")
         .message("a scheduled run has the interval of its tick; write interval, or trigger: Manual")
         .field_path(".trigger"),
+    validation = Rule::new("self.trigger != 'Repair' || has(self.interval)")
+        .message("a repair is of one interval; write interval: {start: …, end: …}")
+        .field_path(".trigger"),
     validation = Rule::new("has(self.range) || !has(self.reprocess)")
         .message("reprocess goes with range only; remove it")
         .field_path(".reprocess"),
@@ -101,9 +104,10 @@ pub struct IngestionRunSpec {
     pub pipeline_ref: PipelineRef,
     /// Why the run is made. Scheduled: its tick came; on an interval that the table's log holds already it
     /// ends at once (`AlreadyComplete`). Manual: somebody asks; what is done is done again. Backfill:
-    /// past intervals.
+    /// past intervals. Repair: an interval of a streamed table is read again; of a pipeline with
+    /// `bulk.repairs`, which has no other runs.
     pub trigger: RunTrigger,
-    /// The interval, a union of whole ticks of the pipeline's schedule. Default with Manual: the whole
+    /// The interval, a union of whole ticks of the pipeline's schedule; of a repair any whole seconds. Default with Manual: the whole
     /// source, for pipelines that read it whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<IntervalSpec>,
@@ -154,6 +158,8 @@ pub enum RunTrigger {
     Manual,
     /// Past intervals.
     Backfill,
+    /// An interval of a streamed table, from another source.
+    Repair,
 }
 
 // The schema of an optional enum takes its description from here.

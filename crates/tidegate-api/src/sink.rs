@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_types::{ByteSize, Compression, LatePolicy, Span};
+use tidegate_types::{AfterRepairPolicy, ByteSize, Compression, LatePolicy, Span};
 
 use crate::{SecretRef, vocabulary};
 
@@ -259,6 +259,11 @@ pub struct EventTimeSpec {
     #[serde(default)]
     #[schemars(schema_with = "vocabulary::one_of::<LatePolicy>")]
     pub late_policy: LatePolicy,
+    /// What happens to records of an interval that was repaired before they came: DeadLetter (default)
+    /// sets them aside with the reason IntervalRepaired, Append files them beside the rows of the repair.
+    #[serde(default)]
+    #[schemars(schema_with = "vocabulary::one_of::<AfterRepairPolicy>")]
+    pub after_repair: AfterRepairPolicy,
 }
 
 fn default_allowed_lateness() -> Span {

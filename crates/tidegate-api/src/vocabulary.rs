@@ -4,8 +4,8 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use tidegate_types::{
-    BadRowPolicy, Coercion, Compression, Evolution, Guarantee, KeyPrecision, LatePolicy,
-    MissingKeyPolicy, PayloadCompression, UnknownFields,
+    AfterRepairPolicy, BadRowPolicy, Coercion, Compression, Evolution, Guarantee, KeyPrecision,
+    LatePolicy, MissingKeyPolicy, PayloadCompression, UnknownFields,
 };
 
 /// A text form that a pattern in the schema describes.
@@ -373,6 +373,7 @@ names! {
     MissingKeyPolicy: Accept, DeadLetter;
     KeyPrecision: Exact, Fingerprint;
     LatePolicy: Append, DeadLetter;
+    AfterRepairPolicy: DeadLetter, Append;
     Compression: ZSTD, SNAPPY, LZ4, None;
     PayloadCompression: None, Gzip, Zstd;
 }

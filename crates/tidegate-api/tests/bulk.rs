@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BULK, FULL, set};
+use common::{BULK, FULL, REPAIR, set};
 use serde_json::{Value, json};
 use tidegate_api::{IngestionPipeline, SourceType, check, read, read_pipeline, schema};
 use tidegate_types::Span;
@@ -33,6 +33,8 @@ fn documents_of_every_source_are_accepted() {
     use SourceType::{MySQL, ObjectStore, Postgres};
     assert_eq!(types, [Postgres, Postgres, MySQL, ObjectStore]);
     assert!(!accepted(document(FULL)).spec.is_bulk());
+    let repairs = accepted(document(REPAIR)).spec.bulk_or_default().repairs.expect("it repairs");
+    assert_eq!(repairs.pipeline_ref.name, "clicks");
 }
 
 #[test]
@@ -182,6 +184,20 @@ fn faults_name_field_problem_and_remedy() {
             json!("Merge"),
             "write one of Append, ReplaceInterval, Overwrite",
         ),
+        (
+            REPAIR,
+            "spec.bulk.incremental",
+            Value::Null,
+            "bulk.repairs: a repair reads the rows of an interval; write incremental",
+        ),
+        (
+            REPAIR,
+            "spec.bulk.schedule",
+            json!({"cron": "0 * * * *"}),
+            "bulk.schedule: repairs are made when somebody asks for them",
+        ),
+        (REPAIR, "spec.bulk.repairs", json!({}), "repairs.pipelineRef: is missing"),
+        (FULL, "spec.sink.eventTime.afterRepair", json!("Apend"), "did you mean Append?"),
         // What only streams have.
         (orders, "spec.dedup", json!({}), "spec.dedup: dedup compares messages of a stream"),
         (orders, "spec.filter", json!({"cel": "true"}), "spec.filter: filter is for messages"),

@@ -49,6 +49,12 @@ fn the_documents_leave_no_field_out() {
 fn faults_name_field_problem_and_remedy() {
     let [interval, range] = RUNS;
     let june = json!({"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"});
+    let mut repair = document(interval);
+    set(&mut repair, "spec.trigger", json!("Repair"));
+    assert_eq!(accepted(repair.clone()).spec.trigger, RunTrigger::Repair);
+    set(&mut repair, "spec.interval", Value::Null);
+    let found = checked(repair).expect_err("of nothing");
+    assert!(found[0].contains("a repair is of one interval; write interval"), "{found:?}");
     for (text, path, value, says) in [
         (interval, "spec.range", june.clone(), "spec: a run is one interval, or a range of many"),
         (
@@ -64,7 +70,12 @@ fn faults_name_field_problem_and_remedy() {
             "spec.reprocess: reprocess goes with range only",
         ),
         (interval, "spec.dryRun", json!(false), "spec.dryRun: dryRun goes with range only"),
-        (interval, "spec.trigger", json!("Repair"), "write one of Scheduled, Manual, Backfill"),
+        (
+            interval,
+            "spec.trigger",
+            json!("Sometimes"),
+            "write one of Scheduled, Manual, Backfill, Repair",
+        ),
         (interval, "spec.trigger", json!("scheduled"), "did you mean Scheduled?"),
         (interval, "spec.pipelineRef", Value::Null, "spec.pipelineRef: is missing"),
         (interval, "spec.pipelineRef.name", json!("A b"), "is not the name of a Kubernetes object"),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BULK, FULL, set};
+use common::{BULK, FULL, REPAIR, set};
 use serde_json::{Value, json};
 use tidegate_api::{IngestionPipeline, check, read, validate_update};
 
@@ -108,4 +108,16 @@ fn what_intervals_in_the_log_are_about_cannot_be_changed() {
         let new = changed(text, Some((path, value)));
         assert_eq!(validate_update(&changed(text, None), &new), Ok(()), "{path}");
     }
+}
+
+#[test]
+fn whom_a_pipeline_repairs_cannot_be_changed() {
+    let repair = changed(REPAIR, None);
+    assert_eq!(validate_update(&repair, &repair), Ok(()));
+    let other = changed(REPAIR, Some(("spec.bulk.repairs.pipelineRef.name", json!("other"))));
+    let found = validate_update(&repair, &other).expect_err("another pipeline");
+    assert!(
+        found.iter().any(|one| one.to_string().contains("whom a pipeline repairs")),
+        "{found:?}"
+    );
 }

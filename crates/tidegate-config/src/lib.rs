@@ -27,6 +27,6 @@ pub use report::{
 };
 pub use transfer::{
     BadFilePolicy, BulkSource, Calendar, Chunking, CsvOptions, DatabaseSource, DatabaseTls,
-    FileCompression, FileFormat, Incremental, NullCursorPolicy, ObjectSource, Relation, RunPhase,
-    RunReport, Schedule, TlsMode, TransferConfig, Trigger, WriteMode,
+    FileCompression, FileFormat, Incremental, NullCursorPolicy, ObjectSource, Relation, Repairs,
+    RunPhase, RunReport, Schedule, TlsMode, TransferConfig, Trigger, WriteMode,
 };

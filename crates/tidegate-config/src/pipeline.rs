@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_types::{
-    BadRowPolicy, ByteSize, Coercion, Compression, DuplicateWindow, Evolution, Field, Guarantee,
-    LatePolicy, Ledger, PartitionColumn, PayloadCompression, Span, UnknownFields,
+    AfterRepairPolicy, BadRowPolicy, ByteSize, Coercion, Compression, DuplicateWindow, Evolution,
+    Field, Guarantee, LatePolicy, Ledger, PartitionColumn, PayloadCompression, Span, UnknownFields,
 };
 
 /// Everything that a worker needs to know about one pipeline.
@@ -279,6 +279,9 @@ pub struct EventTime {
     pub allowed_lateness: Span,
     /// What happens beyond.
     pub late_policy: LatePolicy,
+    /// What happens to records of intervals that were repaired before they came (B10).
+    #[serde(default)]
+    pub after_repair: AfterRepairPolicy,
 }
 
 /// Dead letters.

@@ -33,6 +33,9 @@ pub struct TransferConfig {
     pub write_mode: WriteMode,
     /// Whether an interval may lose most of its rows when it is run again (B4).
     pub allow_shrink: bool,
+    /// The streamed pipeline whose rows its runs replace (B10); none: its rows are its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
     /// Where rows go; `flush` has no effect on runs.
     pub sink: Sink,
 }
@@ -232,6 +235,24 @@ pub struct Schedule {
     pub time_zone: String,
 }
 
+/// What a run must know of the streamed pipeline whose rows it replaces (B10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repairs {
+    /// `<namespace>/<name>` of the pipeline, for people.
+    pub pipeline: String,
+    /// Its identity in the table's log.
+    pub ledger: Ledger,
+    /// The column with the event's time.
+    pub event_time: String,
+    /// How long after its event a message may be published.
+    pub allowed_lateness: Span,
+    /// How long ids are remembered; none when they are not compared.
+    pub window: Option<Span>,
+    /// How many partitions the stream has.
+    pub partitions: u32,
+}
+
 /// What a commit does to rows that are in the table already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WriteMode {
@@ -253,6 +274,8 @@ pub enum Trigger {
     Manual,
     /// One of many past intervals.
     Backfill,
+    /// An interval of a streamed table is read again from another source (B10).
+    Repair,
 }
 
 /// How far a run is.

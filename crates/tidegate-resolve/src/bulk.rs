@@ -13,7 +13,7 @@ use tidegate_schedule::{Grid, ScheduleError};
 use tidegate_types::{Field, FieldType, Guarantee, Ledger};
 
 use crate::faults::Faults;
-use crate::{bulk_source, columns, sink};
+use crate::{Others, bulk_source, columns, repairs, sink};
 
 /// What happens to intervals that went by without a run: all of them are run, and where every run reads
 /// the whole source only the newest, because older ones would read the same.
@@ -30,7 +30,7 @@ pub(crate) fn resolve(
     spec: &IngestionPipelineSpec,
     name: String,
     ledger: Option<Ledger>,
-    directory: Option<&Path>,
+    (directory, others): (Option<&Path>, Others<'_>),
     faults: &mut Faults,
 ) -> Option<TransferConfig> {
     let bulk = spec.bulk_or_default();
@@ -54,6 +54,7 @@ pub(crate) fn resolve(
     check_from(&source, fields.as_deref(), faults);
     let intervals = bulk.incremental.is_some() || source.is_by_interval();
     let write_mode = write_mode(spec, &bulk, intervals, faults);
+    let repairs = repairs::resolve(&bulk, (&sink, &ledger), directory, others, faults);
     Some(TransferConfig {
         name,
         ledger,
@@ -74,6 +75,7 @@ pub(crate) fn resolve(
         }),
         write_mode,
         allow_shrink: bulk.allow_shrink,
+        repairs,
         sink,
     })
 }
@@ -203,7 +205,7 @@ fn write_mode(
     intervals: bool,
     faults: &mut Faults,
 ) -> WriteMode {
-    if intervals && bulk.schedule.is_none() {
+    if intervals && bulk.schedule.is_none() && bulk.repairs.is_none() {
         // Of a database the definition says so already.
         faults.add("spec.bulk.schedule", "is missing, and the glob is about intervals");
         faults.instead("write schedule: {cron: \"0 0 * * *\"}, or a glob without % fields");
@@ -223,6 +225,10 @@ fn write_mode(
                 "ReplaceInterval replaces an interval, and every run reads the whole source",
             );
             faults.instead("write bulk.incremental, a glob with the interval's time, or Overwrite");
+        }
+        WriteMode::Append if bulk.repairs.is_some() => {
+            faults.add(place, "Append would add rows to those that are to be replaced");
+            faults.instead("remove it; repairs are written with ReplaceInterval");
         }
         WriteMode::Overwrite if bulk.incremental.is_some() => {
             faults.add(place, "Overwrite would leave only the newest interval in the table");

@@ -10,7 +10,8 @@
 use std::collections::BTreeSet;
 
 use tidegate_api::{
-    DatabaseSpec, FieldSpec, IngestionPipelineSpec, JetStreamSpec, PartitioningSpec, Violation,
+    DatabaseSpec, FieldSpec, IngestionPipelineSpec, JetStreamSpec, PartitioningSpec, RepairsSpec,
+    Violation,
 };
 use tidegate_types::{Evolution, FieldType, StructField};
 
@@ -65,6 +66,7 @@ fn check_fixed(old: &IngestionPipelineSpec, new: &IngestionPipelineSpec, faults:
         ("spec.source.mysql", relation(&old.source.mysql) == relation(&new.source.mysql)),
         ("spec.source.objectStore.storage.url", address(old) == address(new)),
         ("spec.bulk.incremental.cursorField", same_cursor(old, new)),
+        ("spec.bulk.repairs", repaired(old) == repaired(new)),
         ("spec.sink.storage.url", old.sink.storage.url == new.sink.storage.url),
         ("spec.sink.partitionBy", old.sink.partition_by == new.sink.partition_by),
     ] {
@@ -73,6 +75,11 @@ fn check_fixed(old: &IngestionPipelineSpec, new: &IngestionPipelineSpec, faults:
             faults.instead("write what stood there before, or make another pipeline");
         }
     }
+}
+
+/// Whose rows are replaced.
+fn repaired(spec: &IngestionPipelineSpec) -> Option<&RepairsSpec> {
+    spec.bulk.as_ref()?.repairs.as_ref()
 }
 
 /// What of a database is read.

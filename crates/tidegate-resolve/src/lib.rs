@@ -18,6 +18,7 @@ mod evolution;
 mod faults;
 mod location;
 mod numbers;
+mod repairs;
 mod sink;
 mod source;
 
@@ -72,7 +73,11 @@ const DEFAULT_HEADER: &str = "Nats-Msg-Id";
 /// A payload cannot be larger in any NATS server.
 const LARGEST_PAYLOAD: ByteSize = ByteSize::mib(64);
 
-/// Resolves a pipeline; relative `file:` addresses are taken from the working directory.
+/// Finds a pipeline of the same namespace by its name.
+pub type Others<'a> = &'a dyn Fn(&str) -> Option<IngestionPipeline>;
+
+/// Resolves a pipeline that names no other one; relative `file:` addresses are taken from the working
+/// directory.
 ///
 /// # Errors
 ///
@@ -81,8 +86,8 @@ pub fn resolve(pipeline: &IngestionPipeline) -> Result<Resolved, Vec<Violation>>
     resolve_in(pipeline, std::env::current_dir().ok().as_deref())
 }
 
-/// Resolves a pipeline; relative `file:` addresses are taken from `directory`, and refused without one
-/// (as in a cluster).
+/// Resolves a pipeline that names no other one; relative `file:` addresses are taken from `directory`, and
+/// refused without one (as in a cluster).
 ///
 /// # Errors
 ///
@@ -91,6 +96,19 @@ pub fn resolve_in(
     pipeline: &IngestionPipeline,
     directory: Option<&Path>,
 ) -> Result<Resolved, Vec<Violation>> {
+    resolve_among(pipeline, directory, &|_| None)
+}
+
+/// Resolves a pipeline that may name others (`bulk.repairs`), as [`resolve_in`] otherwise.
+///
+/// # Errors
+///
+/// Every violation, with the field's path; that the other one is not there is one.
+pub fn resolve_among(
+    pipeline: &IngestionPipeline,
+    directory: Option<&Path>,
+    others: Others<'_>,
+) -> Result<Resolved, Vec<Violation>> {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let namespace = pipeline.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     let spec = &pipeline.spec;
@@ -98,7 +116,7 @@ pub fn resolve_in(
     let ledger = ledger(spec.ledger.as_ref(), namespace, &name, &mut faults);
     let full_name = format!("{namespace}/{name}");
     let resolved = if spec.is_bulk() {
-        let config = bulk::resolve(spec, full_name, ledger, directory, &mut faults);
+        let config = bulk::resolve(spec, full_name, ledger, (directory, others), &mut faults);
         config.map(|config| Resolved::Bulk(Box::new(config)))
     } else {
         let config = stream(spec, full_name, ledger, directory, &mut faults);

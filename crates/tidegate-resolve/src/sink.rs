@@ -41,6 +41,7 @@ pub(crate) fn resolve(
             field: found.field.clone(),
             allowed_lateness: found.allowed_lateness,
             late_policy: found.late_policy,
+            after_repair: found.after_repair,
         }),
     })
 }

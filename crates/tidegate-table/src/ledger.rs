@@ -7,7 +7,9 @@
 mod claim;
 mod interval;
 mod name;
+mod repair;
 mod settings;
+mod side_file;
 mod state;
 
 pub use claim::{
@@ -16,7 +18,9 @@ pub use claim::{
 };
 pub use interval::{IntervalKey, IntervalState, Intervals, RunState};
 pub use name::{IntervalField, LedgerField, PositionField, TxnName};
-pub use settings::{LedgerSettings, SettingsError};
+pub use repair::{Cut, RepairError, RepairRecord, Repaired, StreamFloors, repair_txns};
+pub use settings::LedgerSettings;
+pub use side_file::SideFileError;
 pub use state::{
     LedgerError, LedgerMismatch, LedgerState, PartitionState, claim_txns, progress_txns,
     release_txns,

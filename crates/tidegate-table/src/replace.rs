@@ -1,31 +1,34 @@
-//! Which files a run's commit takes out of the table (B4, B9).
+//! Which files a run's commit takes out of the table (B4, B9, B10).
 //!
-//! Rows are told by their columns: `_tg_src` says whose they are, `_tg_interval` of which interval.
-//! Statistics settle it for every file that we wrote. Where they do not (somebody put rows of several
-//! intervals into one file, or wrote no statistics) the two columns are read. A file that holds others'
-//! rows as well is written again without ours.
+//! Rows are told by their columns: `_tg_src` says whose they are, `_tg_interval` of which interval, and of
+//! streamed rows the event time. Statistics settle it for every file of runs that we wrote. Where they do
+//! not (somebody put rows of several intervals into one file, or wrote no statistics), and where it has to
+//! be known which messages' rows go, the columns are read. A file that holds others' rows as well is written
+//! again without ours.
 
 mod conform;
 mod look;
+mod removed;
 mod rewrite;
+mod selection;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use object_store::ObjectStore;
-use serde_json::Value;
 use thiserror::Error;
-use tidegate_types::{DataInterval, Explained, Ledger, Nonce, Reason};
+use tidegate_types::{Explained, Ledger, Nonce, Reason};
 
-use crate::files::system::{self, run_source_prefix};
 use crate::files::{DataFile, FileError, WriteOptions};
-use crate::ledger::{Effect, IntervalKey};
 use crate::log::{CommitLog, LiveFile, LogError, TableSnapshot};
 
 use look::Counted;
+
+pub use look::find_streamed;
+pub use removed::{Removed, RemovedRange};
+pub use selection::{Selection, Verdict};
 
 /// Files that are looked into at once.
 const AT_ONCE: usize = 4;
@@ -79,118 +82,6 @@ impl Explained for ReplaceError {
     }
 }
 
-/// The rows that a run takes the place of: of one ledger's bulk runs, never anybody else's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
-    /// What `_tg_src` begins with.
-    prefix: String,
-    /// Where `_tg_interval` lies; none: anywhere, or null.
-    interval: Option<DataInterval>,
-}
-
-/// What is known of a file without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every row is selected.
-    Whole,
-    /// No row is.
-    Stays,
-    /// The statistics do not say.
-    Unknown,
-}
-
-impl Selection {
-    /// All rows of the ledger's runs, or those of an interval and of every interval within it.
-    #[must_use]
-    pub fn new(ledger: &Ledger, interval: Option<DataInterval>) -> Self {
-        Self { prefix: run_source_prefix(ledger), interval }
-    }
-
-    /// What a run of `key` takes the place of; none under `Append`.
-    #[must_use]
-    pub fn of_run(ledger: &Ledger, key: IntervalKey, effect: Effect) -> Option<Self> {
-        match effect {
-            Effect::Append => None,
-            Effect::ReplaceInterval => Some(Self::new(ledger, key.interval())),
-            Effect::Overwrite => Some(Self::new(ledger, None)),
-        }
-    }
-
-    /// Judges a file by its statistics. Bounds may be wider than the values, never narrower.
-    #[must_use]
-    pub fn judge(&self, file: &LiveFile) -> Verdict {
-        let (Some(stats), Some(rows)) = (&file.stats, file.rows) else { return Verdict::Unknown };
-        let column = |name| Column { stats, name, rows };
-        let shares = [self.of_us(&column(system::SOURCE)), self.within(&column(system::INTERVAL))];
-        if shares.contains(&Verdict::Stays) {
-            Verdict::Stays
-        } else if shares == [Verdict::Whole; 2] {
-            Verdict::Whole
-        } else {
-            Verdict::Unknown
-        }
-    }
-
-    fn of_us(&self, source: &Column<'_>) -> Verdict {
-        let prefix = self.prefix.as_str();
-        let bound = |end| source.bound(end)?.as_str();
-        match (bound("minValues"), bound("maxValues"), source.nulls()) {
-            (_, _, Nulls::All) => Verdict::Stays,
-            (_, Some(max), _) if max < prefix => Verdict::Stays,
-            (Some(min), _, _) if min > prefix && !min.starts_with(prefix) => Verdict::Stays,
-            (Some(min), Some(max), Nulls::None)
-                if min.starts_with(prefix) && max.starts_with(prefix) =>
-            {
-                Verdict::Whole
-            }
-            _ => Verdict::Unknown,
-        }
-    }
-
-    fn within(&self, intervals: &Column<'_>) -> Verdict {
-        let Some(wanted) = self.interval else { return Verdict::Whole };
-        let (start, end) = (wanted.start(), wanted.end());
-        let bound = |end| intervals.bound(end)?.as_str()?.parse::<Timestamp>().ok();
-        match (bound("minValues"), bound("maxValues"), intervals.nulls()) {
-            (_, _, Nulls::All) => Verdict::Stays,
-            // Others cut the upper bound to a millisecond; edges of intervals are whole seconds.
-            (_, Some(max), _) if max < start => Verdict::Stays,
-            (Some(min), _, _) if min >= end => Verdict::Stays,
-            (Some(min), Some(max), Nulls::None) if min >= start && max < end => Verdict::Whole,
-            _ => Verdict::Unknown,
-        }
-    }
-}
-
-/// A column in a file's statistics.
-struct Column<'a> {
-    stats: &'a Value,
-    name: &'static str,
-    rows: u64,
-}
-
-#[derive(PartialEq, Eq)]
-enum Nulls {
-    None,
-    All,
-    Unknown,
-}
-
-impl Column<'_> {
-    fn bound(&self, end: &str) -> Option<&Value> {
-        self.stats.get(end)?.get(self.name)
-    }
-
-    /// With a deletion vector only "none" and "all" are exact.
-    fn nulls(&self) -> Nulls {
-        match self.stats.get("nullCount").and_then(|nulls| nulls.get(self.name)?.as_u64()) {
-            Some(all) if all == self.rows => Nulls::All,
-            Some(0) => Nulls::None,
-            _ => Nulls::Unknown,
-        }
-    }
-}
-
 /// What a commit must carry so that the selected rows leave the table, and no others.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Replacement {
@@ -200,6 +91,8 @@ pub struct Replacement {
     pub adds: Vec<DataFile>,
     /// Selected rows: how many leave the table.
     pub rows: u64,
+    /// Those of them that a stream wrote, by their identities; only a repair takes such rows out (B10).
+    pub streamed: Removed,
 }
 
 impl Replacement {
@@ -271,12 +164,17 @@ impl Replacer {
         self.look(&unknown).await?;
         let mut plan = Replacement::default();
         for file in unknown {
-            let Some(counted) = self.looked.get(&file.path).map(|known| known.counted) else {
+            let Some(counted) = self.looked.get(&file.path).map(|known| known.counted.clone()) else {
                 continue;
             };
             if counted.selected == 0 {
                 continue;
             }
+            // Which of the rows are hidden is not known here, and each counts in its partition.
+            if file.deleted_rows > 0 && counted.streamed.rows() > 0 {
+                return Err(ReplaceError::DeletionVector { path: file.path });
+            }
+            plan.streamed.merge(&counted.streamed);
             if counted.others > 0 {
                 plan.adds.push(self.rewrite(snapshot, &file).await?);
             }

@@ -15,6 +15,8 @@ use tidegate_table::store::TableStore;
 use tidegate_types::{ByteSize, Ledger, Nonce, Reason};
 use tokio::task::JoinSet;
 
+use crate::event_times::EventTimes;
+
 /// How the files of a run are written.
 pub(crate) struct FileSettings {
     pub(crate) store: TableStore,
@@ -30,6 +32,8 @@ pub(crate) struct FileSettings {
     pub(crate) bytes_each: usize,
     /// Files of one writer whose upload is being finished beside the reading of further rows.
     pub(crate) finishing: usize,
+    /// Of a repair: what every row's event time must be.
+    pub(crate) event_times: Option<EventTimes>,
 }
 
 /// What distinguishes the rows and files of one attempt at a chunk (B6).
@@ -82,6 +86,9 @@ impl ChunkWriter {
     ///
     /// When a row has no place in the table, or the store refuses.
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<(), RunError> {
+        if let Some(event_times) = &self.settings.event_times {
+            event_times.check(batch)?;
+        }
         let rows = BulkCoordinates {
             source: &self.identity.source,
             chunk: self.identity.chunk,

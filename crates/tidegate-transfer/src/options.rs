@@ -15,7 +15,7 @@ pub struct TransferOptions {
     /// Why the run was made.
     pub trigger: Trigger,
     /// Whether an interval that the log holds is done again; a scheduled run never does that, a manual
-    /// one always, whatever stands here.
+    /// one and a repair always, whatever stands here.
     pub rerun: bool,
     /// Whose rows; none: everything the source has, once.
     pub interval: Option<DataInterval>,
@@ -35,6 +35,7 @@ impl TransferOptions {
             Trigger::Scheduled => false,
             Trigger::Manual => true,
             Trigger::Backfill => self.rerun,
+            Trigger::Repair => true,
         }
     }
 

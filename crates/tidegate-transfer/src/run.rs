@@ -23,9 +23,11 @@ use crate::chunk_writer::{ChunkIdentity, FileSettings};
 use crate::chunks::{ChunkOutcome, Reading, read_all};
 use crate::dead_letters::DeadLetters;
 use crate::decide::{Counted, Memory, RunClaim, check_counts, named};
+use crate::event_times::EventTimes;
 use crate::layout::Layout;
 use crate::options::TransferOptions;
 use crate::progress::Progress;
+use crate::repair::{Repair, check_trigger, nothing_to_repair};
 use crate::schedule::grid;
 use crate::source::{RealSources, Sources, check_ended, check_ticks, request};
 use crate::table::{Claimed, RunResult, RunTable};
@@ -79,6 +81,9 @@ pub(crate) struct Steps {
     /// Goes no further than this step, and says so.
     #[cfg(test)]
     pub(crate) halt: Option<(&'static str, Arc<tokio::sync::Notify>)>,
+    /// Waits at this step, the first time that it comes there, until told to go on.
+    #[cfg(test)]
+    pub(crate) pause: Option<Arc<crate::tests::Pause>>,
 }
 
 impl Steps {
@@ -91,6 +96,10 @@ impl Steps {
         {
             reached.notify_one();
             std::future::pending::<()>().await;
+        }
+        #[cfg(test)]
+        if let Some(pause) = &self.pause {
+            pause.reach(step).await;
         }
     }
 }
@@ -120,6 +129,10 @@ impl Run {
         self.progress.enter(RunPhase::Planning);
         self.check_options()?;
         let mut table = self.open_table().await?;
+        let repair = Repair::of(self.config(), self.options.interval);
+        if let Some(repair) = &repair {
+            repair.check(&table).await?;
+        }
         let mut dead_letters = DeadLetters::new(&self.edges.store, &self.config().ledger);
         let claimed = table.claim(&self.options).await?;
         // Those of an earlier attempt that died behind its commit: this one's take their place.
@@ -147,6 +160,7 @@ impl Run {
     /// What cannot be right, whatever the table and the source hold.
     fn check_options(&self) -> Result<(), RunError> {
         let config = self.config();
+        check_trigger(config, self.options.trigger)?;
         match self.options.interval {
             Some(interval) => {
                 check_ended(interval, jiff::Timestamp::now())?;
@@ -172,6 +186,7 @@ impl Run {
         let ledger = self.config().ledger.clone();
         let snapshot = match log.load().await? {
             Some(snapshot) => snapshot,
+            None if self.config().repairs.is_some() => return Err(nothing_to_repair(&log)),
             None => {
                 let columns = self.look_at_columns().await?;
                 let layout = Layout::new(self.config(), &columns)?;
@@ -189,7 +204,12 @@ impl Run {
         snapshot.check_usable(log.root().as_str())?;
         let table = RunTable::new(log, snapshot, ledger, self.options.cancel.clone());
         let shared = self.config().sink.delta.shared;
-        table.ledger_state()?.check_shared(&self.config().ledger, shared)?;
+        let mut state = table.ledger_state()?;
+        if let Some(repairs) = &self.config().repairs {
+            // Beside whom a repair writes is its purpose.
+            state.other_ledgers.remove(&repairs.ledger);
+        }
+        state.check_shared(&self.config().ledger, shared)?;
         Ok(table)
     }
 
@@ -307,6 +327,7 @@ impl Run {
             open_each: memory.open_each,
             bytes_each: memory.files_each,
             finishing: memory.finishing,
+            event_times: EventTimes::of(self.config(), self.options.interval),
         }
     }
 
@@ -366,7 +387,8 @@ impl Run {
             allow_shrink: self.config().allow_shrink,
             begun,
         };
-        let committed = table.commit(&result, replacer, &self.edges.steps).await?;
+        let repair = Repair::of(self.config(), self.options.interval);
+        let committed = table.commit(&result, replacer, repair.as_ref(), &self.edges.steps).await?;
         self.progress.set(|report| {
             report.version = Some(committed.version);
             report.rows_replaced = committed.replaced;
@@ -389,7 +411,11 @@ impl Run {
 
     fn replacer(&mut self, table: &RunTable, claim: &RunClaim) -> Option<Replacer> {
         let (ledger, held) = (&table.ledger, claim.claim);
-        let selection = Selection::of_run(ledger, held.key, held.effect)?;
+        let own = Selection::of_run(ledger, held.key, held.effect)?;
+        let selection = match Repair::of(self.config(), self.options.interval) {
+            Some(repair) => repair.select(own),
+            None => own,
+        };
         let naming = Naming {
             ledger: ledger.clone(),
             generation: held.generation,

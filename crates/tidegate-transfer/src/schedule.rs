@@ -11,7 +11,9 @@ use tidegate_table::ledger::Intervals;
 use tidegate_table::log::CommitLog;
 use tidegate_types::{DataInterval, Reason};
 
-use crate::decide::{BackfillPlan, DueFacts, DueRuns, Reprocess, decide_due, plan_backfill};
+use crate::decide::{
+    BackfillPlan, DueFacts, DueRuns, Reprocess, decide_due, plan_backfill, plan_repair,
+};
 
 /// What is asked about a pipeline's schedule, beside its ticks.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +75,8 @@ pub async fn due_runs(
     }))
 }
 
-/// What a backfill of `range` would do to each of its intervals.
+/// What a backfill of `range` would do to each of its intervals; of a pipeline that repairs, to all of it at
+/// once.
 ///
 /// # Errors
 ///
@@ -85,6 +88,10 @@ pub async fn backfill_plan(
     range: DataInterval,
     reprocess: Reprocess,
 ) -> Result<BackfillPlan, RunError> {
+    if config.repairs.is_some() {
+        let known = intervals(config, secrets_dir).await?;
+        return Ok(plan_repair(range, reprocess, &known, Timestamp::now()));
+    }
     let Some(grid) = grid(config)? else {
         let what = format!(
             "{} has no bulk.schedule, whose ticks divide a range into intervals; a run without an \

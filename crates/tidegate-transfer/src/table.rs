@@ -1,5 +1,6 @@
 //! The table's side of a run: the claim commit and the one commit of its rows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_runtime::{Random, RunError};
@@ -21,6 +22,7 @@ use crate::decide::{
     committed_earlier, decide_claim, decide_fence, named,
 };
 use crate::options::TransferOptions;
+use crate::repair::{Repair, Repaired};
 use crate::run::Steps;
 
 /// How often a commit is tried on a new snapshot before the attempt is given up: others that commit
@@ -173,6 +175,7 @@ impl RunTable {
         &mut self,
         result: &RunResult<'_>,
         mut replacer: Option<Replacer>,
+        repair: Option<&Repair>,
         steps: &Steps,
     ) -> Result<Committed, RunError> {
         self.refresh().await?;
@@ -193,7 +196,11 @@ impl RunTable {
             )
             .map_err(|(reason, what)| RunError::permanent(reason, what))?;
             let replaced = replacement.rows;
-            let request = self.request(result, replacement)?;
+            let record = match repair {
+                Some(repair) => Some(self.record(repair, result, &replacement).await?),
+                None => None,
+            };
+            let request = self.request(result, replacement, record)?;
             steps.reach("run.before_put").await;
             let won = self.put(&request).await?;
             steps.reach("run.after_put").await;
@@ -238,15 +245,34 @@ impl RunTable {
         &mut self,
         result: &RunResult<'_>,
         replacement: Replacement,
+        record: Option<BTreeMap<String, i64>>,
     ) -> Result<CommitRequest, RunError> {
         let done = Done {
             empty: result.rows == 0,
             dead_letters: result.dead_letters,
             fingerprint: result.fingerprint,
         };
-        let txns = done_txns(&self.ledger, &self.intervals()?, &result.claim.claim, &done)?;
-        let (tag, new) = (self.tag(CommitKind::Run), result.files.iter().cloned());
+        let mut txns = done_txns(&self.ledger, &self.intervals()?, &result.claim.claim, &done)?;
+        let kind = if record.is_some() { CommitKind::Repair } else { CommitKind::Run };
+        txns.extend(record.into_iter().flatten());
+        let (tag, new) = (self.tag(kind), result.files.iter().cloned());
         Ok(CommitRequest { txns, ..CommitRequest::replacing(tag, replacement, new) })
+    }
+
+    /// Writes the record of a repair that is allowed on this snapshot, and answers what names it.
+    async fn record(
+        &mut self,
+        repair: &Repair,
+        result: &RunResult<'_>,
+        replacement: &Replacement,
+    ) -> Result<BTreeMap<String, i64>, RunError> {
+        let work = Repaired {
+            by: &self.ledger,
+            generation: result.claim.claim.generation,
+            rows: result.rows,
+            replacement,
+        };
+        repair.record(&self.log, &self.snapshot, &work, self.random.nonce()).await
     }
 
     /// Whether the commit is in the log; it is not when another one was faster.

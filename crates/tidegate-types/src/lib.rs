@@ -28,7 +28,7 @@ pub use reason::Reason;
 pub use schema::{Field, FieldType, MAX_FIELDS, SYSTEM_PREFIX, SchemaError, StructField};
 pub use secret::Secret;
 pub use settings::{
-    BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution, Guarantee,
+    AfterRepairPolicy, BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution, Guarantee,
     KeyPrecision, LatePolicy, MissingKeyPolicy, PartitionColumn, PartitionTransform,
     PayloadCompression, UnknownFields,
 };

@@ -50,6 +50,9 @@ reasons! {
     FilterFailed,
     /// Decoding this message killed the decoder.
     CrashedDecoder,
+    /// The event time lies in an interval that was repaired before the record came, and `afterRepair:
+    /// DeadLetter`.
+    IntervalRepaired,
 
     // --- the source
     /// The broker cannot be reached.
@@ -202,6 +205,8 @@ reasons! {
     PipelineMissing,
     /// An attempt took longer than it may.
     DeadlineExceeded,
+    /// The stream has not passed the interval that is to be repaired.
+    RepairTooEarly,
     /// All is well.
     Ok,
 }

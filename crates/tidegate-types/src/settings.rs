@@ -107,6 +107,17 @@ setting! {
 }
 
 setting! {
+    /// What happens to a record whose event time lies in an interval that was repaired before it came.
+    AfterRepairPolicy {
+        /// It is a dead letter: the repair wrote what belongs there.
+        #[default]
+        DeadLetter,
+        /// It is a row beside those of the repair.
+        Append,
+    }
+}
+
+setting! {
     /// The codec of the data files.
     Compression {
         /// Zstandard, level 1: smallest for its speed.

@@ -1,30 +1,28 @@
 //! What becomes of each message: row, dead letter, duplicate or filtered.
 //!
-//! A verdict depends on the message, on the window and on nothing else: not on the wall clock, not on
-//! where a batch was cut (S7, D1). Given the same messages and the same window it is the same.
+//! A verdict depends on the message, on the window, on what was repaired (B10) and on nothing else: not on
+//! the wall clock, not on where a batch was cut (S7, D1). Given the same of them it is the same.
 
 use std::borrow::Cow;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use thiserror::Error;
-use tidegate_batch::{PartitionRouter, RouterError, Timeliness, lateness};
+use tidegate_batch::{PartitionRouter, RouterError};
 use tidegate_decode::{Decoder, Filter, Verdict as FilterVerdict};
 use tidegate_dedup::{
     Candidate, Fingerprint, KeyHasher, Verdict as WindowVerdict, Window, WindowError,
 };
-use tidegate_runtime::failpoint;
+use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::FileError;
 use tidegate_table::files::key_bytes::KeyColumn;
 use tidegate_types::{
-    BadRowPolicy, Counters, DedupKey, DuplicateWindow, LatePolicy, Message, MissingKeyPolicy,
-    Reason, Span, StreamTime,
+    AfterRepairPolicy, BadRowPolicy, Counters, DataInterval, DedupKey, DuplicateWindow, LatePolicy,
+    Message, MissingKeyPolicy, Reason,
 };
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
+use crate::event_time::{EventTimeRule, event_time, within};
 
 /// Judging failed as a whole; nothing was accepted into the window of the caller's next attempt.
 #[derive(Debug, Error)]
@@ -51,17 +49,8 @@ pub(crate) struct Judge {
     dedup: Option<DedupRule>,
     router: PartitionRouter,
     on_error: BadRowPolicy,
-}
-
-/// When an event's time is too far from its publish time.
-#[derive(Debug, Clone)]
-pub(crate) struct EventTimeRule {
-    /// The column's index in the decoder's schema.
-    pub(crate) column: usize,
-    /// How far it may be.
-    pub(crate) allowed: Span,
-    /// What happens beyond.
-    pub(crate) policy: LatePolicy,
+    /// What was repaired (B10): in order and apart.
+    repaired: Vec<DataInterval>,
 }
 
 /// How ids are found and compared.
@@ -116,7 +105,22 @@ impl Judge {
         router: PartitionRouter,
         on_error: BadRowPolicy,
     ) -> Self {
-        Self { decoder, filter, event_time, dedup, router, on_error }
+        Self { decoder, filter, event_time, dedup, router, on_error, repaired: Vec::new() }
+    }
+
+    /// From here on records of these intervals, which are in order and apart, came after a repair.
+    ///
+    /// # Errors
+    ///
+    /// When there are some, and nothing says any more which column is the event's time.
+    pub(crate) fn know_repaired(&mut self, repaired: Vec<DataInterval>) -> Result<(), RunError> {
+        if !repaired.is_empty() && self.event_time.is_none() {
+            let what = "intervals of the table were repaired, and without sink.eventTime it cannot be told \
+                        which records belong to them; write it again";
+            return Err(RunError::permanent(Reason::InvalidConfiguration, what));
+        }
+        self.repaired = repaired;
+        Ok(())
     }
 
     /// Splits rows by the table's partition columns.
@@ -200,22 +204,22 @@ impl Judge {
         fates: &mut Fates,
     ) {
         let Some(rule) = &self.event_time else { return };
-        if rule.policy == LatePolicy::Append {
+        let repaired = match rule.after_repair {
+            AfterRepairPolicy::DeadLetter => self.repaired.as_slice(),
+            AfterRepairPolicy::Append => &[],
+        };
+        if rule.policy == LatePolicy::Append && repaired.is_empty() {
             return;
         }
         let column = batch.column(rule.column);
         for (row, &index) in source.iter().enumerate() {
-            let published = messages[index as usize].time;
-            let (reason, what) = match lateness(event_time(column, row), published, rule.allowed) {
-                Timeliness::OnTime => continue,
-                Timeliness::TooLate => (Reason::TooLate, "older"),
-                Timeliness::TooFarAhead => (Reason::TooFarAhead, "newer"),
-            };
-            fates.kill(
-                index,
-                reason,
-                format!("event time is {what} than the publish time by more than {}", rule.allowed),
-            );
+            let (event, published) = (event_time(column, row), messages[index as usize].time);
+            if let Some((reason, detail)) = rule.untimely(event, published) {
+                fates.kill(index, reason, detail);
+            } else if let Some(interval) = within(repaired, event) {
+                let detail = format!("event time lies in {interval}, which was repaired before");
+                fates.kill(index, Reason::IntervalRepaired, detail);
+            }
         }
     }
 
@@ -299,22 +303,6 @@ fn judge_window(
         }
     }
     Ok(unkeyed)
-}
-
-/// The event time of a row in microseconds; a date counts as its midnight.
-fn event_time(column: &ArrayRef, row: usize) -> Option<StreamTime> {
-    if column.is_null(row) {
-        return None;
-    }
-    match column.data_type() {
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            Some(StreamTime(column.as_primitive::<TimestampMicrosecondType>().value(row)))
-        }
-        DataType::Date32 => {
-            Some(StreamTime(i64::from(column.as_primitive::<Date32Type>().value(row)) * DAY))
-        }
-        _ => None,
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use tidegate_decode::DecodeOptions;
 use tidegate_dedup::WindowOptions;
 use tidegate_types::{
     ByteSize, Coercion, Field, KeyPrecision, PartitionColumn, PartitionTransform,
-    PayloadCompression, UnknownFields,
+    PayloadCompression, Span, StreamTime, UnknownFields,
 };
 
 use super::*;
@@ -30,6 +30,7 @@ fn field(name: &str, data_type: &str, required: bool) -> Field {
 struct Rules {
     filter: Option<&'static str>,
     late: LatePolicy,
+    after_repair: AfterRepairPolicy,
     missing: MissingKeyPolicy,
     on_error: BadRowPolicy,
 }
@@ -39,6 +40,7 @@ impl Default for Rules {
         Self {
             filter: None,
             late: LatePolicy::DeadLetter,
+            after_repair: AfterRepairPolicy::DeadLetter,
             missing: MissingKeyPolicy::Accept,
             on_error: BadRowPolicy::DeadLetter,
         }
@@ -63,7 +65,12 @@ impl Rules {
         )
         .expect("a router");
         let filter = self.filter.map(|cel| Filter::compile(cel, &schema).expect("a filter"));
-        let time = EventTimeRule { column: 1, allowed: Span::seconds(3_600), policy: self.late };
+        let time = EventTimeRule {
+            column: 1,
+            allowed: Span::seconds(3_600),
+            policy: self.late,
+            after_repair: self.after_repair,
+        };
         let dedup = DedupRule {
             window: DuplicateWindow {
                 key: DedupKey::Header("id".into()),
@@ -137,6 +144,50 @@ fn late_records_are_rows_where_the_policy_is_append() {
     let mut judge = Rules { late: LatePolicy::Append, ..Rules::default() }.judge();
     let judged = judge.judge(&messages, Some(&mut window())).expect("judged");
     assert_eq!(judged.counters.rows, 1);
+}
+
+/// The judge's seconds, from the one on and up to the other.
+fn seconds(start: i64, end: i64) -> DataInterval {
+    let at = |second: i64| jiff::Timestamp::from_second(second).expect("in range");
+    DataInterval::new(at(start), at(end)).expect("not empty")
+}
+
+#[test]
+fn b10_records_of_a_repaired_interval_are_dead_letters_unless_they_may_be_rows() {
+    let at = |sequence: u64, time: &str| {
+        let payload = format!(r#"{{"n": 1, "ts": "1970-01-01T00:{time}Z"}}"#);
+        message(sequence, 60, Some(&sequence.to_string()), &payload)
+    };
+    let times = ["00:09.999999", "00:10", "00:19.5", "00:20", "00:39", "00:40", "00:41"];
+    let mut messages: Vec<_> =
+        (1..).zip(times).map(|(sequence, time)| at(sequence, time)).collect();
+    messages.push(message(9, 60, Some("9"), r#"{"n": 1}"#));
+    for (late, after_repair, expected) in [
+        (LatePolicy::DeadLetter, AfterRepairPolicy::DeadLetter, vec![1, 2, 5]),
+        (LatePolicy::Append, AfterRepairPolicy::DeadLetter, vec![1, 2, 5]),
+        (LatePolicy::DeadLetter, AfterRepairPolicy::Append, vec![]),
+    ] {
+        let mut judge = Rules { late, after_repair, ..Rules::default() }.judge();
+        judge
+            .know_repaired(vec![seconds(10, 20), seconds(40, 41)])
+            .expect("there is an event time");
+        let judged = judge.judge(&messages, Some(&mut window())).expect("judged");
+        let expected: Vec<_> =
+            expected.into_iter().map(|n| (n, Reason::IntervalRepaired)).collect();
+        assert_eq!(reasons(&judged), expected, "{late:?} {after_repair:?}");
+        judge.know_repaired(Vec::new()).expect("nothing");
+        let judged = judge.judge(&messages[1..2], Some(&mut window())).expect("judged");
+        assert_eq!(judged.counters.rows, 1, "before it was repaired");
+    }
+}
+
+#[test]
+fn s7_a_record_that_is_late_by_itself_is_late_whatever_was_repaired() {
+    let messages = [message(1, 4_000, Some("a"), r#"{"n": 1, "ts": "1970-01-01T00:00:15Z"}"#)];
+    let mut judge = Rules::default().judge();
+    judge.know_repaired(vec![seconds(10, 20)]).expect("there is an event time");
+    let judged = judge.judge(&messages, Some(&mut window())).expect("judged");
+    assert_eq!(reasons(&judged), [(0, Reason::TooLate)]);
 }
 
 #[test]

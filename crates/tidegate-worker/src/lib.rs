@@ -36,6 +36,7 @@ mod dead_letters;
 pub mod decide;
 pub mod doctor;
 mod engine;
+mod event_time;
 mod isolation;
 mod judge;
 mod keeper;

@@ -13,7 +13,8 @@ use tidegate_table::files::system::{SystemColumns, file_schema, table_schema};
 use tidegate_table::log::TableSpec;
 use tidegate_types::{DedupKey, Reason};
 
-use crate::judge::{DedupRule, EventTimeRule, Judge};
+use crate::event_time::EventTimeRule;
+use crate::judge::{DedupRule, Judge};
 
 /// What the rows of a pipeline look like, everywhere on their way.
 pub(crate) struct Layout {
@@ -92,6 +93,7 @@ pub(crate) fn judge(
             column: column(&rule.field)?,
             allowed: rule.allowed_lateness,
             policy: rule.late_policy,
+            after_repair: rule.after_repair,
         }),
         None => None,
     };

@@ -47,7 +47,7 @@ spec:
     partitionBy: [{field: ts, transform: Day}, {field: id, transform: Bucket, buckets: 16}]
     file: {targetSize: 256Mi, compression: ZSTD, maxOpenPartitions: 64}
     flush: {maxInterval: 1m, maxRows: 2000000, idleAfter: 20s}
-    eventTime: {field: ts, allowedLateness: 2h, latePolicy: Append}
+    eventTime: {field: ts, allowedLateness: 2h, latePolicy: Append, afterRepair: DeadLetter}
   deadLetter: {breaker: {maxPercent: 5, over: 5m}}
   deletionPolicy: {stream: Delete, data: Retain}
   serviceAccountName: lake-writer
@@ -133,6 +133,21 @@ spec:
   sink: {storage: {url: "s3://lake/trips"}}
 "#,
 ];
+
+/// A bulk pipeline that repairs the table of a streamed one.
+pub(crate) const REPAIR: &str = r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: clicks-repair, namespace: analytics}
+spec:
+  source:
+    type: Postgres
+    postgres: {connection: {secretRef: {name: truth-db}}, table: public.clicks}
+  bulk:
+    repairs: {pipelineRef: {name: clicks}}
+    incremental: {cursorField: ts, mutability: Immutable}
+  sink: {storage: {url: "s3://lake/clicks"}}
+"#;
 
 /// Documents that together use every field of a run.
 pub(crate) const RUNS: [&str; 2] = [

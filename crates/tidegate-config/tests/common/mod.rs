@@ -69,6 +69,7 @@ pub(crate) fn sound() -> PipelineConfig {
                 field: "ts".into(),
                 allowed_lateness: Span::seconds(7_200),
                 late_policy: LatePolicy::Append,
+                after_repair: AfterRepairPolicy::DeadLetter,
             }),
         },
         dead_letter: DeadLetter {

@@ -32,8 +32,8 @@ use self::work::{Done, work};
 use crate::context::Context;
 use crate::key::Key;
 use crate::pipeline::{
-    Applier, Failure, Owner, PipelineState, conclude, dereference, has_finalizer, status_of,
-    take_finalizer,
+    Applier, Failure, Owner, PipelineState, conclude, dereference, has_finalizer, repaired,
+    status_of, take_finalizer,
 };
 use crate::queue::{Again, GATHER};
 
@@ -111,7 +111,10 @@ impl Reconcile<'_> {
     async fn steps(&mut self) -> Result<Again, Failure> {
         let (context, owner) = (self.context, &self.owner);
         let resource = self.state.read(self.object);
-        let references = dereference(&context.caches, owner);
+        let mut references = dereference(&context.caches, owner);
+        let spec = resource.as_ref().as_ref().map(|it| &it.spec).ok();
+        let spec = spec.or(references.accepted.as_ref());
+        references.repaired = spec.and_then(|spec| repaired(&context.caches, owner, spec));
         let generation = self.object.metadata.generation;
         let local = context.options.allow_local_tables;
         let known = &mut self.state.bulk.validated;
@@ -161,10 +164,18 @@ impl Reconcile<'_> {
         if self.done.is_busy {
             return Again::After(interval);
         }
-        let Some(next) = self.done.next else { return Again::OnChange };
+        let longest = interval.saturating_mul(IDLE_INTERVALS);
+        let Some(next) = self.done.next else {
+            return if self.repairs() { Again::After(longest) } else { Again::OnChange };
+        };
         let left = Duration::try_from(next.duration_since(self.context.clock.now()));
         let left = left.unwrap_or_default();
-        Again::After(left.min(interval.saturating_mul(IDLE_INTERVALS)))
+        Again::After(left.min(longest))
+    }
+
+    /// Whether another pipeline matters, of whose changes nobody tells this one.
+    fn repairs(&self) -> bool {
+        self.object.data.pointer("/spec/bulk/repairs").is_some()
     }
 
     fn end(self, result: Result<Again, Failure>, took: Duration) -> Again {

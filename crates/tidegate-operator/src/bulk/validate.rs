@@ -7,7 +7,7 @@ use tidegate_api::{
     DeletionAction, IngestionPipeline, IngestionPipelineSpec, LONGEST_BULK_NAME, Violation,
 };
 use tidegate_config::{BulkSource, TransferConfig};
-use tidegate_resolve::resolve_in;
+use tidegate_resolve::resolve_among;
 use tidegate_schedule::Grid;
 use tidegate_types::Reason;
 
@@ -111,7 +111,7 @@ fn fall_back(
     if let Some(resource) = resource {
         follow(&mut spec, &resource.spec);
     }
-    let config = resolved(owner, &spec).ok()?;
+    let config = resolved(owner, &spec, references).ok()?;
     check_places(&config, allow_local).ok()?;
     let withdrawn = check_account(&spec, references).err().map(|rejection| Rejection {
         message: format!("{}; no run begins until it does", rejection.message),
@@ -128,18 +128,30 @@ fn check(
 ) -> Result<(Transfer, Vec<String>), Rejection> {
     check_name(owner)?;
     check_deletion(spec)?;
-    let config = resolved(owner, spec).map_err(|violations| invalid(&violations))?;
+    let config = resolved(owner, spec, references).map_err(|violations| invalid(&violations))?;
     check_places(&config, allow_local)?;
     check_account(spec, references)?;
     let added = check_change(spec, references)?;
     Ok((accept(owner, spec.clone(), config), added))
 }
 
-fn resolved(owner: &Owner, spec: &IngestionPipelineSpec) -> Result<TransferConfig, Vec<Violation>> {
-    let mut pipeline = IngestionPipeline::new(&owner.key.name, spec.clone());
-    pipeline.metadata.namespace = Some(owner.key.namespace.clone());
+fn resolved(
+    owner: &Owner,
+    spec: &IngestionPipelineSpec,
+    references: &References,
+) -> Result<TransferConfig, Vec<Violation>> {
+    let named = |name: &str, spec: &IngestionPipelineSpec| {
+        let mut pipeline = IngestionPipeline::new(name, spec.clone());
+        pipeline.metadata.namespace = Some(owner.key.namespace.clone());
+        pipeline
+    };
+    let repaired = |name: &str| {
+        let (known, spec) = references.repaired.as_ref()?;
+        (known == name).then(|| named(name, spec))
+    };
     let of_streams = || vec![Violation::new(&owner.key.name, "spec.source.type", "is a stream")];
-    resolve_in(&pipeline, None)?.into_bulk().ok_or_else(of_streams)
+    let pipeline = named(&owner.key.name, spec);
+    resolve_among(&pipeline, None, &repaired)?.into_bulk().ok_or_else(of_streams)
 }
 
 /// A rule of the definition too, which an older one may lack.
@@ -268,6 +280,32 @@ pub(crate) mod tests {
                 .pipeline
                 .is_some()
         );
+    }
+
+    #[test]
+    fn b10_a_pipeline_that_repairs_needs_the_one_that_it_repairs() {
+        const MEND: &str = "bulk: {schedule: null, repairs: {pipelineRef: {name: clicks}}, \
+                            incremental: {cursorField: ts}}";
+        let clicks = serde_json::from_value(json!({
+            "apiVersion": "tidegate.dev/v1alpha1",
+            "kind": "IngestionPipeline",
+            "metadata": {"name": "clicks", "namespace": "shop", "uid": "c", "generation": 1},
+            "spec": {
+                "source": {"type": "JetStream", "jetStream": {
+                    "servers": ["nats://nats:4222"], "stream": "CLICKS",
+                }},
+                "schema": {"fields": [{"name": "ts", "type": "timestamp"}]},
+                "sink": {"storage": {"url": "s3://lake/orders"}, "eventTime": {"field": "ts"}},
+            },
+        }));
+        let clicks = crate::pipeline::read(&clicks.expect("an object")).expect("it is valid");
+        let missing = validated(MEND, &References::default()).rejection.expect("nobody is there");
+        assert!(missing.message.contains("no pipeline \"clicks\""), "{missing:?}");
+        let repaired = Some(("clicks".to_owned(), clicks.spec));
+        let validation = validated(MEND, &References { repaired, ..References::default() });
+        assert_eq!(validation.rejection, None);
+        let repairs = validation.pipeline.expect("accepted").config.repairs.expect("it repairs");
+        assert_eq!((repairs.ledger.as_str(), repairs.partitions), ("shop.clicks", 1));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::facts::References;
 use super::names;
 use super::owner::{Owner, Ownership, ownership};
 use crate::context::Caches;
+use crate::key::Key;
 
 /// Reads the references of a pipeline. Both the new and the accepted spec may name a service account.
 pub(crate) fn dereference(caches: &Caches, owner: &Owner) -> References {
@@ -17,7 +18,21 @@ pub(crate) fn dereference(caches: &Caches, owner: &Owner) -> References {
     References {
         offered_accounts: caches.offered_accounts.names_in(&key.namespace),
         accepted: remembered.and_then(|map| accepted(&map, owner)),
+        repaired: None,
     }
+}
+
+/// The pipeline that a bulk pipeline of this spec repairs.
+pub(crate) fn repaired(
+    caches: &Caches,
+    owner: &Owner,
+    spec: &IngestionPipelineSpec,
+) -> Option<(String, IngestionPipelineSpec)> {
+    let name = &spec.bulk.as_ref()?.repairs.as_ref()?.pipeline_ref.name;
+    let key = Key::new(&owner.key.namespace, name);
+    let object = caches.pipelines.get(&key, name)?;
+    let pipeline = super::validate::read(&object).ok()?;
+    Some((name.clone(), pipeline.spec))
 }
 
 /// The spec in the `ConfigMap`, when it was this very pipeline's: another one of that name has its own

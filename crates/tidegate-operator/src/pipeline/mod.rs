@@ -66,7 +66,7 @@ pub(crate) use self::conditions::{
     CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, condition, find, whole_seconds,
 };
 pub(crate) use self::delete::{has_finalizer, take_finalizer};
-pub(crate) use self::dereference::dereference;
+pub(crate) use self::dereference::{dereference, repaired};
 pub(crate) use self::events::{columns, event, transitions};
 pub(crate) use self::facts::{PodFacts, References, Rejection, ValidatedPipeline};
 pub(crate) use self::failure::Failure;

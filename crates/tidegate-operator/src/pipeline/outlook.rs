@@ -76,7 +76,8 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::WaitingForDependency
         | Reason::RunLimitReached
         | Reason::Interrupted
-        | Reason::DeadlineExceeded => Outlook::Transient,
+        | Reason::DeadlineExceeded
+        | Reason::RepairTooEarly => Outlook::Transient,
 
         Reason::StreamMissing
         | Reason::SecretMissing
@@ -100,6 +101,7 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::TooFarAhead
         | Reason::FilterFailed
         | Reason::CrashedDecoder
+        | Reason::IntervalRepaired
         | Reason::SourceGap
         | Reason::SourceIdentity
         | Reason::SourceUnsafe

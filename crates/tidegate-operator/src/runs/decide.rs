@@ -130,9 +130,11 @@ fn fits(
             let problem = grid.check_aligned(*interval).err()?;
             Some(refuse(facts, Reason::IntervalNotAligned, &format!("spec.interval: {problem}")))
         }
+        // Whether the pipeline repairs is the attempt's to say.
+        (What::Interval(_), None) if wish.trigger == RunTrigger::Repair => None,
         (What::Interval(_), None) => {
             let what = "spec.interval: the pipeline has no schedule, so that it has no intervals; \
-                        remove it";
+                        remove it, or write trigger: Repair where the pipeline has bulk.repairs";
             Some(refuse(facts, Reason::InvalidConfiguration, what))
         }
         (What::Whole, _) if by_interval => {

@@ -143,6 +143,9 @@ fn what_does_not_fit_the_pipeline_fails_at_once() {
     world.scheduled = false;
     let outcome = over(world.decide(&scheduled(&Value::Null), None));
     assert!(outcome.message.contains("no schedule"), "{outcome:?}");
+    let odd = json!({"start": "2026-06-01T00:00:07Z", "end": "2026-06-01T00:59:00Z"});
+    let repair = run(&json!({"trigger": "Repair", "interval": odd}), &Value::Null);
+    assert_eq!(world.decide(&repair, None), Step::Start(1), "b10: repairs need no ticks");
     let malformed = over(world.decide(&run(&json!({"trigger": "Sometimes"}), &Value::Null), None));
     assert_eq!((malformed.succeeded, malformed.reason), (false, Reason::InvalidConfiguration));
 }

@@ -43,7 +43,7 @@ pub(crate) fn limit(contenders: &mut [Contender], most: usize) {
 
 fn rank(one: &Contender) -> (u8, Option<i64>, Timestamp, String) {
     let trigger = match one.trigger {
-        RunTrigger::Manual => 0,
+        RunTrigger::Manual | RunTrigger::Repair => 0,
         RunTrigger::Scheduled => 1,
         RunTrigger::Backfill => 2,
     };

@@ -21,5 +21,6 @@ mod cluster {
     mod runs;
     mod scaling;
     mod schedule;
+    mod streamed_repair;
     mod support;
 }

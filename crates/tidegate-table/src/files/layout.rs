@@ -107,6 +107,12 @@ pub fn ledger_settings(ledger: &Ledger, nonce: Nonce) -> Path {
     join([SIDE_FOLDER.to_owned(), ledger.to_string(), format!("keys-{nonce}.json")])
 }
 
+/// The record of a repair of the ledger's rows (B10).
+#[must_use]
+pub fn repair_record(ledger: &Ledger, nonce: Nonce) -> Path {
+    join([SIDE_FOLDER.to_owned(), ledger.to_string(), format!("record-{nonce}.json")])
+}
+
 /// A snapshot of a partition's deduplication window (D2).
 #[must_use]
 pub fn window_snapshot(

@@ -18,6 +18,7 @@ mod stats;
 pub mod system;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod times;
 mod upload;
 mod writer;
 

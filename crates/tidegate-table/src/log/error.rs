@@ -127,8 +127,14 @@ fn is_io(error: &KernelError) -> bool {
     match error {
         KernelError::Backtraced { source, .. } => is_io(source),
         KernelError::ObjectStore(_) | KernelError::IOError(_) => true,
-        _ => false,
+        // A checkpoint is Parquet, whose reader wraps what the store said.
+        other => comes_from_store(other),
     }
+}
+
+fn comes_from_store(error: &dyn std::error::Error) -> bool {
+    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.any(|cause| cause.is::<object_store::Error>())
 }
 
 impl tidegate_types::Explained for LogError {

@@ -175,7 +175,7 @@ impl CommitLog {
 fn operation(request: &CommitRequest) -> UpdateTableOperation {
     match request.tag.kind {
         _ if !request.add_columns.is_empty() => UpdateTableOperation::AlterTable,
-        CommitKind::RunClaim | CommitKind::Run => UpdateTableOperation::Write,
+        CommitKind::RunClaim | CommitKind::Run | CommitKind::Repair => UpdateTableOperation::Write,
         _ if !request.removes.is_empty() => UpdateTableOperation::Write,
         _ => UpdateTableOperation::StreamingUpdate,
     }

@@ -33,11 +33,13 @@ pub enum CommitKind {
     RunClaim,
     /// What a bulk run read (B4).
     Run,
+    /// What a bulk run put in the place of streamed rows (B10).
+    Repair,
     /// A kind that this version does not know.
     Unknown,
 }
 
-const KINDS: [(CommitKind, &str); 9] = [
+const KINDS: [(CommitKind, &str); 10] = [
     (CommitKind::Create, "create"),
     (CommitKind::Claim, "claim"),
     (CommitKind::Data, "data"),
@@ -47,6 +49,7 @@ const KINDS: [(CommitKind, &str); 9] = [
     (CommitKind::DeadLetters, "dead-letters"),
     (CommitKind::RunClaim, "run-claim"),
     (CommitKind::Run, "run"),
+    (CommitKind::Repair, "repair"),
 ];
 
 impl fmt::Display for CommitKind {

@@ -1,23 +1,31 @@
-//! Reading whose rows a file holds, and of which interval.
+//! Reading whose rows a file holds, and of which time.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{
+    Array, AsArray, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray,
+};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Int32Type, Int64Type};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
+use tidegate_types::{Incarnation, PartitionId, StreamTime};
 
-use super::Selection;
+use super::Removed;
+use super::selection::{Part, Selection, Verdict};
 use crate::files::layout::object_of_log_path;
 use crate::files::reader::read_columns;
+use crate::files::times::microseconds;
 use crate::files::{FileError, system};
+use crate::log::LiveFile;
 
 /// How many rows of a file are selected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Counted {
     pub(super) selected: u64,
     pub(super) others: u64,
+    /// The selected ones that a stream wrote.
+    pub(super) streamed: Removed,
 }
 
 /// Counts the rows of a file; owns what it needs, so that it may be waited for on any thread.
@@ -27,38 +35,158 @@ pub(super) async fn count(
     selection: Selection,
 ) -> Result<(String, Counted), FileError> {
     let path = object_of_log_path(&in_log)?;
-    let columns = [system::SOURCE, system::INTERVAL];
+    let columns = selection.columns();
     let mut batches = read_columns(&store, &path, &columns).await?;
     let mut counted = Counted::default();
     while let Some(batch) = batches.try_next().await? {
-        let selected = selection.rows(&batch)?.true_count() as u64;
+        let selected = selection.look(&batch, Some(&mut counted.streamed))?.true_count() as u64;
         counted.selected += selected;
         counted.others += batch.num_rows() as u64 - selected;
     }
     Ok((in_log, counted))
 }
 
+/// The streamed rows that are selected, in any of the files; nothing is changed.
+///
+/// # Errors
+///
+/// When a file that may hold such rows cannot be read.
+pub async fn find_streamed(
+    store: &Arc<dyn ObjectStore>,
+    files: &[LiveFile],
+    selection: &Selection,
+) -> Result<Removed, FileError> {
+    let mut found = Removed::default();
+    for file in files.iter().filter(|file| selection.judge(file) != Verdict::Stays) {
+        let (store, path) = (Arc::clone(store), file.path.clone());
+        let (_, counted) = count(store, path, selection.clone()).await?;
+        found.merge(&counted.streamed);
+    }
+    Ok(found)
+}
+
 impl Selection {
+    /// The columns that say which rows are selected.
+    fn columns(&self) -> Vec<&str> {
+        let mut columns = vec![system::SOURCE, system::PARTITION, system::SEQUENCE, system::TIME];
+        columns.extend(self.parts.iter().map(|part| part.column.as_str()));
+        columns
+    }
+
     /// Which rows of a batch are selected. A batch without the columns has none: it is older than bulk
     /// runs in this table, or a stranger's.
     pub(super) fn rows(&self, batch: &RecordBatch) -> Result<BooleanArray, FileError> {
-        let none = BooleanArray::from(vec![false; batch.num_rows()]);
-        let column = |name: &str, data_type: &DataType| {
-            let column = batch.column_by_name(name);
-            let cast = column.map(|column| cast(column, data_type)).transpose();
-            cast.map_err(|source| FileError::Columns { source })
-        };
-        let Some(sources) = column(system::SOURCE, &DataType::Utf8)? else { return Ok(none) };
-        let sources = sources.as_string::<i32>();
-        let of_us = |row| sources.is_valid(row) && sources.value(row).starts_with(&self.prefix);
-        let Some(wanted) = self.interval else {
-            return Ok((0..batch.num_rows()).map(|row| Some(of_us(row))).collect());
-        };
-        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let Some(intervals) = column(system::INTERVAL, &time)? else { return Ok(none) };
-        let intervals = intervals.as_primitive::<TimestampMicrosecondType>();
-        let span = wanted.start().as_microsecond()..wanted.end().as_microsecond();
-        let within = |row| intervals.is_valid(row) && span.contains(&intervals.value(row));
-        Ok((0..batch.num_rows()).map(|row| Some(of_us(row) && within(row))).collect())
+        self.look(batch, None)
     }
+
+    /// The same; `removed` gets the identities of the rows that a stream wrote.
+    fn look(
+        &self,
+        batch: &RecordBatch,
+        mut removed: Option<&mut Removed>,
+    ) -> Result<BooleanArray, FileError> {
+        let mut selected = vec![false; batch.num_rows()];
+        let Some(sources) = column(batch, system::SOURCE, &DataType::Utf8)? else {
+            return Ok(selected.into());
+        };
+        let sources = sources.as_string::<i32>();
+        for part in &self.parts {
+            let times = Times::of(part, batch)?;
+            let streamed = if part.sources.streamed { Some(Identities::of(batch)?) } else { None };
+            for (row, selected) in selected.iter_mut().enumerate() {
+                let of_part = sources.is_valid(row)
+                    && part.sources.contain(sources.value(row))
+                    && times.contain(row);
+                let Some(identities) = streamed.as_ref().filter(|_| of_part) else {
+                    *selected |= of_part;
+                    continue;
+                };
+                let life = &sources.value(row)[part.sources.from.len()..];
+                if let Some((of, sequence, published)) = identities.row(life, row) {
+                    *selected = true;
+                    if let Some(removed) = &mut removed {
+                        removed.add(of, sequence, published);
+                    }
+                }
+            }
+        }
+        Ok(selected.into())
+    }
+}
+
+/// The times by which a part selects.
+enum Times {
+    Any,
+    None,
+    In(TimestampMicrosecondArray, std::ops::Range<i64>),
+}
+
+impl Times {
+    fn of(part: &Part, batch: &RecordBatch) -> Result<Self, FileError> {
+        let Some(wanted) = part.interval else { return Ok(Self::Any) };
+        let Some(times) = microseconds(batch, &part.column)? else { return Ok(Self::None) };
+        let span = wanted.start().as_microsecond()..wanted.end().as_microsecond();
+        Ok(Self::In(times, span))
+    }
+
+    fn contain(&self, row: usize) -> bool {
+        match self {
+            Self::Any => true,
+            Self::None => false,
+            Self::In(times, span) => times.is_valid(row) && span.contains(&times.value(row)),
+        }
+    }
+}
+
+/// Whose row it is, of a stream.
+struct Identities {
+    partitions: Option<PrimitiveArray<Int32Type>>,
+    sequences: Option<PrimitiveArray<Int64Type>>,
+    published: Option<TimestampMicrosecondArray>,
+}
+
+impl Identities {
+    fn of(batch: &RecordBatch) -> Result<Self, FileError> {
+        Ok(Self {
+            partitions: numbers(batch, system::PARTITION, &DataType::Int32)?,
+            sequences: numbers(batch, system::SEQUENCE, &DataType::Int64)?,
+            published: microseconds(batch, system::TIME)?,
+        })
+    }
+
+    /// None of a row that we cannot have written.
+    fn row(
+        &self,
+        life: &str,
+        row: usize,
+    ) -> Option<((Incarnation, PartitionId), u64, Option<StreamTime>)> {
+        let life = Incarnation::parse(life).ok()?;
+        let partition = valid(self.partitions.as_ref()?, row)?;
+        let sequence = valid(self.sequences.as_ref()?, row)?;
+        let published = self.published.as_ref().and_then(|times| valid(times, row));
+        let partition = PartitionId(u32::try_from(partition).ok()?);
+        let sequence = u64::try_from(sequence).ok()?;
+        Some(((life, partition), sequence, published.map(StreamTime)))
+    }
+}
+
+fn valid<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>, row: usize) -> Option<T::Native> {
+    array.is_valid(row).then(|| array.value(row))
+}
+
+fn column(
+    batch: &RecordBatch,
+    name: &str,
+    data_type: &DataType,
+) -> Result<Option<arrow::array::ArrayRef>, FileError> {
+    let cast = batch.column_by_name(name).map(|column| cast(column, data_type)).transpose();
+    cast.map_err(|source| FileError::Columns { source })
+}
+
+fn numbers<T: ArrowPrimitiveType>(
+    batch: &RecordBatch,
+    name: &str,
+    data_type: &DataType,
+) -> Result<Option<PrimitiveArray<T>>, FileError> {
+    Ok(column(batch, name, data_type)?.map(|column| column.as_primitive::<T>().clone()))
 }

@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 
 use arrow::array::{
-    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+use jiff::Timestamp;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
-use serde_json::json;
-use tidegate_types::Ledger;
+use serde_json::{Value, json};
+use tidegate_types::{DataInterval, Ledger};
 use url::Url;
 
 use super::*;
 use crate::files::FileWriter;
 use crate::files::layout::{DataPath, FileName, object_of_log_path};
 use crate::files::reader::read_columns;
-use crate::files::system::BulkColumns;
+use crate::files::system::{self, BulkColumns};
+use crate::ledger::{Effect, IntervalKey};
 use crate::log::{CommitKind, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSpec};
 
 const HOUR: i64 = 3_600_000_000;
@@ -27,6 +29,11 @@ struct Row {
     source: Option<&'static str>,
     interval: Option<i64>,
     value: i64,
+}
+
+/// The event time of a row by its value; none of some.
+fn happened(value: i64) -> Option<i64> {
+    (value % 7 != 0).then_some(value % 5 * HOUR + value % 3 * (HOUR - 1) / 2)
 }
 
 const SOURCES: [Option<&str>; 6] =
@@ -75,7 +82,9 @@ impl Table {
 
     async fn over(store: Arc<dyn ObjectStore>) -> Self {
         let log = CommitLog::new(store, Url::parse("test:///t/").expect("a url"));
-        let declared = Schema::new(vec![Field::new("v", DataType::Int64, true)]);
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let declared =
+            Schema::new(vec![Field::new("v", DataType::Int64, true), Field::new("at", time, true)]);
         let day = Field::new("day", DataType::Utf8, true);
         let schema = BulkColumns.table_schema(&declared, &[day]);
         let spec = TableSpec::new(Arc::new(schema), vec!["day".to_owned()]);
@@ -151,16 +160,27 @@ impl Table {
     }
 
     fn replacer(&mut self, interval: Option<DataInterval>) -> Replacer {
+        self.replacing(Selection::new(&ledger(), interval))
+    }
+
+    fn replacing(&mut self, selection: Selection) -> Replacer {
         let naming = Naming { ledger: ledger(), generation: 2, nonce: self.nonce() };
-        let selection = Selection::new(&ledger(), interval);
         Replacer::new(self.log.clone(), selection, naming, WriteOptions::default())
     }
 }
 
 fn batch(rows: &[Row], with_intervals: bool) -> RecordBatch {
     let intervals = TimestampMicrosecondArray::from_iter(rows.iter().map(|row| row.interval));
+    let times = TimestampMicrosecondArray::from_iter(rows.iter().map(|row| happened(row.value)));
     let mut columns: Vec<(&str, ArrayRef, bool)> = vec![
         ("v", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.value))), true),
+        ("at", Arc::new(times.with_timezone("UTC")), true),
+        (system::PARTITION, Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| 3))), true),
+        (
+            system::SEQUENCE,
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.value))),
+            true,
+        ),
         (system::SOURCE, Arc::new(StringArray::from_iter(rows.iter().map(|r| r.source))), true),
     ];
     if with_intervals {
@@ -235,6 +255,95 @@ proptest! {
             let next = table.replacer(interval).plan(&table.now().await).await.expect("planned");
             assert_eq!(next, Replacement::default(), "nothing is left to replace");
         });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn b10_a_repair_takes_its_own_rows_and_the_streams_by_event_time_and_counts_the_latter(
+        files in prop::collection::vec(
+            (
+                prop::collection::vec((0_usize..6, prop::option::weighted(0.8, 0_i64..4)), 1..5),
+                prop::sample::select(vec![Writer::Ours, Writer::Stranger, Writer::Counting]),
+            ),
+            1..6,
+        ),
+        (start, length) in (0_i64..4, 1_i64..3),
+    ) {
+        let interval = hours(start, start + length);
+        runtime().block_on(async {
+            let mut table = Table::new().await;
+            let (mut value, mut expected, mut streamed) = (0, BTreeSet::new(), BTreeSet::new());
+            for (rows, writer) in &files {
+                let rows: Vec<Row> = rows
+                    .iter()
+                    .map(|(source, hour)| {
+                        value += 1;
+                        row(*source, *hour, value)
+                    })
+                    .collect();
+                for row in &rows {
+                    let within = happened(row.value).is_some_and(|at| {
+                        let of = |second: i64| second * 1_000_000;
+                        (of(interval.start_second())..of(interval.end_second())).contains(&at)
+                    });
+                    if row.source == Some("l/00000000000000ab") && within {
+                        streamed.insert(row.value.unsigned_abs());
+                    } else if !is_selected(row, Some(interval)) {
+                        expected.insert((row.value, "a".to_owned()));
+                    }
+                }
+                let file = table.write(&rows, *writer, "a").await;
+                table.commit(vec![file], Vec::new()).await;
+            }
+            let select = || {
+                let own = Selection::new(&ledger(), Some(interval));
+                own.or(Selection::streamed(&ledger(), "at", interval))
+            };
+            let plan = table.replacing(select()).plan(&table.now().await).await.expect("planned");
+            assert_eq!(plan.streamed.rows(), streamed.len() as u64);
+            for of in plan.streamed.partitions().collect::<Vec<_>>() {
+                assert_eq!((of.0.to_string().as_str(), of.1.0), ("00000000000000ab", 3));
+                let holds = |n: u64| plan.streamed.ranges_of(of).any(|r| r.from <= n && n <= r.to);
+                assert!(streamed.iter().all(|sequence| holds(*sequence)));
+            }
+            if !plan.removes.is_empty() {
+                table.commit(plan.adds, plan.removes).await;
+            }
+            assert_eq!(table.values().await, expected);
+            let next = table.replacing(select()).plan(&table.now().await).await.expect("planned");
+            assert_eq!(next, Replacement::default(), "nothing is left to replace");
+        });
+    }
+}
+
+#[test]
+fn b10_statistics_of_instants_and_days_leave_files_alone_and_never_take_streamed_rows_unread() {
+    let selection = Selection::streamed(&ledger(), "at", hours(24, 48));
+    let found = |source: &str, min: &str, max: &str, nulls: u64| {
+        let stats = json!({
+            "minValues": {"_tg_src": source, "at": min},
+            "maxValues": {"_tg_src": source, "at": max},
+            "nullCount": {"_tg_src": 0, "at": nulls},
+        });
+        judged(&selection, Some(10), Some(stats))
+    };
+    let ours = "l/00000000000000ab";
+    for (source, min, max, nulls, expected) in [
+        (ours, "1970-01-02T05:00:00.000Z", "1970-01-02T06:00:00.000Z", 0, Verdict::Unknown),
+        (ours, "1970-01-01T05:00:00.000Z", "1970-01-01T23:59:59.999Z", 0, Verdict::Stays),
+        (ours, "1970-01-03T00:00:00.000Z", "1970-01-04T00:00:00.000Z", 0, Verdict::Stays),
+        (ours, "1970-01-02", "1970-01-02", 0, Verdict::Unknown),
+        (ours, "1970-01-03", "1970-01-09", 0, Verdict::Stays),
+        (ours, "1969-12-31", "1970-01-01", 0, Verdict::Stays),
+        (ours, "nonsense", "nonsense", 0, Verdict::Unknown),
+        (ours, "1970-01-02", "1970-01-02", 10, Verdict::Stays),
+        ("l/g7", "1970-01-02", "1970-01-02", 0, Verdict::Stays),
+        ("l-x/00000000000000ab", "1970-01-02", "1970-01-02", 0, Verdict::Stays),
+    ] {
+        assert_eq!(found(source, min, max, nulls), expected, "{source} {min} {max} {nulls}");
     }
 }
 

@@ -89,13 +89,38 @@ pub fn plan_backfill(
     now: Timestamp,
 ) -> Result<BackfillPlan, (Reason, String)> {
     let ticks = grid.split(range).map_err(|error| (reason_of(&error), error.to_string()))?;
+    plan_each(ticks, reprocess, write_mode, log, now).ok_or_else(|| {
+        let what =
+            format!("{range} has more than {MAX_INTERVALS} intervals; fill it in several parts");
+        (Reason::RunLimitReached, what)
+    })
+}
+
+/// Plans a repair of `range`, which is one run.
+#[must_use]
+pub fn plan_repair(
+    range: DataInterval,
+    reprocess: Reprocess,
+    log: &Intervals,
+    now: Timestamp,
+) -> BackfillPlan {
+    let one = std::iter::once(range);
+    let plan = plan_each(one, reprocess, WriteMode::ReplaceInterval, log, now);
+    plan.unwrap_or(BackfillPlan { intervals: Vec::new() })
+}
+
+/// None when there are too many.
+fn plan_each(
+    each: impl Iterator<Item = DataInterval>,
+    reprocess: Reprocess,
+    write_mode: WriteMode,
+    log: &Intervals,
+    now: Timestamp,
+) -> Option<BackfillPlan> {
     let mut intervals = Vec::new();
-    for interval in ticks {
+    for interval in each {
         if intervals.len() == MAX_INTERVALS {
-            let what = format!(
-                "{range} has more than {MAX_INTERVALS} intervals; fill it in several parts"
-            );
-            return Err((Reason::RunLimitReached, what));
+            return None;
         }
         let mut planned = plan_one(interval, reprocess, write_mode, log);
         if interval.end() > now {
@@ -103,7 +128,7 @@ pub fn plan_backfill(
         }
         intervals.push(planned);
     }
-    Ok(BackfillPlan { intervals })
+    Some(BackfillPlan { intervals })
 }
 
 fn reason_of(error: &ScheduleError) -> Reason {

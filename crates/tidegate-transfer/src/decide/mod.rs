@@ -7,9 +7,10 @@ mod due;
 mod earlier;
 mod fence;
 mod memory;
+mod repair;
 mod shrink;
 
-pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, plan_backfill};
+pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, plan_backfill, plan_repair};
 pub(crate) use claim::named;
 pub use claim::{ClaimDecision, ClaimFacts, RunClaim, decide_claim};
 pub use counts::{Counted, check_counts};
@@ -17,4 +18,5 @@ pub use due::{DueFacts, DueRun, DueRuns, decide_due};
 pub use earlier::committed_earlier;
 pub use fence::{FenceDecision, FenceFacts, decide_fence};
 pub(crate) use memory::{CHANNEL, Memory};
+pub use repair::{RepairDecision, RepairFacts, decide_repair};
 pub use shrink::check_shrink;

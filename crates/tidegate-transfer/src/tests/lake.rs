@@ -82,6 +82,7 @@ fn config(write_mode: WriteMode) -> TransferConfig {
         schedule: None,
         write_mode,
         allow_shrink: false,
+        repairs: None,
         sink: Sink {
             url: "memory:///orders".into(),
             secret: None,
@@ -158,11 +159,20 @@ impl Lake {
         options: TransferOptions,
         halt: Option<(&'static str, Arc<Notify>)>,
     ) -> Result<RunReport, RunError> {
+        self.attempt_with(options, Steps { halt, pause: None }).await
+    }
+
+    /// A run with these options that does something else at a step.
+    pub(super) async fn attempt_with(
+        &self,
+        options: TransferOptions,
+        steps: Steps,
+    ) -> Result<RunReport, RunError> {
         let edges = Edges {
             store: self.store.clone(),
             sources: Arc::new(MemorySources(Arc::clone(&self.database))),
             secrets: Secrets::new(None),
-            steps: Steps { halt },
+            steps,
         };
         let progress = Progress::new(watch::Sender::new(RunReport::default()));
         Run::new(options, edges, progress).run().await

@@ -7,9 +7,14 @@ mod dead_letters;
 mod files;
 mod lake;
 mod overwrite;
+mod pause;
 mod reading;
+mod repairs;
 mod replacing;
 mod schedule;
 mod source;
+mod stream;
 mod trouble;
 mod zombies;
+
+pub(crate) use pause::Pause;

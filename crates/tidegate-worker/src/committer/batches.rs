@@ -6,8 +6,8 @@ use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::CommitKind;
-use tidegate_types::{Counters, Nonce, Reason};
-use tracing::warn;
+use tidegate_types::{Counters, Nonce, Reason, StreamTime};
+use tracing::{info, warn};
 
 use super::attempt::Attempt;
 use super::{Committed, Committer, Event, held};
@@ -39,7 +39,10 @@ impl Committer {
             // What was read since is not to be read again: the broker has been told (X5).
             Attempt::GivenUp => self.tell(Event::GivenUp).await,
             Attempt::Void(CommitDecision::Lost(lost)) => self.rewind(&lost).await,
-            Attempt::Void(CommitDecision::Rejudge) => self.rewind(&[]).await,
+            Attempt::Void(CommitDecision::Rejudge) => {
+                info!("an interval was repaired meanwhile; what was read is judged again");
+                self.rewind(&[]).await
+            }
             Attempt::Void(CommitDecision::Halt(what)) => {
                 Err(RunError::permanent(Reason::TableRewound, what))
             }
@@ -60,14 +63,13 @@ impl Committer {
             let before = state.partition(*partition);
             let cut = batch.snapshots.iter().find(|s| s.partition == *partition);
             let time = progress.time.max(before.time);
-            let through = progress.complete.0 - self.parts.allowed_lateness.as_micros();
             let carries_dead = dead_nonce.filter(|_| progress.counters.dead > 0);
             let after = PartitionState {
                 floor: Some(progress.cursor),
                 fingerprint: progress.fingerprint,
                 counters: before.counters + progress.counters,
                 time,
-                through: Some(before.through.map_or(through, |known| known.max(through))),
+                through: self.through(progress.complete, &before),
                 snapshot: cut.map(|s| s.nonce).or(before.snapshot),
                 dead_letter: carries_dead.or(before.dead_letter),
                 stuck: eased(before.stuck),
@@ -79,6 +81,13 @@ impl Committer {
             self.release_txns(&mut txns);
         }
         txns
+    }
+
+    /// What `completeThrough` is when nothing that was published before `complete` is missing; it never
+    /// falls.
+    pub(super) fn through(&self, complete: StreamTime, before: &PartitionState) -> Option<i64> {
+        let through = complete.0 - self.parts.allowed_lateness.as_micros();
+        Some(before.through.map_or(through, |known| known.max(through)))
     }
 
     pub(super) async fn batch_won(
@@ -99,16 +108,8 @@ impl Committer {
         self.roll_dead_letters_forward().await?;
         self.checkpoint_when_due(version).await;
         let receipts = batch.progress.iter().map(|(k, p)| (*k, p.receipt)).collect();
-        let record = self.state()?.record;
-        self.tell(Event::Committed(Committed {
-            version,
-            counters,
-            files: count,
-            bytes,
-            receipts,
-            record,
-        }))
-        .await
+        let files = count;
+        self.tell(Event::Committed(Committed { version, counters, files, bytes, receipts })).await
     }
 
     /// A snapshot is a cache (D2): one that cannot be written is not named, and the next holder rebuilds

@@ -30,7 +30,9 @@ impl Committer {
                         let before = state.partition(step.partition);
                         let floor = Some(step.to);
                         // The message there is not of this partition: it has no fingerprint.
-                        let after = PartitionState { floor, fingerprint: 0, stuck: 0, ..before };
+                        let through = this.through(step.complete, &before);
+                        let after =
+                            PartitionState { floor, fingerprint: 0, stuck: 0, through, ..before };
                         this.progress(step.partition, &before, &after)
                     })
                     .collect()

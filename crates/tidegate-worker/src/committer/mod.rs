@@ -31,6 +31,7 @@ use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_telemetry::PipelineMetrics;
 use tidegate_types::{
     Counters, Epoch, Holder, Incarnation, Ledger, Nonce, PartitionId, Position, Reason, Span,
+    StreamTime,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -79,6 +80,8 @@ pub(crate) struct FloorMove {
     pub(crate) partition: PartitionId,
     pub(crate) base: Position,
     pub(crate) to: Position,
+    /// The broker's time up to which nothing of the partition is missing.
+    pub(crate) complete: StreamTime,
 }
 
 /// A partition that was claimed.
@@ -100,7 +103,6 @@ pub(crate) struct Committed {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
     pub(crate) receipts: Vec<(PartitionId, Receipt)>,
-    pub(crate) record: Option<Nonce>,
 }
 
 /// What the committer is made from.

@@ -66,13 +66,13 @@ impl Engine {
             .iter()
             .filter(|(k, _)| !self.batch.progress.contains_key(k))
             // Without a record behind the floor the cursor is there too, or behind a gap that is accepted.
-            .map(|(k, active)| (*k, active.base, active.cursor))
+            .map(|(k, active)| (*k, active.base, active.cursor, active.complete))
             .collect();
-        for (partition, base, cursor) in idle {
+        for (partition, base, cursor, complete) in idle {
             let stream = &self.parts.config.source.stream;
             let filter = self.parts.filters.get(&partition).cloned().flatten();
             let to = idle_advance(&self.parts.connection, stream, filter.as_deref(), cursor, aged);
-            moves.extend(to.await?.map(|to| FloorMove { partition, base, to }));
+            moves.extend(to.await?.map(|to| FloorMove { partition, base, to, complete }));
         }
         Ok(moves)
     }

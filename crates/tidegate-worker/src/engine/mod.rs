@@ -11,6 +11,7 @@
 mod idle;
 mod intake;
 mod leaving;
+mod repairs;
 mod sealing;
 mod turn;
 
@@ -138,6 +139,7 @@ pub(crate) struct Engine {
     advancing: usize,
     lineage: u64,
     readings: u64,
+    /// The last repair record that the judge knows.
     record: Option<Nonce>,
     chunks: (mpsc::Sender<Reading>, mpsc::Receiver<Reading>),
     last_message: Instant,
@@ -287,6 +289,7 @@ impl Engine {
 
     /// Loads the window and starts to read.
     pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), RunError> {
+        self.know_repairs(claimed.record).await?;
         // A long window that is read back from the table takes its time, and is no silence.
         let load = self.parts.windows.load(&claimed);
         let window = showing_life(&self.parts.metrics, load).await?;
@@ -326,14 +329,12 @@ impl Engine {
         if let Some(old) = self.active.insert(partition, active) {
             old.stop.cancel();
         }
-        self.record = claimed.record;
         self.parts.metrics.set_state(Reason::Ok);
         Ok(())
     }
 
     pub(super) fn on_committed(&mut self, committed: &Committed) {
         self.in_flight -= 1;
-        self.record = committed.record;
         self.parts.metrics.set_state(Reason::Ok);
         let summary = &mut self.summary;
         summary.counters += committed.counters;

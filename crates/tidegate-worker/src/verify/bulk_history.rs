@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_table::ledger::{IntervalKey, Intervals, LedgerError, RunState};
+use tidegate_table::ledger::{
+    IntervalKey, Intervals, LedgerError, PositionField, RunState, TxnName,
+};
 use tidegate_table::log::{CommitKind, LogEntry, Txns};
 use tidegate_types::Ledger;
 
@@ -27,6 +29,8 @@ pub(super) struct BulkHistory {
     pub(super) alive: BTreeMap<Place, u64>,
     /// The interval of each of them.
     keys: BTreeMap<Place, IntervalKey>,
+    /// Rows of each partition of a stream that repairs took out.
+    superseded: BTreeMap<TxnName, u64>,
 }
 
 impl BulkHistory {
@@ -52,9 +56,10 @@ impl BulkHistory {
             history.foreign_edits = edits.foreign_edits;
             let said = said_in(entry, ledger)?;
             check_rise(entry, &before, &said, report);
+            let streamed = history.superseded(entry);
             let ours = entry.ours.as_ref().filter(|tag| tag.ledger == *ledger);
-            if ours.is_some_and(|tag| tag.kind == CommitKind::Run) {
-                history.take(entry, &said, &before, report);
+            if ours.is_some_and(|tag| matches!(tag.kind, CommitKind::Run | CommitKind::Repair)) {
+                history.take((entry, streamed), &said, &before, report);
             }
             before.extend(said);
         }
@@ -67,10 +72,25 @@ impl BulkHistory {
         Ok(history)
     }
 
-    /// A run's commit.
+    /// How many streamed rows a commit took out, by what the partitions count (B10).
+    fn superseded(&mut self, entry: &LogEntry) -> u64 {
+        let mut taken = 0;
+        for (app_id, count) in &entry.txns {
+            let Some(name) = TxnName::parse(app_id) else { continue };
+            if !matches!(name, TxnName::Position(.., PositionField::Superseded)) {
+                continue;
+            }
+            let count = u64::try_from(*count).unwrap_or(0);
+            let before = self.superseded.insert(name, count).unwrap_or(0);
+            taken += count.saturating_sub(before);
+        }
+        taken
+    }
+
+    /// A run's commit, and how many streamed rows it took out.
     fn take(
         &mut self,
-        entry: &LogEntry,
+        (entry, streamed): (&LogEntry, u64),
         said: &States,
         before: &States,
         report: &mut VerifyReport,
@@ -94,7 +114,7 @@ impl BulkHistory {
             }
         }
         let overwrites = key != IntervalKey::All && done.contains_key(&IntervalKey::All);
-        self.replace(entry, key, overwrites, report);
+        self.replace((entry, streamed), key, overwrites, report);
         let added: u64 = entry.adds.iter().filter_map(|file| file.rows).sum();
         let place = Place { interval: start_of(key), generation };
         let new = added.saturating_sub(entry.kept_rows);
@@ -112,7 +132,7 @@ impl BulkHistory {
     /// nothing.
     fn replace(
         &mut self,
-        entry: &LogEntry,
+        (entry, streamed): (&LogEntry, u64),
         key: IntervalKey,
         overwrites: bool,
         report: &mut VerifyReport,
@@ -130,6 +150,7 @@ impl BulkHistory {
             .map(|(place, _)| *place)
             .collect();
         let held: u64 = gone.iter().filter_map(|place| self.alive.remove(place)).sum();
+        let held = held + streamed;
         gone.iter().for_each(|place| _ = self.keys.remove(place));
         let taken = entry.removes.iter().map(|file| file.rows).sum::<Option<u64>>();
         let taken = taken.map(|rows| rows.saturating_sub(entry.kept_rows));

@@ -28,7 +28,7 @@ pub(super) struct Contents {
     pub(super) sequences: BTreeMap<(String, PartitionId), SequenceSet>,
     /// Rows whose identity stands in the table already, where redelivery may make them (P3).
     again: BTreeMap<(String, PartitionId), u64>,
-    redelivery: bool,
+    pub(super) redelivery: bool,
     /// For each id and partition its times; only with deduplication by header.
     ids: HashMap<(u128, u32), Vec<i64>>,
     ids_seen: usize,

@@ -9,6 +9,7 @@ mod bulk_dead_letters;
 mod bulk_history;
 mod contents;
 mod history;
+mod repairs;
 mod report;
 mod sequences;
 mod source;
@@ -36,6 +37,7 @@ pub use report::{Finding, VerifyReport, VerifyState};
 
 use contents::Contents;
 use history::History;
+use repairs::Repairs;
 use sequences::SequenceSet;
 
 /// Everything that a verification of one incarnation looks at.
@@ -136,6 +138,9 @@ pub async fn verify(
             Err(error) => report.damaged("ledger", format!("no worker can go on: {error}")),
         }
     }
+    let repairs =
+        Repairs { config, store: &store.data, snapshot: &snapshot, files: &files, rows: &rows };
+    repairs.check(&state, &mut report).await?;
     report.rows = rows.rows_of(config.ledger.as_str());
     Ok(report)
 }

@@ -43,6 +43,25 @@ impl SequenceSet {
         self.blocks.get(&block).is_some_and(|words| words[word] & bit != 0)
     }
 
+    /// How many lie in `[from, to]`.
+    pub(super) fn within(&self, from: u64, to: u64) -> u64 {
+        if from > to {
+            return 0;
+        }
+        let blocks = self.blocks.range(from / BLOCK..=to / BLOCK);
+        let words = blocks.flat_map(|(block, words)| {
+            (0_u64..).zip(words.iter()).map(move |(n, word)| (block * BLOCK + n * 64, *word))
+        });
+        let inside = |(first, word): (u64, u64)| {
+            // Bits before `from` and behind `to` are masked.
+            let low = from.saturating_sub(first).min(64);
+            let high = to.checked_sub(first).map_or(0, |behind| behind.min(63) + 1);
+            let below = |bits: u64| if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
+            u64::from((word & below(high) & !below(low)).count_ones())
+        };
+        words.map(inside).sum()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> u64 {
         self.count
@@ -72,6 +91,21 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn a_stretch_of_the_bitmap_has_as_many_as_the_set(
+            sequences in prop::collection::vec(0_u64..20_000, 0..200),
+            (from, to) in (0_u64..20_000, 0_u64..20_000),
+        ) {
+            let (mut set, mut oracle) = (SequenceSet::default(), BTreeSet::new());
+            for sequence in sequences {
+                set.insert(sequence);
+                oracle.insert(sequence);
+            }
+            let expected = oracle.iter().filter(|s| (from..=to).contains(*s)).count() as u64;
+            prop_assert_eq!(set.within(from, to), expected);
+            prop_assert_eq!(set.within(0, u64::MAX), set.len());
+        }
+
         #[test]
         fn the_bitmap_is_a_set(sequences in prop::collection::vec(
             prop_oneof![0_u64..300, 65_000_u64..66_000, any::<u64>()], 0..200,

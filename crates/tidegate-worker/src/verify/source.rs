@@ -116,19 +116,20 @@ fn judge(
 ) {
     let Some(state) = scope.state.partitions.get(&partition) else { return };
     let counters = &state.counters;
-    // Dead letters that wait for their own commit are neither (P4).
-    let dropped = counters.duplicate + counters.filtered + scope.hidden(partition);
+    // Dead letters that wait for their own commit are neither (P4), nor are rows that a repair took out (B10).
+    let gone = state.removed + state.superseded;
+    let dropped = counters.duplicate + counters.filtered + scope.hidden(partition) + gone;
     if seen.elsewhere > dropped {
         let detail = format!(
             "partition {partition}: {} messages from {from} to {floor} are neither row nor dead letter, \
-             and only {dropped} were counted as duplicate or filtered",
+             and only {dropped} were counted as duplicate, filtered or taken out",
             seen.elsewhere
         );
         missing(scope, detail, report);
     } else if whole && (seen.messages != counters.read || seen.elsewhere != dropped) {
         let detail = format!(
             "partition {partition}: the stream holds {} messages from {from} to {floor}, {} were counted; \
-             {} are neither row nor dead letter, {dropped} were counted as duplicate or filtered",
+             {} are neither row nor dead letter, {dropped} were counted as duplicate, filtered or taken out",
             seen.messages, counters.read, seen.elsewhere
         );
         // Others can change which rows are there, not how many messages were counted.

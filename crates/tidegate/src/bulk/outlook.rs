@@ -27,6 +27,11 @@ pub(crate) async fn outlook(
         format!("read {}", source_in_words(&config.source)),
         format!("{} {}", what_happens(config.write_mode), config.sink.url),
     ];
+    if let Some(repairs) = &config.repairs {
+        let whose = &repairs.pipeline;
+        lines.push(format!("repair rows of {whose}, when `tidegate backfill` asks for it"));
+        return Ok(lines);
+    }
     if config.schedule.is_none() {
         lines.push("one run of everything, at each call".to_owned());
         return Ok(lines);

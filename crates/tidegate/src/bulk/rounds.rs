@@ -56,7 +56,9 @@ impl Keeper {
     /// Runs the pipeline to its end, or until told to stop; failures of single runs are in the wave.
     pub(crate) async fn keep(self, stop: CancellationToken) -> (Wave, Result<(), Failure>) {
         let mut wave = Wave::new(&self.pipeline, self.secrets_dir.clone(), self.progress.clone());
-        let outcome = match &self.pipeline.config.schedule {
+        let config = &self.pipeline.config;
+        let outcome = match &config.schedule {
+            None if config.repairs.is_some() => self.tell_repairs(),
             None => self.run_once(&mut wave, &stop).await,
             Some(_) => self.follow_schedule(&mut wave, &stop).await,
         };
@@ -66,6 +68,14 @@ impl Keeper {
     async fn run_once(&self, wave: &mut Wave, stop: &CancellationToken) -> Result<(), Failure> {
         let trigger = trigger_without_schedule(self.pipeline.config.write_mode);
         wave.roll(vec![Wanted { interval: None, trigger, rerun: false }], stop).await?;
+        Ok(())
+    }
+
+    /// Somebody has to say which interval.
+    fn tell_repairs(&self) -> Result<(), Failure> {
+        let name = &self.pipeline.config.name;
+        let line = format!("{name}: repairs are made when asked for, with `tidegate backfill`");
+        self.progress.say(line)?;
         Ok(())
     }
 

@@ -27,7 +27,8 @@ const WORDS: Words = Words {
 /// Run the intervals of a stretch of time, after showing what would be done.
 ///
 /// Which intervals are done stands in the table's log; each is replaced by one commit. The same call again
-/// goes on where the first one was stopped.
+/// goes on where the first one was stopped. Of a pipeline with bulk.repairs the whole stretch is one repair of
+/// the streamed table, whose pipeline stands in one of the files.
 #[derive(Debug, Args)]
 pub(crate) struct BackfillArgs {
     #[command(flatten)]
@@ -93,15 +94,19 @@ async fn plan(args: &BackfillArgs, pipeline: &LoadedBulk) -> Result<BackfillPlan
     backfill_plan(config, args.secrets_dir.clone(), range, reprocess).await.map_err(run_failed)
 }
 
-/// The stretch of time, in the words of the schedule's zone.
+/// The stretch of time, in the words of the schedule's zone. Repairs are of any stretch, in UTC.
 fn range(args: &BackfillArgs, pipeline: &LoadedBulk) -> Result<DataInterval, Failure> {
-    let Some(schedule) = &pipeline.config.schedule else {
-        let problem =
-            format!("{} has no schedule, so there are no intervals", pipeline.config.name);
-        return Err(Failure::says(problem)
-            .advising("run everything with `tidegate run`, or write spec.bulk.schedule"));
+    let config = &pipeline.config;
+    let zone = match (&config.schedule, &config.repairs) {
+        (Some(schedule), _) => schedule.time_zone.as_str(),
+        (None, Some(_)) => "UTC",
+        (None, None) => {
+            let problem = format!("{} has no schedule, so there are no intervals", config.name);
+            return Err(Failure::says(problem)
+                .advising("run everything with `tidegate run`, or write spec.bulk.schedule"));
+        }
     };
-    let at = |edge: &Edge| edge.in_zone(&schedule.time_zone).map_err(Failure::says);
+    let at = |edge: &Edge| edge.in_zone(zone).map_err(Failure::says);
     Ok(DataInterval::new(at(&args.from)?, at(&args.to)?)?)
 }
 
@@ -141,11 +146,11 @@ async fn carry_out(
     stop: CancellationToken,
 ) -> Result<u8, Failure> {
     let rerun = args.reprocess == ReprocessArg::All;
-    let wanted = plan.runs().map(|interval| Wanted {
-        interval: Some(interval),
-        trigger: Trigger::Backfill,
-        rerun,
-    });
+    let trigger = match pipeline.config.repairs {
+        Some(_) => Trigger::Repair,
+        None => Trigger::Backfill,
+    };
+    let wanted = plan.runs().map(|interval| Wanted { interval: Some(interval), trigger, rerun });
     let wanted: Vec<_> = wanted.collect();
     let mut wave = Wave::new(pipeline, args.secrets_dir.clone(), progress);
     wave.roll(wanted.clone(), &stop).await?;

@@ -60,6 +60,8 @@ enum TriggerArg {
     Manual,
     /// One of many past intervals
     Backfill,
+    /// An interval of a streamed table, from another source
+    Repair,
 }
 
 /// Makes the attempt.
@@ -111,6 +113,7 @@ impl TransferArgs {
                 TriggerArg::Scheduled => Trigger::Scheduled,
                 TriggerArg::Manual => Trigger::Manual,
                 TriggerArg::Backfill => Trigger::Backfill,
+                TriggerArg::Repair => Trigger::Repair,
             },
             rerun: self.rerun,
             interval: self.interval,

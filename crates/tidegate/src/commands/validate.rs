@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::documents::{ChangeArgs, Loaded, load_file};
+use crate::documents::{ChangeArgs, Loaded, load_files};
 use crate::failure::{Failure, code};
 use crate::feasibility::Feasibility;
 use crate::output::{complain, count, say};
@@ -22,8 +22,9 @@ pub(crate) struct ValidateArgs {
 /// Checks every file; 65 when one has a mistake.
 pub(crate) fn validate(args: &ValidateArgs) -> Result<u8, Failure> {
     let mut mistakes = 0;
-    for file in &args.files {
-        match load_file(file, &args.changes)? {
+    let outcomes = load_files(&args.files, &args.changes)?;
+    for (file, outcome) in args.files.iter().zip(outcomes) {
+        match outcome {
             Ok(loaded) => {
                 for note in &loaded.notes {
                     say(note)?;

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 const SINK_STORAGE: &str = "/spec/sink/storage";
 const JET_STREAM: &str = "/spec/source/jetStream";
+/// Whose table it is, of a pipeline that repairs another one's.
+const REPAIRED: &str = "/spec/bulk/repairs/pipelineRef/name";
 
 /// What of a source points into somebody's cluster.
 const REMOTE_SOURCE: [&str; 4] = ["servers", "credentials", "adminCredentials", "tls"];
@@ -13,7 +15,8 @@ const REMOTE_SOURCE: [&str; 4] = ["servers", "credentials", "adminCredentials", 
 /// `--profile local`: the table becomes a folder below `data_dir`, named for the pipeline, and the
 /// stream comes from the embedded server.
 pub(crate) fn apply_local_profile(document: &mut Value, data_dir: &Path) {
-    let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("pipeline");
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+    let name = text(REPAIRED).or_else(|| text("/metadata/name")).unwrap_or("pipeline");
     let table = data_dir.join("tables").join(name);
     if let Some(storage) = document.pointer_mut(SINK_STORAGE) {
         *storage = json!({"url": file_url(&table)});

@@ -1,12 +1,12 @@
 //! From files on the command line to resolved pipelines: read, change, check, resolve.
 
 mod assignment;
+mod files;
 mod ignored;
 mod local;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -17,6 +17,7 @@ use tidegate_resolve::Resolved;
 use tidegate_types::Ledger;
 
 use self::assignment::Assignment;
+pub(crate) use self::files::load_files;
 pub(crate) use self::ignored::notice;
 use crate::bulk::RunPolicy;
 use crate::failure::Failure;
@@ -97,8 +98,8 @@ impl PipelineArgs {
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         let mut pipelines = Loaded::default();
         let mut violations = Vec::new();
-        for file in &self.files {
-            match load_file(file, &self.changes)? {
+        for loaded in load_files(&self.files, &self.changes)? {
+            match loaded {
                 Ok(loaded) => {
                     loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
                     pipelines.streams.extend(loaded.pipelines.streams);
@@ -207,39 +208,6 @@ impl ChangeArgs {
     }
 }
 
-/// Reads one file. The outer error is about the file, the inner one about what stands in it.
-pub(crate) fn load_file(
-    file: &Path,
-    changes: &ChangeArgs,
-) -> Result<Result<LoadedFile, Vec<Violation>>, Failure> {
-    let text = read_text(file)?;
-    Ok(load_text(&file.display().to_string(), &text, changes, &changes.absolute_data_dir()?))
-}
-
-fn load_text(
-    file: &str,
-    text: &str,
-    changes: &ChangeArgs,
-    data_dir: &Path,
-) -> Result<LoadedFile, Vec<Violation>> {
-    let mut documents = tidegate_api::read(file, text)?;
-    for document in &mut documents {
-        changes.apply(document, data_dir).map_err(|problem| {
-            vec![Violation::new(&name_of(document), "", problem).in_file(file)]
-        })?;
-    }
-    let documents = tidegate_api::check(file, documents)?;
-    let mut loaded = LoadedFile { pipelines: Loaded::default(), notes: documents.notes };
-    let mut violations = Vec::new();
-    for pipeline in &documents.pipelines {
-        match tidegate_resolve::resolve(pipeline) {
-            Ok(resolved) => loaded.pipelines.push(&pipeline.spec, resolved),
-            Err(found) => violations.extend(found.into_iter().map(|one| one.in_file(file))),
-        }
-    }
-    if violations.is_empty() { Ok(loaded) } else { Err(violations) }
-}
-
 /// All violations as one failure.
 pub(crate) fn refusal(violations: &[Violation]) -> Failure {
     let mut text = "the pipeline cannot be used".to_owned();
@@ -248,20 +216,6 @@ pub(crate) fn refusal(violations: &[Violation]) -> Failure {
         let _ = write!(text, "\n  - {violation}");
     }
     Failure::says(text)
-}
-
-fn read_text(file: &Path) -> Result<String, Failure> {
-    let outcome = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(file)
-    };
-    outcome.map_err(|error| Failure::of(error).during(format!("reading {}", file.display())))
-}
-
-fn name_of(document: &Value) -> String {
-    document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn refuse_shared_ledgers(pipelines: &Loaded) -> Result<(), Failure> {
@@ -279,6 +233,7 @@ fn refuse_shared_ledgers(pipelines: &Loaded) -> Result<(), Failure> {
 mod tests {
     use clap::Parser;
 
+    use super::files::{check_text, resolve_files};
     use super::*;
 
     #[derive(Debug, Parser)]
@@ -314,7 +269,8 @@ spec:
 
     fn loaded(text: &str, arguments: &[&str]) -> Result<LoadedFile, Vec<Violation>> {
         let cli = Cli::parse_from([&["tidegate"], arguments].concat());
-        load_text("p.yaml", text, &cli.changes, Path::new("/data"))
+        let checked = check_text("p.yaml", text, &cli.changes, Path::new("/data"));
+        resolve_files(vec![checked]).remove(0)
     }
 
     #[test]
@@ -400,6 +356,42 @@ spec:
         let config = &file.pipelines.bulk[0].config;
         assert_eq!(config.sink.url, "file:///data/tables/orders");
         assert!(matches!(config.source, tidegate_config::BulkSource::Postgres(_)));
+    }
+
+    const REPAIR: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: mend, namespace: web}
+spec:
+  source: {type: Postgres, postgres: {connection: {secretRef: {name: db}}, table: public.clicks}}
+  bulk:
+    repairs: {pipelineRef: {name: clicks}}
+    incremental: {cursorField: ts, mutability: Immutable}
+  sink: {type: Delta, storage: {url: \"file:./lake\"}}
+";
+
+    #[test]
+    fn b10_a_pipeline_that_repairs_finds_the_other_one_in_any_of_the_files() {
+        let timed = PIPELINE
+            .replace("type: string}]", "type: string}, {name: ts, type: timestamp}]")
+            .replace("sink: {", "sink: {eventTime: {field: ts}, ");
+        for profile in [[].as_slice(), &["--profile", "local"]] {
+            let cli = Cli::parse_from([&["tidegate"], profile].concat());
+            let check =
+                |file: &str, text: &str| check_text(file, text, &cli.changes, Path::new("/data"));
+            let files = vec![check("mend.yaml", REPAIR), check("clicks.yaml", &timed)];
+            let mend =
+                resolve_files(files).remove(0).expect("both are valid").pipelines.bulk.remove(0);
+            let repairs = mend.config.repairs.expect("it repairs");
+            assert_eq!(
+                (repairs.pipeline.as_str(), repairs.ledger.as_str()),
+                ("web/clicks", "web.clicks")
+            );
+            let alone = resolve_files(vec![check("mend.yaml", REPAIR)]).remove(0);
+            let text = refusal(&alone.expect_err("nobody is repaired")).to_string();
+            assert!(text.contains("mend.yaml: mend: spec.bulk.repairs"), "{text}");
+            assert!(text.contains("another -f"), "{text}");
+        }
     }
 
     #[test]

@@ -11,4 +11,5 @@ mod ground;
 mod mariadb;
 mod pods;
 mod postgres;
+mod repair;
 mod schedule;

@@ -119,6 +119,7 @@ fn transfer_arguments(run: &Run, wish: &Wish) -> Vec<String> {
         RunTrigger::Scheduled => "Scheduled",
         RunTrigger::Manual => "Manual",
         RunTrigger::Backfill => "Backfill",
+        RunTrigger::Repair => "Repair",
     };
     let mut arguments = vec![Component::Transfer.as_str().to_owned()];
     arguments.extend(pod::config_arguments());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_testing::readers::Question;
 use tidegate_testing::{NatsServer, Scratch, TidegateCommand, eventually};
 
@@ -47,13 +47,21 @@ impl World {
 
     /// The same, so many a second.
     pub(crate) async fn publish_at(&self, document: &Document, numbers: Range<u64>, rate: u32) {
+        let records = numbers.map(|number| json!({"id": number.to_string(), "n": number}));
+        self.publish_records(document, records, rate).await;
+    }
+
+    /// Publishes JSON objects, whose field `id` is the `Nats-Msg-Id`, so many a second.
+    pub(crate) async fn publish_records(
+        &self,
+        document: &Document,
+        records: impl Iterator<Item = Value>,
+        rate: u32,
+    ) {
         let mut lines = String::new();
-        for number in numbers.clone() {
-            let line = json!({"id": number.to_string(), "n": number});
-            writeln!(lines, "{line}").unwrap();
-        }
-        let input = self.scratch.join(&format!("input-{}", numbers.start));
-        std::fs::write(&input, lines).unwrap();
+        records.for_each(|record| writeln!(lines, "{record}").unwrap());
+        let input = tempfile::NamedTempFile::new_in(self.scratch.path()).unwrap();
+        std::fs::write(input.path(), lines).unwrap();
         let said = self
             .call("publish", document, |command| {
                 command
@@ -62,7 +70,7 @@ impl World {
                     .argument("--id-field=id")
                     .argument(format!("--rate={rate}"))
                     .argument("--input")
-                    .argument(&input)
+                    .argument(input.path())
             })
             .await;
         assert!(said.contains("published"), "{said}");

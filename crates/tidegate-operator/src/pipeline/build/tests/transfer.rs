@@ -80,7 +80,9 @@ fn an_attempt_is_a_job_of_its_run_that_kubernetes_does_not_repeat() {
 #[test]
 fn an_attempt_is_told_what_the_run_asks_for() {
     let interval = ["--interval", "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z"];
-    for (trigger, rerun) in [("Scheduled", false), ("Manual", false), ("Backfill", true)] {
+    for (trigger, rerun) in
+        [("Scheduled", false), ("Manual", false), ("Backfill", true), ("Repair", false)]
+    {
         let told = arguments(&attempt(&run(trigger, rerun), 1));
         assert_eq!(told[0], "transfer");
         let has = |pair: [&str; 2]| told.windows(2).any(|found| found == pair);
