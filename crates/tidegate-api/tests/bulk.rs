@@ -126,6 +126,19 @@ fn faults_name_field_problem_and_remedy() {
         ),
         (
             trips,
+            "spec.source.objectStore.storage.endpoint",
+            json!("http://store:9000"),
+            "storage.endpoint: endpoint goes with gs:// and abfss:// addresses only",
+        ),
+        (
+            trips,
+            "spec.source.objectStore.storage.url",
+            json!("abfss://lake:key@shop.dfs.core.windows.net/x"),
+            "is not the address of a folder with files",
+        ),
+        (trips, "spec.sink.storage.url", json!("gs://lake/x"), "is not the address of a table"),
+        (
+            trips,
             "spec.schema",
             Value::Null,
             "spec.schema: CSV and NDJSON files do not say which types",

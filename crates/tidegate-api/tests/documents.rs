@@ -79,8 +79,13 @@ fn the_full_documents_leave_no_field_out() {
         let theirs = KUBERNETES_FIELDS.map(|field| format!(".template.{field}"));
         missing.retain(|path| !theirs.iter().any(|field| path.starts_with(field) && path != field));
         // Other members of unions whose one member is used.
-        let others =
-            ["key.field", "partitioning.subjectPattern", "startFrom.sequence", "mysql.query"];
+        let others = [
+            "key.field",
+            "partitioning.subjectPattern",
+            "startFrom.sequence",
+            "mysql.query",
+            "storage.endpoint",
+        ];
         missing.retain(|path| !others.iter().any(|other| path.ends_with(other)));
         assert_eq!(missing, Vec::<String>::new());
     }
@@ -122,7 +127,7 @@ fn a_cluster_and_a_laptop_fill_in_the_same_defaults() {
 
 #[test]
 fn faults_name_field_problem_and_remedy() {
-    let table: [(&str, Value, &str); 52] = [
+    let table: [(&str, Value, &str); 53] = [
         (
             "spec.sink.flush.maxRow",
             json!(5),
@@ -220,6 +225,11 @@ fn faults_name_field_problem_and_remedy() {
             "spec.sink.storage",
             json!({"url": "file:///data/x", "s3": {}}),
             "s3 has no effect on a table",
+        ),
+        (
+            "spec.sink.storage.endpoint",
+            json!("http://store:9000"),
+            "endpoint goes with abfss:// addresses only",
         ),
         (
             "spec.sink.partitionBy",

@@ -7,6 +7,7 @@ mod guarantee;
 mod hash;
 mod lint;
 mod pipeline;
+mod recount;
 mod report;
 mod transfer;
 
@@ -22,6 +23,7 @@ pub use pipeline::{
     FlushPolicy, JetStreamSource, OnGap, OnSourceReset, Partitioning, PipelineConfig, Retention,
     S3Options, Schema, Sink, StartFrom, Tls, Trim,
 };
+pub use recount::{Recount, SourceAnswer, SourceSays};
 pub use report::{
     AgentReport, CommitReport, GuaranteeReport, LONGEST_MESSAGE, PodReport, State, WorkerReport,
 };

@@ -106,10 +106,13 @@ pub enum TlsMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectSource {
-    /// The folder: `s3://…`, `gs://…`, `az://…` or `file:///…`, without a slash at the end.
+    /// The folder: `s3://…`, `gs://…`, `abfss://…` or `file:///…`, without a slash at the end.
     pub url: String,
     /// Secret with the store's keys.
     pub secret: Option<String>,
+    /// Where a store other than S3 answers; none: the cloud's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Settings of an S3 store.
     pub s3: S3Options,
     /// Which files, relative to `url`; strftime fields of the interval's start may stand in it, such as
@@ -330,6 +333,7 @@ mod tests {
             let files = ObjectSource {
                 url: "file:///in".to_owned(),
                 secret: None,
+                endpoint: None,
                 s3: S3Options::default(),
                 glob: glob.to_owned(),
                 format: FileFormat::Csv,

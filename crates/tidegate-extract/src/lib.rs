@@ -8,6 +8,7 @@
 //! - [`Snapshot::read`] reads one chunk into a bounded channel.
 
 mod civil;
+mod connection;
 mod error;
 mod mysql;
 mod objects;

@@ -46,6 +46,7 @@ impl Ground {
         let source = ObjectSource {
             url: self.server.url("in put"),
             secret: Some("s3".into()),
+            endpoint: None,
             s3: S3Options {
                 endpoint: Some(self.server.endpoint()),
                 region: None,

@@ -1,5 +1,5 @@
-//! The address of a table, or of a folder with files, in its one canonical form: `file:///…` or `s3://bucket/…`, without a slash at
-//! the end.
+//! The address of a table, or of a folder with files, in its one canonical form: `file:///…`, `s3://bucket/…`,
+//! `abfss://container@account.dfs.…/…` or, of files, `gs://bucket/…`, without a slash at the end.
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,16 @@ fn fault(problem: impl Into<String>, instead: &str) -> LocationFault {
     LocationFault { problem: problem.into(), instead: instead.to_owned() }
 }
 
-const FORMS: &str = "write s3://bucket/path, file:///absolute/path or file:./relative/path";
+const FORMS: &str = "write s3://bucket/path, abfss://container@account.dfs.core.windows.net/path, \
+                     file:///absolute/path or file:./relative/path";
 
 /// The canonical address of a table; relative `file:` paths start at `directory`.
 pub(crate) fn table_url(text: &str, directory: Option<&Path>) -> Result<String, LocationFault> {
     if let Some(rest) = text.strip_prefix("s3://") {
-        return s3_url(text, rest);
+        return bucket_url("s3", text, rest);
+    }
+    if let Some(rest) = text.strip_prefix("abfss://") {
+        return azure_url(text, rest);
     }
     let Some(rest) = text.strip_prefix("file:") else {
         return Err(fault(format!("{text:?} is no address of a table"), FORMS));
@@ -29,11 +33,41 @@ pub(crate) fn table_url(text: &str, directory: Option<&Path>) -> Result<String, 
     file_url(rest, directory)
 }
 
-fn s3_url(text: &str, rest: &str) -> Result<String, LocationFault> {
+/// The canonical address of a folder with files, which may also be in a store that takes no tables.
+pub(crate) fn files_url(text: &str, directory: Option<&Path>) -> Result<String, LocationFault> {
+    match text.strip_prefix("gs://") {
+        Some(rest) => bucket_url("gs", text, rest),
+        None => table_url(text, directory),
+    }
+}
+
+fn bucket_url(scheme: &str, text: &str, rest: &str) -> Result<String, LocationFault> {
     let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {
         return Err(fault(format!("{text:?} does not name a bucket"), FORMS));
     }
+    Ok(format!("{scheme}://{bucket}{}", object_path(text, path)?))
+}
+
+/// The host is that of the account's file system, which is what other programs take.
+fn azure_url(text: &str, rest: &str) -> Result<String, LocationFault> {
+    let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let parts = place.split_once('@').zip(place.split_once(".dfs."));
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_whole = parts.is_some_and(|((container, host), (_, cloud))| {
+        let account = host.split('.').next().unwrap_or_default();
+        is_name(container) && is_name(account) && cloud.split('.').all(is_name)
+    });
+    if !is_whole {
+        return Err(fault(format!("{text:?} does not name a container and its account"), FORMS));
+    }
+    Ok(format!("abfss://{}{}", place.to_ascii_lowercase(), object_path(text, path)?))
+}
+
+/// The path of objects, with a slash in front unless it is empty.
+fn object_path(text: &str, path: &str) -> Result<String, LocationFault> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
         return Err(fault(format!("{text:?} has . or .. in its path"), "write the path itself"));
@@ -41,8 +75,7 @@ fn s3_url(text: &str, rest: &str) -> Result<String, LocationFault> {
     if path.contains("//") {
         return Err(fault(format!("{text:?} has an empty path segment"), "remove one slash"));
     }
-    let slash = if segments.is_empty() { "" } else { "/" };
-    Ok(format!("s3://{bucket}{slash}{}", segments.join("/")))
+    Ok(segments.iter().map(|segment| format!("/{segment}")).collect())
 }
 
 /// `rest` is what follows `file:`. Two slashes would be followed by a host, so that only three, none,
@@ -92,6 +125,11 @@ mod tests {
             ("s3://lake/clicks", "s3://lake/clicks"),
             ("s3://lake/clicks/", "s3://lake/clicks"),
             ("s3://lake", "s3://lake"),
+            (
+                "abfss://lake@shop.dfs.core.windows.net/clicks/",
+                "abfss://lake@shop.dfs.core.windows.net/clicks",
+            ),
+            ("abfss://lake@Shop.dfs.core.windows.net", "abfss://lake@shop.dfs.core.windows.net"),
             ("file:///data/clicks/", "file:///data/clicks"),
             ("file:./clicks", "file:///home/me/clicks"),
             ("file://./out/clicks", "file:///home/me/out/clicks"),
@@ -115,6 +153,13 @@ mod tests {
             "s3://a@lake/x",
             "s3://lake/../other",
             "s3://lake/a//b",
+            "abfss://lake/clicks",
+            "abfss://shop.dfs.core.windows.net/clicks",
+            "abfss://lake@shop.blob.core.windows.net/clicks",
+            "abfss://lake:key@shop.dfs.core.windows.net/clicks",
+            "abfss://lake@shop.dfs.core.windows.net:1/clicks",
+            "abfss://lake@shop.dfs.core.windows.net/a/../b",
+            "abfss://lake@x@shop.dfs.core.windows.net/a",
             "file://host/clicks",
             "file:///",
             "/data/clicks",
@@ -124,9 +169,18 @@ mod tests {
         assert!(table_url("file:./clicks", None).is_err(), "no directory to start from");
     }
 
+    #[test]
+    fn files_may_be_where_no_table_can_be() {
+        assert_eq!(files_url("gs://landing/in/", None), Ok("gs://landing/in".to_owned()));
+        assert_eq!(files_url("s3://landing/in", None), Ok("s3://landing/in".to_owned()));
+        for text in ["gs://", "gs://a@b/c", "gs://landing/../x"] {
+            assert!(files_url(text, None).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_address_panics_and_the_canonical_form_is_its_own(text in "(file:|s3://)[./a-z %#?@]{0,24}") {
+        fn no_address_panics_and_the_canonical_form_is_its_own(text in "(file:|s3://|abfss://a@b.dfs.c)[./a-z %#?@]{0,24}") {
             if let Ok(url) = table_url(&text, Some(Path::new("/home/me"))) {
                 prop_assert!(!url.ends_with('/'));
                 prop_assert_eq!(table_url(&url, None), Ok(url.clone()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use jiff::Timestamp;
-use tidegate_config::TransferConfig;
+use tidegate_config::{SourceSays, TransferConfig};
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, in_words, open_store};
 use tidegate_table::ledger::{Intervals, RunState};
@@ -14,6 +14,7 @@ use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store;
 use tidegate_types::DataInterval;
 
+use crate::recount::{NEWEST, can_be_stale, late_files_in_words, recount};
 use crate::schedule::grid;
 use crate::source::request;
 
@@ -33,11 +34,12 @@ pub struct Look {
 
 /// Looks at everything; whatever fails, the rest is looked at as well.
 pub async fn doctor(config: &TransferConfig, secrets_dir: Option<PathBuf>) -> Vec<Look> {
-    let secrets = Secrets::new(secrets_dir);
+    let secrets = Secrets::new(secrets_dir.clone());
     let mut looks = Vec::new();
     look_at_source(config, &secrets, &mut looks).await;
     look_at_rights(config, &secrets, &mut looks).await;
     look_at_table(config, &secrets, &mut looks).await;
+    look_for_late_files(config, secrets_dir, &mut looks).await;
     looks
 }
 
@@ -116,6 +118,25 @@ async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut V
         },
         Ok(None) => ok("table", "not there yet and will be made"),
         Err(error) => failed("table", &error),
+    });
+}
+
+/// Whether files came after their interval was loaded (B8): nobody loads them unasked.
+async fn look_for_late_files(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+    looks: &mut Vec<Look>,
+) {
+    if !can_be_stale(config) {
+        return;
+    }
+    // A log or a source that cannot be read was told above.
+    let Ok(recount) = recount(config, secrets_dir, NEWEST).await else { return };
+    let late: Vec<_> = recount.stale().flatten().collect();
+    let same = recount.answers.iter().filter(|one| one.says == SourceSays::SameFiles).count();
+    looks.push(match late.as_slice() {
+        [] => ok("files", format!("those of the newest {same} intervals are as they were loaded")),
+        late => Look { what: "files", found: Err(late_files_in_words(late)) },
     });
 }
 

@@ -16,6 +16,7 @@ pub mod doctor;
 mod layout;
 mod options;
 mod progress;
+mod recount;
 mod run;
 mod schedule;
 mod source;
@@ -25,5 +26,6 @@ mod tests;
 
 pub use calendar::calendar;
 pub use options::TransferOptions;
+pub use recount::{NEWEST, can_be_stale, late_files_in_words, recount};
 pub use run::transfer;
 pub use schedule::{DueQuery, backfill_plan, due_runs, intervals};

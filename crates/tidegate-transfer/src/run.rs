@@ -11,7 +11,7 @@ use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, failpoint, open_store};
 use tidegate_table::files::WriteOptions;
 use tidegate_table::files::system::run_source_name;
-use tidegate_table::log::{BootTime, CommitLog};
+use tidegate_table::log::{BootTime, CommitLog, TableSnapshot};
 use tidegate_table::replace::{Naming, Replacer, Selection};
 use tidegate_table::store::TableStore;
 use tidegate_types::Reason;
@@ -123,7 +123,7 @@ impl Run {
         let mut dead_letters = DeadLetters::new(&self.edges.store, &self.config().ledger);
         let claimed = table.claim(&self.options).await?;
         // Those of an earlier attempt that died behind its commit: this one's take their place.
-        dead_letters.catch_up(&table).await?;
+        self.until_told(dead_letters.catch_up(&table)).await?;
         let claim = match claimed {
             Claimed::Yes(claim) => claim,
             Claimed::AlreadyComplete { generation, what } => {
@@ -167,23 +167,15 @@ impl Run {
     }
 
     /// The table; made when it is not there, for which the source tells its columns.
-    async fn open_table(&mut self) -> Result<RunTable, RunError> {
+    async fn open_table(&self) -> Result<RunTable, RunError> {
         let log = CommitLog::open(&self.edges.store);
         let ledger = self.config().ledger.clone();
-        let snapshot = match log.load().await? {
+        let snapshot = match self.until_told(log.load()).await? {
             Some(snapshot) => snapshot,
             None => {
                 let columns = self.look_at_columns().await?;
                 let layout = Layout::new(self.config(), &columns)?;
-                let evolution = self.config().evolution;
-                tidegate_runtime::table::open(
-                    &log,
-                    &layout.spec,
-                    evolution,
-                    &ledger,
-                    &mut self.random,
-                )
-                .await?
+                self.fit_table(&log, &layout).await?
             }
         };
         snapshot.check_usable(log.root().as_str())?;
@@ -191,6 +183,16 @@ impl Run {
         let shared = self.config().sink.delta.shared;
         table.ledger_state()?.check_shared(&self.config().ledger, shared)?;
         Ok(table)
+    }
+
+    /// The table with every column of the layout; made when it is not there. A store that refuses is asked
+    /// until the run is told to stop: a table that appears afterwards is found by the next attempt.
+    async fn fit_table(&self, log: &CommitLog, layout: &Layout) -> Result<TableSnapshot, RunError> {
+        let (config, mut random) = (self.config(), Random::from_system());
+        let (spec, evolution) = (&layout.spec, config.evolution);
+        let fitted =
+            tidegate_runtime::table::open(log, spec, evolution, &config.ledger, &mut random);
+        self.until_told(fitted).await
     }
 
     /// The columns of a source whose rows nobody wants yet: nothing is waited for.
@@ -231,15 +233,7 @@ impl Run {
     ) -> Result<RunReport, RunError> {
         let begun = BootTime::now();
         let layout = Layout::new(self.config(), &snapshot.columns())?;
-        let (ledger, evolution) = (self.config().ledger.clone(), self.config().evolution);
-        table.snapshot = tidegate_runtime::table::open(
-            &table.log,
-            &layout.spec,
-            evolution,
-            &ledger,
-            &mut self.random,
-        )
-        .await?;
+        table.snapshot = self.fit_table(&table.log, &layout).await?;
         let plan = self.until_told(snapshot.plan()).await?;
         self.say_plan(claim, &plan);
         self.edges.steps.reach("run.planned").await;
@@ -374,7 +368,7 @@ impl Run {
             report.rows_committed = counted.written;
             report.dead_letters = counted.dead;
         });
-        dead_letters.roll_forward(table, &self.edges.steps).await?;
+        self.show_dead_letters(table, dead_letters).await?;
         info!(
             what = named(claim.claim.key),
             generation = claim.claim.generation,
@@ -385,6 +379,22 @@ impl Run {
             "committed"
         );
         Ok(self.progress.succeeded(Reason::Ok, &remark(&plan)))
+    }
+
+    /// Makes the dead letters of the commit visible, unless told to stop: then whoever runs next does.
+    async fn show_dead_letters(
+        &self,
+        table: &RunTable,
+        mut dead_letters: DeadLetters,
+    ) -> Result<(), RunError> {
+        tokio::select! {
+            shown = dead_letters.roll_forward(table, &self.edges.steps) => shown,
+            () = self.options.cancel.cancelled() => {
+                let what = "the rows are committed, and the run was told to stop before its dead \
+                            letters were in their table; the next attempt brings them in";
+                Err(RunError::transient(Reason::DeadLetterCommitPending, what))
+            }
+        }
     }
 
     fn replacer(&mut self, table: &RunTable, claim: &RunClaim) -> Option<Replacer> {
@@ -431,7 +441,7 @@ impl Run {
 }
 
 /// A fingerprint as it stands in the log: 63 bits.
-fn fingerprint_bits(text: &str) -> u64 {
+pub(crate) fn fingerprint_bits(text: &str) -> u64 {
     xxh3_64(text.as_bytes()) >> 1
 }
 

@@ -45,7 +45,7 @@ use self::glob::Glob;
 pub use self::glob::fill_glob;
 use self::listing::{PinnedFile, fingerprint, list};
 use self::outbox::{BatchSize, Outbox};
-use self::parquet::{ParquetFile, Wanted};
+use self::parquet::{ParquetFile, Turns, Wanted};
 use self::trouble::Trouble;
 use crate::{Chunk, ChunkCounts, ExtractError, Piece, Plan, ReadRequest, Snapshot};
 
@@ -96,12 +96,13 @@ async fn open_in(
     let wanted = Wanted::new(fields.clone(), Arc::clone(&schema), declared);
     let on_bad_file = request.on_bad_file;
     let damaged = Mutex::default();
+    let turns = Turns::new(request.chunking.parallelism);
     Ok(Files {
         fingerprint: fingerprint(&files),
         files,
         store,
         schema,
-        reading: Arc::new(Reading { source, on_bad_file, fields, wanted, damaged }),
+        reading: Arc::new(Reading { source, on_bad_file, fields, wanted, turns, damaged }),
         chunking: request.chunking,
         batch: BatchSize { rows: request.batch_rows.max(1), bytes: request.batch_bytes.max(1) },
         on_error: request.on_error,

@@ -1,5 +1,6 @@
 //! PostgreSQL: one exported snapshot, read by `COPY` in binary form over a connection per chunk.
 
+mod address;
 mod bounds;
 mod connect;
 mod cursor;
@@ -8,6 +9,7 @@ mod failure;
 mod plan;
 mod read;
 mod relation;
+mod resolve;
 mod tls;
 mod types;
 mod wait;

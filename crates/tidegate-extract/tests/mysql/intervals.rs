@@ -240,6 +240,7 @@ async fn the_servers_own_zone_does_not_matter() {
         let environment = vec![("TZ".to_owned(), zone.to_owned())];
         let ground = Ground::own_with(MariaDbOptions { environment, ..Default::default() }).await;
         table(&ground, "t").await;
+        ground.sql("SET GLOBAL lock_wait_timeout = 1").await;
         let mut writer = ground.server.session().await.unwrap();
         writer.run("START TRANSACTION; INSERT INTO t VALUES (2, NOW(6))").await.unwrap();
         let error = ground.refusal(with(of_interval(ground.table("t"), "made", &until(1)), |i| {
@@ -248,8 +249,8 @@ async fn the_servers_own_zone_does_not_matter() {
         assert_eq!(error.await.reason(), Reason::SourceTransactionsOpen, "{zone}");
         let past = format!(
             "{}/{}",
-            Timestamp::from_second(Timestamp::now().as_second() - 14_400).unwrap(),
-            Timestamp::from_second(Timestamp::now().as_second() - 7_200).unwrap()
+            Timestamp::from_second(Timestamp::now().as_second() - 18_000).unwrap(),
+            Timestamp::from_second(Timestamp::now().as_second() - 10_800).unwrap()
         );
         let ended_before = impatient(of_interval(ground.table("t"), "made", &past));
         assert!(ground.rows(ended_before).await.is_empty(), "{zone}");

@@ -8,3 +8,4 @@ mod ground;
 mod intervals;
 mod snapshot;
 mod types;
+mod waiting_statements;

@@ -50,7 +50,8 @@ fn go_on(scene: &Scene<'_>, memory: &BulkMemory, index: usize, asked: &Asked, fa
         Ok(ParentStep { make, ask, children, end, waits }) => {
             let purpose = Purpose::Parent(run.uid.clone());
             family.asks.extend(ask.map(|range| Ask { purpose, range }));
-            let rerun = asked.reprocess == Reprocess::All;
+            // What failed may have been done before that.
+            let rerun = asked.reprocess != Reprocess::Missing;
             let made = make.into_iter().map(|it| child_run(scene.field.key, run, it, rerun));
             family.make.extend(made);
             (told(end, waits), children.or(before))

@@ -8,16 +8,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tidegate_api::{ChildrenStatus, IntervalSpec, MOST_PLANNED_INTERVALS, Reprocess};
-use tidegate_schedule::Grid;
+use tidegate_schedule::{Grid, MOST_FAILED_RUNS, MOST_INTERVALS};
 use tidegate_types::{DataInterval, Reason};
 
 use super::facts::{Outcome, Waiting};
 use crate::calendar::Book;
 
-/// The most intervals of one range: two years of hours.
-const MOST_INTERVALS: usize = 20_000;
-/// When so many runs have failed it makes no more: the cause is a common one.
-const MOST_FAILED: u32 = 20;
 /// How far ahead of the first run that is not over others are made.
 const AHEAD: usize = 64;
 
@@ -156,7 +152,7 @@ fn go_on(facts: &ParentFacts<'_>, ticks: &[DataInterval]) -> ParentStep {
         }
         ahead += 1;
         let wanted = child.is_none() && is_wanted(facts, interval);
-        if wanted && make.len() < facts.room && counts.failed < MOST_FAILED {
+        if wanted && make.len() < facts.room && counts.failed < MOST_FAILED_RUNS {
             make.push(interval);
         }
         if ahead >= AHEAD || make.len() >= facts.room {
@@ -201,7 +197,7 @@ fn end(
     blocked: bool,
     active: usize,
 ) -> Option<Outcome> {
-    let gave_up = counts.failed >= MOST_FAILED;
+    let gave_up = counts.failed >= MOST_FAILED_RUNS;
     if active > 0 || (blocked && !gave_up) {
         return None;
     }

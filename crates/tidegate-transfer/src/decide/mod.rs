@@ -9,7 +9,7 @@ mod fence;
 mod memory;
 mod shrink;
 
-pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, plan_backfill};
+pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, has_failed, plan_backfill};
 pub(crate) use claim::named;
 pub use claim::{ClaimDecision, ClaimFacts, RunClaim, decide_claim};
 pub use counts::{Counted, check_counts};

@@ -85,6 +85,7 @@ fn config(write_mode: WriteMode) -> TransferConfig {
         sink: Sink {
             url: "memory:///orders".into(),
             secret: None,
+            endpoint: None,
             s3: S3Options::default(),
             delta: DeltaTable::default(),
             partition_by: Vec::new(),

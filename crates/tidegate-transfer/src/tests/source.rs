@@ -108,7 +108,9 @@ impl Sources for MemorySources {
             let number = database.opened.fetch_add(1, Ordering::SeqCst);
             let rows = database.rows(request.interval);
             database.requests.lock().expect("not poisoned").push(request);
-            let id = format!("snapshot-{number}");
+            // Files are named by their listing.
+            let listing = database.fingerprint.lock().expect("not poisoned").clone();
+            let id = listing.unwrap_or_else(|| format!("snapshot-{number}"));
             Ok(Box::new(MemorySnapshot { database, rows, id }) as Box<dyn Snapshot>)
         })
     }

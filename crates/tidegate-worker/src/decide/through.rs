@@ -9,7 +9,7 @@ pub struct PartitionThrough {
     pub committed: Option<i64>,
     /// The publish time at the floor; none while nothing was read.
     pub at_floor: Option<StreamTime>,
-    /// The broker's time of the last answer that nothing waits behind the floor.
+    /// The instant before which the broker knows nothing published that is not behind the floor.
     pub caught_up: Option<StreamTime>,
 }
 

@@ -45,7 +45,7 @@ pub struct VerifyReport {
     pub duplicates: u64,
     /// Records dropped by the filter.
     pub filtered: u64,
-    /// Messages of the source that were counted; none without `--source`.
+    /// Messages or rows of the source that were counted; none without `--source`.
     pub source_messages: Option<u64>,
     /// Ids that stand in more than one partition (D6); outside the promise.
     pub ids_in_two_partitions: u64,
@@ -73,15 +73,26 @@ impl VerifyReport {
         }
     }
 
+    /// There is no table: nothing was committed, so there is nothing to prove.
+    pub(super) fn without_a_table(url: impl fmt::Display) -> Self {
+        let mut report = Self::new(0);
+        let detail = format!(
+            "there is none at {url}: nothing was committed yet; make the first run, or see whether \
+             spec.sink.storage.url is the one that is meant"
+        );
+        report.not_provable("table", detail);
+        report
+    }
+
     pub(super) fn damaged(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.add(VerifyState::Damaged, check, detail.into());
+        self.found(VerifyState::Damaged, check, detail.into());
     }
 
     pub(super) fn not_provable(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.add(VerifyState::NotProvable, check, detail.into());
+        self.found(VerifyState::NotProvable, check, detail.into());
     }
 
-    fn add(&mut self, state: VerifyState, check: &'static str, detail: String) {
+    pub(super) fn found(&mut self, state: VerifyState, check: &'static str, detail: String) {
         self.state = self.state.max(state);
         self.findings.push(Finding { state, check, detail });
     }

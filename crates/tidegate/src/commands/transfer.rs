@@ -1,6 +1,5 @@
 //! `tidegate transfer`: one attempt of a bulk run, in the pod of a Job.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -14,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::pod::{ConfigArgs, Endpoint, ListenArgs, shows, terminate_with};
-use crate::failure::{Failure, code, run_failed};
+use crate::failure::{Failure, attempt_failed, code};
 use crate::signals::{Signals, Words};
 
 /// Nothing is committed half way, so both signals say much the same.
@@ -45,9 +44,6 @@ pub(crate) struct TransferArgs {
     /// The run's name, the same for all its attempts
     #[arg(long, value_name = "NAME")]
     run: String,
-    /// Where a run may put files of its own; unused so far
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
-    data_dir: PathBuf,
 }
 
 /// Why a run was made, on the command line.
@@ -70,7 +66,7 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
     let ended = attempt(args, config).await;
     match ended {
         Ok(Some(Ok(_))) => Ok(0),
-        Ok(Some(Err(error))) => Err(run_failed(error)),
+        Ok(Some(Err(error))) => Err(attempt_failed(error)),
         Ok(None) => Ok(code::INTERRUPTED),
         Err(failure) => {
             terminate_with_report(&refused(&failure));

@@ -5,6 +5,7 @@
 mod support;
 
 mod backfill;
+mod clouds;
 mod datasets;
 mod files;
 mod ground;

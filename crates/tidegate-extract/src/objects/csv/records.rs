@@ -13,6 +13,9 @@ use crate::objects::trouble::{Cause, Trouble};
 
 /// Longest record: behind a quote that is never closed the whole file would be one.
 const MAX_RECORD: usize = 16 << 20;
+/// Most cells of a record that are told apart: each takes more memory than the delimiter behind it. What
+/// is behind counts as one cell.
+pub(crate) const MOST_CELLS: usize = 16 << 10;
 /// How much is read at a time.
 const BLOCK: usize = 256 << 10;
 const QUOTE: u8 = b'"';
@@ -100,6 +103,11 @@ impl Record<'_> {
         self.bytes.is_empty()
     }
 
+    /// Whether some cells were not told apart.
+    pub(crate) fn has_too_many_cells(&self) -> bool {
+        self.cells.len() > MOST_CELLS
+    }
+
     /// Whether text stands where only a delimiter may.
     pub(crate) fn is_garbled(&self) -> bool {
         self.cells.iter().any(|cell| cell.stray)
@@ -153,6 +161,7 @@ impl<'a> Records<'a> {
                 State::CellStart => {
                     let quoted = rest[0] == QUOTE;
                     let offset = self.at - self.start + usize::from(quoted);
+                    self.cells.truncate(MOST_CELLS);
                     self.cells.push(Cell { quoted, ..Cell::at(offset) });
                     self.at += usize::from(quoted);
                     self.state = if quoted { State::Quoted } else { State::Bare };
@@ -231,7 +240,10 @@ impl<'a> Records<'a> {
                 )));
             }
             State::Closing => self.behind_quote(b'\n'),
-            State::CellStart => self.cells.push(Cell::at(end - self.start)),
+            State::CellStart => {
+                self.cells.truncate(MOST_CELLS);
+                self.cells.push(Cell::at(end - self.start));
+            }
             State::Bare | State::Stray => {
                 // A CR whose LF is missing.
                 end -= usize::from(self.buffer.ends_with(b"\r"));
@@ -367,6 +379,19 @@ mod tests {
         let mut records = Records::new(&mut endless, &cause, b',');
         let Err(Trouble::Damaged { what, .. }) = records.next() else { panic!("no error") };
         assert!(what.contains("16 MiB"), "{what}");
+    }
+
+    #[test]
+    fn cells_without_end_take_no_memory() {
+        let text = ",".repeat(1 << 20) + "\na,b\n";
+        let cause = Cause::default();
+        let mut input = text.as_bytes();
+        let mut records = Records::new(&mut input, &cause, b',');
+        let first = records.next().expect("read").expect("a record");
+        assert!(first.has_too_many_cells());
+        assert_eq!((first.cells.len(), first.bytes.len()), (MOST_CELLS + 1, 1 << 20));
+        let second = records.next().expect("read").expect("a record");
+        assert_eq!((second.cells.len(), second.has_too_many_cells()), (2, false));
     }
 
     fn written(records: &[Vec<String>], line_end: &str) -> String {

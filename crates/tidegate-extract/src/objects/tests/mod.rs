@@ -42,6 +42,7 @@ fn ask(format: FileFormat, glob: &str) -> Ask {
         source: ObjectSource {
             url: "memory:///".into(),
             secret: None,
+            endpoint: None,
             s3: S3Options::default(),
             glob: glob.into(),
             format,

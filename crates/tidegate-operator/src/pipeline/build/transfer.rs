@@ -132,6 +132,6 @@ fn transfer_arguments(run: &Run, wish: &Wish) -> Vec<String> {
         arguments.push("--rerun".to_owned());
     }
     arguments.extend(pod::serve_arguments());
-    arguments.extend(pod::folder_arguments());
+    arguments.extend(pod::secrets_arguments());
     arguments
 }

@@ -89,6 +89,7 @@ fn an_attempt_is_told_what_the_run_asks_for() {
         assert!(has(["--config", "/etc/tidegate/config/pipeline.json"]), "{told:?}");
         assert!(has(["--address", "$(POD_IP)"]) && has(["--port", "8080"]), "{told:?}");
         assert_eq!(told.iter().any(|argument| argument == "--rerun"), rerun, "{told:?}");
+        assert!(!told.contains(&"--data-dir".to_owned()), "it keeps nothing: {told:?}");
     }
 }
 
