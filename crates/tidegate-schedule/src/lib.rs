@@ -8,6 +8,6 @@ mod error;
 mod grid;
 mod ticks;
 
-pub use catch_up::{CatchUp, Due, due};
+pub use catch_up::{CatchUp, Due, DueFacts, Since, due, open, origin};
 pub use error::ScheduleError;
 pub use grid::Grid;

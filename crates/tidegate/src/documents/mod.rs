@@ -308,6 +308,7 @@ spec:
     schedule: {cron: \"0 * * * *\", startAt: \"2026-01-01T00:00:00Z\", delay: 5m}
     incremental: {cursorField: created_at, mutability: Immutable}
     maxActiveRuns: 3
+    chunking: {placement: Pods}
     runTemplate: {activeDeadlineSeconds: 3600}
   sink: {type: Delta, writeMode: ReplaceInterval, storage: {url: \"file:./lake\"}}
 ";
@@ -386,7 +387,8 @@ spec:
         assert_eq!(bulk.policy.delay.as_secs(), 300);
         let start = bulk.policy.start_at.expect("it is given").to_string();
         assert_eq!(start, "2026-01-01T00:00:00Z");
-        assert_eq!(bulk.ignored, ["bulk.runTemplate.activeDeadlineSeconds"]);
+        let ignored = ["bulk.chunking.placement", "bulk.runTemplate.activeDeadlineSeconds"];
+        assert_eq!(bulk.ignored, ignored);
         for (name, called) in
             [(None, true), (Some("orders"), true), (Some("shop/orders"), true), (Some("x"), false)]
         {

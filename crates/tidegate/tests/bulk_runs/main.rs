@@ -5,6 +5,7 @@
 mod support;
 
 mod backfill;
+mod chunks;
 mod datasets;
 mod files;
 mod ground;
