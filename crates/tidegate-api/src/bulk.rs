@@ -155,12 +155,32 @@ pub struct ChunkingSpec {
     #[serde(default = "default_parallelism")]
     #[schemars(range(min = 1, max = 32))]
     pub parallelism: u32,
+    /// Where chunks are read: InProcess (default), by the pod that makes the run, or Pods, each in a pod
+    /// of its own, of which `parallelism` run at a time and which are tried again one by one. Only with
+    /// Postgres and ObjectStore; without a cluster it has no effect.
+    #[serde(default)]
+    pub placement: ChunkPlacement,
 }
 
 impl Default for ChunkingSpec {
     fn default() -> Self {
-        Self { field: None, target_rows: default_target_rows(), parallelism: default_parallelism() }
+        Self {
+            field: None,
+            target_rows: default_target_rows(),
+            parallelism: default_parallelism(),
+            placement: ChunkPlacement::default(),
+        }
     }
+}
+
+/// Where chunks are read.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ChunkPlacement {
+    /// By the pod that makes the run.
+    #[default]
+    InProcess,
+    /// Each in a pod of its own.
+    Pods,
 }
 
 fn default_target_rows() -> u64 {
@@ -190,7 +210,8 @@ pub struct ScheduleSpec {
     #[schemars(schema_with = "vocabulary::duration")]
     pub delay: Span,
     /// No interval begins before this instant, RFC 3339; in the past it asks for what was, according to
-    /// `catchupPolicy`. Default: when the pipeline was made.
+    /// `catchupPolicy`. Default: when the pipeline was made, or, where `catchupPolicy` is All, the oldest
+    /// interval in the table's log if that is older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "vocabulary::instant")]
     pub start_at: Option<String>,

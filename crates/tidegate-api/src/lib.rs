@@ -31,8 +31,8 @@ mod violation;
 mod vocabulary;
 
 pub use bulk::{
-    BackoffSpec, BulkSpec, CatchupPolicy, ChunkingSpec, DependencySpec, IncrementalSpec,
-    Mutability, OnNullCursor, RetrySpec, RunTemplateSpec, ScheduleSpec,
+    BackoffSpec, BulkSpec, CatchupPolicy, ChunkPlacement, ChunkingSpec, DependencySpec,
+    IncrementalSpec, Mutability, OnNullCursor, RetrySpec, RunTemplateSpec, ScheduleSpec,
 };
 pub use bulk_source::{
     ConnectionSpec, CsvSpec, DatabaseSpec, DatabaseTlsSpec, FileCompression, FileFormat,

@@ -158,13 +158,14 @@ pub enum RunTrigger {
 
 // The schema of an optional enum takes its description from here.
 /// Which intervals of the range are run: Missing, those that the table's log does not hold as done;
-/// Failed, those among them that were tried; All. Only with `range`. Default: Missing.
+/// Failed, those whose last run was begun and not done, also when they were done before; All. Only with
+/// `range`. Default: Missing.
 #[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Reprocess {
     /// Those that are not done.
     #[default]
     Missing,
-    /// Those that were tried and are not done.
+    /// Those whose last run was begun and not done.
     Failed,
     /// All.
     All,

@@ -29,6 +29,7 @@ pub use report::{
 };
 pub use transfer::{
     BadFilePolicy, BulkSource, Calendar, Chunking, CsvOptions, DatabaseSource, DatabaseTls,
-    FileCompression, FileFormat, Incremental, NullCursorPolicy, ObjectSource, Relation, RunPhase,
-    RunReport, Schedule, TlsMode, TransferConfig, Trigger, WriteMode,
+    DeskReport, FileCompression, FileFormat, Incremental, NullCursorPolicy, ObjectSource,
+    Placement, Relation, RunPhase, RunReport, Schedule, TlsMode, TransferConfig, Trigger,
+    WriteMode,
 };

@@ -27,6 +27,8 @@ pub struct TransferConfig {
     pub incremental: Option<Incremental>,
     /// How a run is divided.
     pub chunking: Chunking,
+    /// Where chunks are read.
+    pub placement: Placement,
     /// When runs are made; none: only when asked for.
     pub schedule: Option<Schedule>,
     /// What a commit does to rows that are in the table already.
@@ -225,6 +227,16 @@ pub struct Chunking {
     pub parallelism: u32,
 }
 
+/// Where chunks are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Placement {
+    /// By the coordinator itself.
+    #[default]
+    InProcess,
+    /// In a pod each; without a cluster as above.
+    Pods,
+}
+
 /// When runs are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -304,9 +316,22 @@ pub struct RunReport {
     pub dead_letters: u64,
     /// Rows that the commit took out of the table.
     pub rows_replaced: u64,
+    /// While chunks wait to be read by pods of their own: where they are fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desk: Option<DeskReport>,
     /// The version of the table's log that holds the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+}
+
+/// What whoever makes the readers of chunks needs to know; how many chunks there are stands beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeskReport {
+    /// What tells this coordinator from others; its readers show it.
+    pub nonce: String,
+    /// How many readers there are to be at a time.
+    pub parallelism: u32,
 }
 
 /// What the table's log holds of a stretch of time: the answer of `tidegate calendar`.

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 use tidegate_batch::{OpenFiles, PartitionRouter, PartitionValues};
+use tidegate_config::TransferConfig;
 use tidegate_runtime::RunError;
 use tidegate_table::files::layout::{DataPath, FileName};
 use tidegate_table::files::system::{BulkColumns, BulkCoordinates};
@@ -14,6 +15,9 @@ use tidegate_table::files::{DataFile, FileError, FileWriter, WriteOptions};
 use tidegate_table::store::TableStore;
 use tidegate_types::{ByteSize, Ledger, Nonce, Reason};
 use tokio::task::JoinSet;
+
+use crate::decide::Memory;
+use crate::layout::Layout;
 
 /// How the files of a run are written.
 pub(crate) struct FileSettings {
@@ -30,6 +34,36 @@ pub(crate) struct FileSettings {
     pub(crate) bytes_each: usize,
     /// Files of one writer whose upload is being finished beside the reading of further rows.
     pub(crate) finishing: usize,
+}
+
+impl FileSettings {
+    /// How the pipeline's files are written into the store.
+    pub(crate) fn of(config: &TransferConfig, store: &TableStore, layout: &Layout) -> Self {
+        let memory = Memory::shares(config);
+        Self {
+            store: store.clone(),
+            schema: Arc::clone(&layout.file_schema),
+            router: layout.router.clone(),
+            options: write_options(config),
+            ledger: config.ledger.clone(),
+            target_size: config.sink.file.target_size,
+            open_each: memory.open_each,
+            bytes_each: memory.files_each,
+            finishing: memory.finishing,
+        }
+    }
+}
+
+/// How the pipeline's files are encoded and uploaded.
+pub(crate) fn write_options(config: &TransferConfig) -> WriteOptions {
+    let memory = Memory::shares(config);
+    WriteOptions {
+        compression: config.sink.file.compression,
+        row_group_bytes: memory.row_group_bytes,
+        part_size: memory.part_size,
+        parts_in_flight: memory.parts_in_flight,
+        ..WriteOptions::default()
+    }
 }
 
 /// What distinguishes the rows and files of one attempt at a chunk (B6).

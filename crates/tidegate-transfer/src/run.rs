@@ -5,11 +5,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use tidegate_config::{BulkSource, RunPhase, RunReport, TransferConfig};
+use tidegate_config::{BulkSource, Placement, RunPhase, RunReport, TransferConfig};
 use tidegate_extract::{Plan, Snapshot};
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, failpoint, open_store};
-use tidegate_table::files::WriteOptions;
 use tidegate_table::files::system::run_source_name;
 use tidegate_table::log::{BootTime, CommitLog, TableSnapshot};
 use tidegate_table::replace::{Naming, Replacer, Selection};
@@ -19,10 +18,11 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::chunk_writer::{ChunkIdentity, FileSettings};
+use crate::chunk_writer::{ChunkIdentity, FileSettings, write_options};
 use crate::chunks::{ChunkOutcome, Reading, read_all};
 use crate::dead_letters::DeadLetters;
-use crate::decide::{Counted, Memory, RunClaim, check_counts, named};
+use crate::decide::{Counted, RunClaim, check_counts, named};
+use crate::desk::{ChunkDesk, Opening, Pass, columns_mark, confirm};
 use crate::layout::Layout;
 use crate::options::TransferOptions;
 use crate::progress::Progress;
@@ -49,13 +49,26 @@ pub async fn transfer(
     options: TransferOptions,
     progress: watch::Sender<RunReport>,
 ) -> Result<RunReport, RunError> {
+    transfer_with(options, progress, None).await
+}
+
+/// The same; where the pipeline asks for it the chunks are read by others, who fetch them at the desk.
+///
+/// # Errors
+///
+/// As [`transfer`], and when the readers fail or nobody is heard of them.
+pub async fn transfer_with(
+    options: TransferOptions,
+    progress: watch::Sender<RunReport>,
+    desk: Option<Arc<ChunkDesk>>,
+) -> Result<RunReport, RunError> {
     let progress = Progress::new(progress);
     let secrets = Secrets::new(options.secrets_dir.clone());
     let outcome = match open_store(&options.config.sink, &secrets) {
         Ok(store) => {
             let edges =
                 Edges { store, sources: Arc::new(RealSources), secrets, steps: Steps::default() };
-            Run::new(options, edges, progress.clone()).run().await
+            Run::new(options, edges, progress.clone()).at(desk).run().await
         }
         Err(error) => Err(error),
     };
@@ -109,11 +122,19 @@ pub(crate) struct Run {
     edges: Edges,
     progress: Progress,
     random: Random,
+    /// Where others may fetch chunks; none: they are read here.
+    desk: Option<Arc<ChunkDesk>>,
 }
 
 impl Run {
     pub(crate) fn new(options: TransferOptions, edges: Edges, progress: Progress) -> Self {
-        Self { options, edges, progress, random: Random::from_system() }
+        Self { options, edges, progress, random: Random::from_system(), desk: None }
+    }
+
+    /// Others may fetch chunks at the desk.
+    pub(crate) fn at(mut self, desk: Option<Arc<ChunkDesk>>) -> Self {
+        self.desk = desk;
+        self
     }
 
     pub(crate) async fn run(mut self) -> Result<RunReport, RunError> {
@@ -238,7 +259,12 @@ impl Run {
         self.say_plan(claim, &plan);
         self.edges.steps.reach("run.planned").await;
         self.progress.enter(RunPhase::Running);
-        let outcomes = self.read(claim, snapshot, &layout, &plan).await?;
+        let outcomes = match self.desk.clone() {
+            Some(desk) if self.config().placement == Placement::Pods => {
+                self.gather(&desk, claim, snapshot, &plan).await?
+            }
+            _ => self.read(claim, snapshot, &layout, &plan).await?,
+        };
         self.edges.steps.reach("run.files_finished").await;
         self.progress.enter(RunPhase::Committing);
         self.edges.steps.reach("run.before_verify").await;
@@ -279,7 +305,7 @@ impl Run {
         };
         let reading = Arc::new(Reading {
             snapshot: Arc::clone(snapshot),
-            files: Arc::new(self.file_settings(layout)),
+            files: Arc::new(FileSettings::of(self.config(), &self.edges.store, layout)),
             identity,
             progress: self.progress.clone(),
             dead_bytes: AtomicU64::new(0),
@@ -289,30 +315,37 @@ impl Run {
         self.until_told(read_all(reading, plan.chunks.clone(), parallelism)).await
     }
 
-    fn file_settings(&self, layout: &Layout) -> FileSettings {
-        let memory = Memory::shares(self.config());
-        FileSettings {
-            store: self.edges.store.clone(),
-            schema: Arc::clone(&layout.file_schema),
-            router: layout.router.clone(),
-            options: self.write_options(),
-            ledger: self.config().ledger.clone(),
-            target_size: self.config().sink.file.target_size,
-            open_each: memory.open_each,
-            bytes_each: memory.files_each,
-            finishing: memory.finishing,
-        }
-    }
-
-    fn write_options(&self) -> WriteOptions {
-        let memory = Memory::shares(self.config());
-        WriteOptions {
-            compression: self.config().sink.file.compression,
-            row_group_bytes: memory.row_group_bytes,
-            part_size: memory.part_size,
-            parts_in_flight: memory.parts_in_flight,
-            ..WriteOptions::default()
-        }
+    /// Others read the chunks; what they say they wrote is looked for.
+    async fn gather(
+        &mut self,
+        desk: &ChunkDesk,
+        claim: &RunClaim,
+        snapshot: &Arc<Box<dyn Snapshot>>,
+        plan: &Plan,
+    ) -> Result<Vec<ChunkOutcome>, RunError> {
+        let Some(ticket) = snapshot.ticket() else {
+            let what = "the source's snapshot belongs to one connection, so that no other pod can read \
+                        it: set bulk.chunking.placement to InProcess";
+            return Err(RunError::permanent(Reason::InvalidConfiguration, what));
+        };
+        let opening = Opening {
+            pass: Pass {
+                generation: claim.claim.generation,
+                snapshot: snapshot.id().to_owned(),
+                nonce: self.random.nonce().to_string(),
+            },
+            ticket,
+            interval: self.options.interval,
+            columns: columns_mark(&snapshot.columns()),
+            chunks: plan.chunks.clone(),
+            parallelism: self.config().chunking.parallelism,
+            progress: self.progress.clone(),
+        };
+        let outcomes = self.until_told(desk.gather(opening, snapshot.as_ref().as_ref())).await?;
+        let (store, ledger) = (&self.edges.store, &self.config().ledger);
+        let generation = claim.claim.generation;
+        self.until_told(confirm(store, ledger, generation, &outcomes)).await?;
+        Ok(outcomes)
     }
 
     /// Nothing is missing, nothing is doubled, and all of it was read under one snapshot (B5).
@@ -405,7 +438,7 @@ impl Run {
             generation: held.generation,
             nonce: self.random.nonce(),
         };
-        Some(Replacer::new(table.log.clone(), selection, naming, self.write_options()))
+        Some(Replacer::new(table.log.clone(), selection, naming, write_options(self.config())))
     }
 
     /// There is nothing to do. Of files it is said when they are others by now (B8).
@@ -453,7 +486,7 @@ fn remark(plan: &Plan) -> String {
 }
 
 /// Gives the source's snapshot back, once readers that were stopped have let go of it.
-async fn close(snapshot: Arc<Box<dyn Snapshot>>) {
+pub(crate) async fn close(snapshot: Arc<Box<dyn Snapshot>>) {
     let giving_back = async {
         let mut held = snapshot;
         loop {

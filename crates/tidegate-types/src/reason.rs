@@ -202,6 +202,8 @@ reasons! {
     PipelineMissing,
     /// An attempt took longer than it may.
     DeadlineExceeded,
+    /// Chunks that pods of their own read were given up, or nobody was heard of them.
+    ChunksFailed,
     /// All is well.
     Ok,
 }

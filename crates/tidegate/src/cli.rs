@@ -15,6 +15,7 @@ use crate::commands::plan::PlanArgs;
 use crate::commands::publish::PublishArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::transfer::TransferArgs;
+use crate::commands::transfer_chunk::TransferChunkArgs;
 use crate::commands::validate::ValidateArgs;
 use crate::commands::verify::VerifyArgs;
 use crate::commands::worker::WorkerArgs;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     Agent(AgentArgs),
     Transfer(TransferArgs),
+    TransferChunk(TransferChunkArgs),
     Calendar(CalendarArgs),
     Cleanup(CleanupArgs),
     Operator(Box<OperatorArgs>),

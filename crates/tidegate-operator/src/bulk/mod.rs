@@ -4,6 +4,7 @@
 //! each run makes a Job an attempt; see [`crate::runs`] and [`crate::schedule`].
 
 mod calendars;
+mod chunks;
 mod conditions;
 mod ground;
 mod keep_ready;

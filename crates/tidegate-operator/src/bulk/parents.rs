@@ -7,12 +7,13 @@ use tidegate_api::Reprocess;
 use tidegate_config::WriteMode;
 use tidegate_types::{DataInterval, Reason};
 
-use super::ground::{Stand, Terms};
+use super::ground::Terms;
 use super::memory::BulkMemory;
 use super::work::{Scene, Turn};
 use crate::calendar::{Ask, Purpose};
 use crate::runs::{
-    ChildState, Outcome, ParentFacts, ParentStep, Run, Step, Waiting, What, child_run, parent,
+    ChildState, Outcome, ParentFacts, ParentStep, Run, Step, Waiting, What, child_run, no_ground,
+    parent,
 };
 
 /// How many runs may wait beside those that are active.
@@ -66,28 +67,10 @@ struct Asked {
     dry_run: bool,
 }
 
-/// The pipeline's terms, or why there are none.
+/// The pipeline's terms, or what becomes of its runs without.
 fn ground<'a>(scene: &'a Scene<'_>) -> Result<&'a Terms<'a>, Box<Step>> {
-    if let Some(terms) = &scene.terms {
-        return Ok(terms);
-    }
-    let wait = |reason, message: String| Step::Wait(Waiting::new(reason, message));
-    Err(Box::new(match scene.field.stand {
-        Stand::Streams => {
-            let message = "the pipeline reads a stream, and a stream has no runs";
-            refuse(scene, Reason::InvalidConfiguration, message)
-        }
-        Stand::Unusable(rejection) => {
-            wait(rejection.reason, format!("the pipeline is not accepted: {}", rejection.message))
-        }
-        _ => wait(Reason::PipelineMissing, "there is no pipeline of this name".to_owned()),
-    }))
-}
-
-fn refuse(scene: &Scene<'_>, reason: Reason, message: &str) -> Step {
-    let message = message.to_owned();
-    let at = scene.field.now;
-    Step::Finish(Outcome { succeeded: false, reason, message, report: None, at })
+    let missing = || Box::new(no_ground(scene.ground(), scene.field.now));
+    scene.terms.as_ref().ok_or_else(missing)
 }
 
 fn one_step(
@@ -99,7 +82,8 @@ fn one_step(
 ) -> Result<ParentStep, Box<Step>> {
     let Some(grid) = terms.grid else {
         let message = "spec.range: the pipeline has no schedule, so that it has no intervals";
-        return Err(Box::new(refuse(scene, Reason::InvalidConfiguration, message)));
+        let end = Outcome::refused(Reason::InvalidConfiguration, message, scene.field.now);
+        return Err(Box::new(Step::Finish(end)));
     };
     if terms.pipeline.spec.suspend && !asked.dry_run {
         let wait = Waiting::new(Reason::Suspended, "the pipeline is suspended");

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource as _;
-use tidegate_api::{CatchupPolicy, RunTrigger, ScheduleSpec, ScheduleStatus};
-use tidegate_schedule::Grid;
+use tidegate_api::{RunTrigger, ScheduleSpec, ScheduleStatus};
 use tidegate_types::DataInterval;
 
 use super::ground::Terms;
@@ -14,12 +13,14 @@ use super::memory::BulkMemory;
 use super::parents::WAITING;
 use super::work::Scene;
 use crate::bulk::is_bulk;
-use crate::calendar::{Book, Purpose};
+use crate::calendar::Purpose;
 use crate::context::Context;
 use crate::key::Key;
 use crate::pipeline::{Owner, status_of};
 use crate::runs::{Run, create_run, repeated_run, scheduled_run};
-use crate::schedule::{Dependency, Owed, ScheduleFacts, ThroughFacts, origin, owed, through};
+use crate::schedule::{
+    Dependency, Owed, ScheduleFacts, ThroughFacts, origin, origin_in_log, owed, through,
+};
 
 /// How far the schedule is, and what the log has to be asked.
 pub(super) struct Scheduled {
@@ -43,7 +44,7 @@ pub(super) async fn follow_schedule(
     };
     let owed = facts.owed();
     let documents = documents(owner, &facts, terms, &owed);
-    let last = facts.last;
+    let last = facts.of_schedule.last;
     let through = facts.through(scene, owed.last, &owed.make);
     let suspended = facts.suspended;
     let mut made = true;
@@ -84,19 +85,14 @@ fn joined(
 
 /// What is known of the schedule.
 struct Facts<'a> {
-    grid: &'a Grid,
-    policy: CatchupPolicy,
-    start_at: Option<Timestamp>,
-    created: Timestamp,
+    /// What decides about the next runs.
+    of_schedule: ScheduleFacts<'a>,
+    /// The beginning of the first interval.
     origin: Option<Timestamp>,
-    last: Option<Timestamp>,
+    /// Up to where everything is done.
     complete: Option<Timestamp>,
-    book: Option<&'a Book>,
-    room: usize,
     by_interval: bool,
     suspended: bool,
-    delay: std::time::Duration,
-    now: Timestamp,
 }
 
 impl<'a> Facts<'a> {
@@ -108,46 +104,38 @@ impl<'a> Facts<'a> {
     ) -> Option<Self> {
         let grid = terms.grid?;
         let schedule = terms.bulk.schedule.as_ref()?;
-        let start_at = schedule.start_at.as_deref().and_then(|text| text.parse().ok());
         let field = &scene.field;
         let object = field.context.caches.pipelines.get(field.key, &field.key.name)?;
-        let created = object.meta().creation_timestamp.as_ref()?.0;
         let instant = |time: Option<&Time>| time.map(|time| time.0);
         let open = scene.runs.iter().filter(|run| is_of_schedule(run) && run.succeeded().is_none());
         let book = memory.books.get(&Purpose::Schedule);
-        Some(Self {
+        let of_schedule = ScheduleFacts {
             grid,
             policy: terms.policy,
-            start_at,
-            created,
-            origin: origin(grid, start_at, created),
+            start_at: schedule.start_at.as_deref().and_then(|text| text.parse().ok()),
+            created: object.meta().creation_timestamp.as_ref()?.0,
+            delay: terms.delay,
             last: instant(before.and_then(|it| it.last_scheduled_tick.as_ref())),
-            complete: instant(before.and_then(|it| it.complete_through.as_ref())),
-            book: book.filter(|book| book.is_fresh(field.now)),
             room: (terms.most + WAITING).saturating_sub(open.count()),
+            book: book.filter(|book| book.is_fresh(field.now)),
+            now: field.now,
+        };
+        let complete = instant(before.and_then(|it| it.complete_through.as_ref()));
+        Some(Self {
+            of_schedule,
+            origin: origin(&of_schedule),
+            complete: complete.or_else(|| origin_in_log(&of_schedule)),
             by_interval: terms.by_interval,
             suspended: terms.pipeline.spec.suspend,
-            delay: terms.delay,
-            now: field.now,
         })
     }
 
     /// A schedule that is suspended stands still; what passes meanwhile was missed.
     fn owed(&self) -> Owed {
-        if self.suspended {
-            return Owed { last: self.last, ..Owed::default() };
+        match self.suspended {
+            true => Owed { last: self.of_schedule.last, ..Owed::default() },
+            false => owed(&self.of_schedule),
         }
-        owed(&ScheduleFacts {
-            grid: self.grid,
-            policy: self.policy,
-            start_at: self.start_at,
-            created: self.created,
-            delay: self.delay,
-            last: self.last,
-            room: self.room,
-            book: self.book,
-            now: self.now,
-        })
     }
 
     fn through(
@@ -163,16 +151,17 @@ impl<'a> Facts<'a> {
         };
         let (succeeded, mut open) = (of(true), of(false));
         open.extend(made);
+        let ScheduleFacts { grid, policy, book, .. } = self.of_schedule;
         let found = through(&ThroughFacts {
-            grid: self.grid,
-            policy: self.policy,
+            grid,
+            policy,
             whole: !self.by_interval,
             previous: self.complete,
             origin: self.origin,
             last,
             succeeded: &succeeded,
             open: &open,
-            book: self.book,
+            book,
         });
         (found.at, found.ask)
     }
@@ -197,7 +186,7 @@ fn documents(
     let Some(newest) = newest else { return documents };
     let mut end = newest.start();
     for back in 1..=again {
-        let before = facts.grid.interval_ending(end).ok();
+        let before = facts.of_schedule.grid.interval_ending(end).ok();
         let after_origin = |one: &DataInterval| facts.origin.is_some_and(|at| one.start() >= at);
         let Some(interval) = before.filter(after_origin) else { break };
         documents.push(repeated_run(owner, *newest, back, interval));

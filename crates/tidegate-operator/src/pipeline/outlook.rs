@@ -76,7 +76,8 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::WaitingForDependency
         | Reason::RunLimitReached
         | Reason::Interrupted
-        | Reason::DeadlineExceeded => Outlook::Transient,
+        | Reason::DeadlineExceeded
+        | Reason::ChunksFailed => Outlook::Transient,
 
         Reason::StreamMissing
         | Reason::SecretMissing

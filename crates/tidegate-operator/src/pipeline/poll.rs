@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_config::Assignment;
 use tokio::sync::Semaphore;
@@ -19,6 +20,17 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(2);
 const LARGEST_ANSWER: usize = 256 << 10;
 /// Questions under way, of all pipelines: with pods that all hang, 16 a second.
 const MOST_AT_A_TIME: usize = 32;
+
+/// What the coordinator of an attempt is told when its readers were given up.
+#[derive(Debug, Serialize)]
+pub(crate) struct GivenUp<'a> {
+    /// Which coordinator is meant.
+    pub(crate) nonce: &'a str,
+    /// The chunk that could not be read; none: the Job as a whole.
+    pub(crate) chunk: Option<u32>,
+    /// Why.
+    pub(crate) message: &'a str,
+}
 
 /// The client for pods.
 #[derive(Debug)]
@@ -66,6 +78,18 @@ impl PodClient {
             Ok(status) if status.is_success() => {}
             Ok(status) => tracing::debug!(address, %status, "a worker refuses its assignment"),
             Err(error) => tracing::debug!(address, %error, "a worker does not take its assignment"),
+        }
+    }
+
+    /// Tells the coordinator of an attempt that its readers were given up. It is told again with the next
+    /// look, until its pod has ended.
+    pub(crate) async fn give_up_chunks(&self, address: &str, told: &GivenUp<'_>) {
+        let Ok(_permit) = self.permits.acquire().await else { return };
+        let sent = self.http.post(url(address, "chunks/given-up")).json(told).send().await;
+        match sent.map(|answer| answer.status()) {
+            Ok(status) if status.is_success() => {}
+            Ok(status) => tracing::debug!(address, %status, "a coordinator does not give up"),
+            Err(error) => tracing::debug!(address, %error, "a coordinator does not hear"),
         }
     }
 

@@ -49,6 +49,33 @@ pub(crate) async fn create_job(
     }
 }
 
+/// Removes a Job and its pods.
+pub(crate) async fn delete_job(
+    context: &Context,
+    namespace: &str,
+    job: &Job,
+) -> Result<(), Failure> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let (name, how) = (job.name_any(), this_one(job.uid()));
+    match api.delete(&name, &how).await {
+        Ok(_) => {
+            tracing::debug!(namespace, job = name, "removed");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
+        Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
+    }
+}
+
+/// Not the successor that somebody may have made meanwhile.
+fn this_one(uid: Option<String>) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid, resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    }
+}
+
 /// There is one of that name. It is ours when it has the same owner.
 async fn taken(context: &Context, api: &Api<Job>, wanted: &Job) -> Result<(), Failure> {
     let name = wanted.name_any();
@@ -119,13 +146,7 @@ pub(crate) async fn delete_run(
     name: &str,
     uid: &str,
 ) -> Result<(), Failure> {
-    let how = DeleteParams {
-        // Not the successor that somebody may have made meanwhile.
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    };
-    match api(context, key).delete(name, &how).await {
+    match api(context, key).delete(name, &this_one(Some(uid.to_owned()))).await {
         Ok(_) => {
             tracing::info!(pipeline = %key, run = name, "removed, its time is over");
             Ok(())

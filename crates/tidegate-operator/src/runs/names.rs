@@ -8,10 +8,17 @@ use tidegate_config::content_hash;
 const LONGEST_RUN: usize = 58;
 /// A Job's name is a label of its pods.
 const LONGEST_JOB: usize = 63;
+/// With a dash and its number behind it the name of an Indexed Job is a pod's host name.
+const LONGEST_INDEXED_JOB: usize = 57;
 
 /// The Job of an attempt.
 pub(crate) fn job(run: &str, attempt: u32) -> String {
     shortened(run, &format!("g{attempt}"), LONGEST_JOB)
+}
+
+/// The Job that reads the chunks of an attempt.
+pub(crate) fn chunks(run: &str, attempt: u32) -> String {
+    shortened(run, &format!("g{attempt}-chunks"), LONGEST_INDEXED_JOB)
 }
 
 /// The run of a tick of the schedule.
@@ -67,6 +74,8 @@ mod tests {
         assert!(run.len() <= LONGEST_RUN && run.ends_with("-20260601t010000z"), "{run}");
         for attempt in [1, 21] {
             assert!(job(&run, attempt).len() <= LONGEST_JOB);
+            assert!(chunks(&run, attempt).len() <= LONGEST_INDEXED_JOB);
+            assert!(chunks(&run, attempt).ends_with(&format!("-g{attempt}-chunks")));
         }
         for back in [1, 1000] {
             assert!(again(&longest, tick, back).len() <= LONGEST_RUN);

@@ -83,8 +83,7 @@ pub(crate) fn parent(facts: &ParentFacts<'_>) -> ParentStep {
 }
 
 fn refuse(facts: &ParentFacts<'_>, reason: Reason, message: &str) -> ParentStep {
-    let message = message.to_owned();
-    let end = Outcome { succeeded: false, reason, message, report: None, at: facts.now };
+    let end = Outcome::refused(reason, message, facts.now);
     let children = facts.previous.cloned();
     ParentStep { end: Some(end), children, ..ParentStep::default() }
 }
@@ -110,7 +109,10 @@ fn is_wanted(facts: &ParentFacts<'_>, interval: DataInterval) -> bool {
     match facts.reprocess {
         Reprocess::All => !facts.append || !done(),
         Reprocess::Missing => !done(),
-        // One that was done and failed when it was done again is both.
+        Reprocess::Failed if done() => {
+            // It failed when it was done again. A longer one that failed says nothing of it.
+            !facts.append && facts.book.is_some_and(|book| book.has_tried(interval))
+        }
         Reprocess::Failed => facts.book.is_some_and(|book| book.was_tried(interval)),
     }
 }
@@ -141,27 +143,35 @@ fn go_on(facts: &ParentFacts<'_>, ticks: &[DataInterval]) -> ParentStep {
     let made = made_through(facts);
     let rest = ticks.iter().copied().filter(|interval| interval.start() >= made);
     let mut make = Vec::new();
-    let (mut blocked, mut ahead) = (false, 0);
+    let mut ahead = 0;
+    // Behind one that is not over nothing is counted yet, but a common cause shows there too.
+    let mut failed = counts.failed;
     for interval in rest {
         let child = facts.children.get(&interval).copied();
-        if !blocked {
-            blocked = !count(facts, &mut counts, interval, child);
-        }
-        if !blocked {
+        if ahead == 0 && count(facts, &mut counts, interval, child) {
+            failed = counts.failed;
             continue;
         }
         ahead += 1;
+        failed += u32::from(child == Some(ChildState::Failed));
         let wanted = child.is_none() && is_wanted(facts, interval);
-        if wanted && make.len() < facts.room && counts.failed < MOST_FAILED_RUNS {
+        if wanted && make.len() < facts.room {
             make.push(interval);
         }
-        if ahead >= AHEAD || make.len() >= facts.room {
+        if ahead >= AHEAD {
             break;
         }
     }
+    let gave_up = failed >= MOST_FAILED_RUNS;
+    if gave_up {
+        make.clear();
+    }
     let open = facts.children.values().filter(|child| **child == ChildState::Open).count();
     counts.active = number(open + make.len());
-    let end = end(facts, &counts, blocked, open + make.len());
+    if gave_up && open == 0 {
+        counts.failed = failed;
+    }
+    let end = end(facts, &counts, (ahead > 0).then_some(gave_up), open + make.len());
     ParentStep { make, children: Some(counts), end, ..ParentStep::default() }
 }
 
@@ -191,21 +201,22 @@ fn count(
     true
 }
 
+/// The end, once no run is open: when nothing is left, or what is left was given up. `left`: whether that
+/// was; none: nothing is left.
 fn end(
     facts: &ParentFacts<'_>,
     counts: &ChildrenStatus,
-    blocked: bool,
+    left: Option<bool>,
     active: usize,
 ) -> Option<Outcome> {
-    let gave_up = counts.failed >= MOST_FAILED_RUNS;
-    if active > 0 || (blocked && !gave_up) {
+    if active > 0 || left == Some(false) {
         return None;
     }
     let runs = counts.succeeded + counts.failed;
-    let message = match (counts.failed, gave_up && blocked) {
+    let message = match (counts.failed, left) {
         (0, _) => format!("all {} intervals that were to be run are done", counts.succeeded),
-        (failed, false) => format!("{failed} of {runs} runs failed"),
-        (failed, true) => format!("{failed} of {runs} runs failed, no more are made"),
+        (failed, None) => format!("{failed} of {runs} runs failed"),
+        (failed, Some(_)) => format!("{failed} of {runs} runs failed, no more are made"),
     };
     let succeeded = counts.failed == 0;
     let reason = if succeeded { Reason::Ok } else { Reason::RunFailed };

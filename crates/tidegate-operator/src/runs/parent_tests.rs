@@ -100,6 +100,23 @@ fn failed_runs_what_was_begun_and_is_not_done() {
 }
 
 #[test]
+fn failed_leaves_alone_what_its_run_would_leave_alone() {
+    let failed = || World { reprocess: Reprocess::Failed, ..World::new(hours(0, 5)) };
+    // One run over three hours failed, of which one is done by itself.
+    let mut world = failed().knowing(&[hour(1)], &[hours(0, 3)]);
+    assert_eq!(world.step().make, [hour(0), hour(2)]);
+    let mut world = World { dry_run: true, ..failed() }.knowing(&[hour(1)], &[hours(0, 3)]);
+    let planned = world.step().children.unwrap();
+    assert_eq!((planned.total, planned.skipped), (2, 3), "the plan says the same");
+    // What was done, and failed when it was done again, is done again.
+    let mut world = failed().knowing(&[hour(0), hour(1)], &[hour(1), hour(3)]);
+    assert_eq!(world.step().make, [hour(1), hour(3)]);
+    let append = World { append: true, ..failed() };
+    let mut world = append.knowing(&[hour(0), hour(1)], &[hour(1), hour(3)]);
+    assert_eq!(world.step().make, [hour(3)], "its rows would come twice");
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_done_and_makes_nothing() {
     let mut world =
         World { dry_run: true, ..World::new(hours(0, 300)) }.knowing(&[hours(0, 10)], &[]);
@@ -148,6 +165,27 @@ fn after_many_failures_no_more_are_made() {
     assert_eq!(step.make, []);
     let end = step.end.unwrap();
     assert!(!end.succeeded && end.message.contains("no more"), "{end:?}");
+}
+
+#[test]
+fn failures_behind_a_run_that_is_not_over_count_too() {
+    let mut world = World { reprocess: Reprocess::All, room: 1, ..World::new(hours(0, 50)) };
+    world.children.insert(hour(0), ChildState::Open);
+    world.children.extend((1..20).map(|start| (hour(start), ChildState::Failed)));
+    assert_eq!(world.step().make, [hour(20)], "19 may have causes of their own");
+    world.children.insert(hour(20), ChildState::Failed);
+    let step = world.step();
+    assert_eq!((step.make, step.end), (vec![], None), "the open one is waited for");
+    assert_eq!(step.children.unwrap().failed, 0, "and nothing is counted before it");
+    world.children.insert(hour(0), ChildState::Succeeded);
+    let end = world.step().end.unwrap();
+    assert!(end.message.contains("20 of 21 runs failed, no more"), "{end:?}");
+
+    // Its object is gone with the answer.
+    world.previous = None;
+    world.children.remove(&hour(0));
+    let end = world.step().end.unwrap();
+    assert!(end.message.contains("20 of 20 runs failed, no more"), "{end:?}");
 }
 
 #[test]

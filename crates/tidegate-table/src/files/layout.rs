@@ -47,11 +47,22 @@ impl FileName {
     /// chunk is read again. Under a name that comes again, a zombie would write over committed bytes.
     #[must_use]
     pub fn of_run(ledger: Ledger, generation: u64, chunk: u32, nonce: Nonce, number: u32) -> Self {
-        // Numbers that do not fit are cut: the nonce alone is unique.
-        let generation = i64::try_from(generation).unwrap_or(0) & ((1 << (62 - CHUNK_BITS)) - 1);
-        let chunk = i64::from(chunk) & ((1 << CHUNK_BITS) - 1);
-        Self { ledger, epoch: Epoch((generation << CHUNK_BITS) | chunk), nonce, number }
+        Self { ledger, epoch: run_epoch(generation, chunk), nonce, number }
     }
+
+    /// Whether the object is named as a file of this run's chunk, whatever its nonce and its number.
+    #[must_use]
+    pub fn is_of_run(object: &Path, ledger: &Ledger, generation: u64, chunk: u32) -> bool {
+        let beginning = format!("tg-{ledger}-{}-", run_epoch(generation, chunk));
+        object.filename().is_some_and(|name| name.starts_with(&beginning))
+    }
+}
+
+/// Numbers that do not fit are cut: the nonce alone is unique.
+fn run_epoch(generation: u64, chunk: u32) -> Epoch {
+    let generation = i64::try_from(generation).unwrap_or(0) & ((1 << (62 - CHUNK_BITS)) - 1);
+    let chunk = i64::from(chunk) & ((1 << CHUNK_BITS) - 1);
+    Epoch((generation << CHUNK_BITS) | chunk)
 }
 
 /// Where a data file lies.

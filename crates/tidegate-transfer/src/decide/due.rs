@@ -1,7 +1,7 @@
 //! What a schedule owes at a moment.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_schedule::{CatchUp, Grid, due};
+use tidegate_schedule::{CatchUp, Grid, Since, due};
 use tidegate_types::DataInterval;
 
 /// Everything the decision rests on.
@@ -51,17 +51,21 @@ pub struct DueRuns {
 /// Decides what is due.
 #[must_use]
 pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
-    let created = facts.created.unwrap_or_else(|| first_end(facts));
-    let owed = due(
-        facts.grid,
-        facts.catch_up,
-        facts.start_at,
-        created,
-        facts.delay_seconds,
-        facts.done,
-        facts.now,
-        facts.limit,
-    );
+    // Where nobody knows since when it is there.
+    let newest = || newest_tick(facts).unwrap_or(facts.now);
+    let owed = due(&tidegate_schedule::DueFacts {
+        grid: facts.grid,
+        since: Since {
+            policy: facts.catch_up,
+            start_at: facts.start_at,
+            created: facts.created.unwrap_or_else(newest),
+            oldest: facts.oldest,
+        },
+        delay_seconds: facts.delay_seconds,
+        done: facts.done,
+        now: facts.now,
+        limit: facts.limit,
+    });
     let reruns = reruns(facts, &owed.now);
     let first = |interval| DueRun { interval, again: false };
     // Before the newest: once that is done nothing would ask for them any more.
@@ -70,12 +74,6 @@ pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
     now.extend(reruns);
     now.extend(newest);
     DueRuns { now, next: owed.next }
-}
-
-/// Where a pipeline begins of which nobody knows since when it is there.
-fn first_end(facts: &DueFacts<'_>) -> Timestamp {
-    let known = facts.oldest.map(DataInterval::end);
-    known.or_else(|| newest_tick(facts)).unwrap_or(facts.now)
 }
 
 /// The newest tick whose interval is due.

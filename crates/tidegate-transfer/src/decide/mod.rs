@@ -3,6 +3,7 @@
 mod backfill;
 mod claim;
 mod counts;
+mod desk;
 mod due;
 mod earlier;
 mod fence;
@@ -13,6 +14,9 @@ pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, has_failed, plan_b
 pub(crate) use claim::named;
 pub use claim::{ClaimDecision, ClaimFacts, RunClaim, decide_claim};
 pub use counts::{Counted, check_counts};
+pub(crate) use desk::{
+    DeskDecision, DeskFacts, GatherDecision, GatherFacts, check_outcome, decide_desk, decide_gather,
+};
 pub use due::{DueFacts, DueRun, DueRuns, decide_due};
 pub use earlier::committed_earlier;
 pub use fence::{FenceDecision, FenceFacts, decide_fence};

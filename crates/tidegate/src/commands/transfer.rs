@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use tidegate_config::{LONGEST_MESSAGE, RunPhase, RunReport, TransferConfig, Trigger};
+use tidegate_config::{LONGEST_MESSAGE, Placement, RunPhase, RunReport, TransferConfig, Trigger};
 use tidegate_runtime::RunError;
-use tidegate_telemetry::{Pages, Registry, RunMetrics, RunNumbers};
-use tidegate_transfer::TransferOptions;
+use tidegate_telemetry::{Answer, Pages, Registry, RunMetrics, RunNumbers};
+use tidegate_transfer::{ChunkDesk, LARGEST_OUTCOME, Reply, TransferOptions};
 use tidegate_types::{DataInterval, Reason};
 use tidegate_worker::pod::bounded;
 use tokio::sync::watch;
@@ -63,7 +63,31 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
     let config = args.config.load_transfer().inspect_err(|failure| {
         terminate_with_report(&refused(failure));
     })?;
-    let ended = attempt(args, config).await;
+    let (listen, name) = (args.listen, config.name.clone());
+    let desk = (config.placement == Placement::Pods).then(|| Arc::new(ChunkDesk::default()));
+    let pages = desk.clone().map_or_else(Pages::default, desk_pages);
+    let work = |sender, cancel| {
+        tidegate_transfer::transfer_with(args.options(config, cancel), sender, desk)
+    };
+    let ended = attempt(listen, &name, WORDS, pages, work).await;
+    exit_code(ended)
+}
+
+/// Where chunks are fetched and outcomes brought.
+fn desk_pages(desk: Arc<ChunkDesk>) -> Pages {
+    let (orders, outcomes) = (Arc::clone(&desk), Arc::clone(&desk));
+    Pages::default()
+        .read_below("/chunks", move |rest| said(orders.order(rest)))
+        .take_alone("/chunks", LARGEST_OUTCOME, move |body| said(outcomes.take(body)))
+        .take("/chunks/given-up", move |body| said(desk.give_up(body)))
+}
+
+fn said(reply: Reply) -> Answer {
+    Answer { status: reply.status, body: reply.body }
+}
+
+/// What the process ends with.
+pub(crate) fn exit_code(ended: Result<Ended, Failure>) -> Result<u8, Failure> {
     match ended {
         Ok(Some(Ok(_))) => Ok(0),
         Ok(Some(Err(error))) => Err(attempt_failed(error)),
@@ -76,20 +100,26 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
 }
 
 /// The outcome; none after a second signal.
-async fn attempt(
-    args: TransferArgs,
-    config: TransferConfig,
-) -> Result<Option<Result<RunReport, RunError>>, Failure> {
-    let signals = Signals::listen_saying(WORDS)?;
+pub(crate) type Ended = Option<Result<RunReport, RunError>>;
+
+/// Does the work of a pod that reports how far it is: `work` is handed where it reports, and what asks it
+/// to stop. `pages` are served beside `/status`.
+pub(crate) async fn attempt<W: Future<Output = Result<RunReport, RunError>>>(
+    listen: ListenArgs,
+    name: &str,
+    words: Words,
+    pages: Pages,
+    work: impl FnOnce(watch::Sender<RunReport>, CancellationToken) -> W,
+) -> Result<Ended, Failure> {
+    let signals = Signals::listen_saying(words)?;
     let mut registry = Registry::default();
-    let metrics = Arc::new(RunMetrics::new(&mut registry, &config.name));
+    let metrics = Arc::new(RunMetrics::new(&mut registry, name));
     let (sender, reports) = watch::channel(RunReport::default());
     let told = reports.clone();
-    let pages = Pages::default().read("/status", move || shows(&*told.borrow()));
-    let endpoint = Endpoint::open(args.listen, registry, metrics.clone(), pages).await?;
+    let pages = pages.read("/status", move || shows(&*told.borrow()));
+    let endpoint = Endpoint::open(listen, registry, metrics.clone(), pages).await?;
     let counting = tokio::spawn(count(metrics, reports.clone()));
-    let options = args.options(config, signals.drain.clone());
-    let work = tidegate_transfer::transfer(options, sender);
+    let work = work(sender, signals.drain.clone());
     let outcome = signals.leave.run_until_cancelled(work).await;
     if let Some(outcome) = &outcome {
         terminate_with_report(&last_report(outcome, &reports.borrow()));
@@ -144,7 +174,7 @@ fn last_report(outcome: &Result<RunReport, RunError>, seen: &RunReport) -> RunRe
 }
 
 /// An attempt that never began.
-fn refused(failure: &Failure) -> RunReport {
+pub(crate) fn refused(failure: &Failure) -> RunReport {
     RunReport {
         phase: RunPhase::Failed,
         reason: Reason::InvalidConfiguration.to_string(),
@@ -153,7 +183,7 @@ fn refused(failure: &Failure) -> RunReport {
     }
 }
 
-fn terminate_with_report(report: &RunReport) {
+pub(crate) fn terminate_with_report(report: &RunReport) {
     match serde_json::to_value(report) {
         Ok(report) => terminate_with(&report),
         Err(error) => tracing::error!(%error, "the run's report cannot be written"),

@@ -5,6 +5,7 @@
 mod support;
 
 mod backfill;
+mod chunks;
 mod clouds;
 mod datasets;
 mod files;

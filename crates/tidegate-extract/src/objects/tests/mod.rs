@@ -2,6 +2,7 @@
 
 mod damage;
 mod formats;
+mod joined;
 mod many;
 mod parquets;
 mod splits;

@@ -45,7 +45,7 @@ pub(crate) struct BulkResources {
 pub(crate) fn build_bulk(pipeline: &Transfer, settings: &PodSettings) -> BulkResources {
     BulkResources {
         service_account: service_account::build(pipeline),
-        network_policy: network_policy::build(pipeline, settings),
+        network_policy: network_policy::with_coordinators(pipeline, settings),
         accepted: config_maps::accepted(pipeline),
         config: config_maps::config(pipeline),
     }
