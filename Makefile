@@ -57,7 +57,8 @@ crash: setup ## the crash suite alone, longer: make crash CYCLES=2000
 bulk: build ## the tests of bulk pipelines alone: Postgres, MariaDB, files, schedules, backfills
 	PATH="$(TIDEGATE_SERVICES):$$PATH" \
 	    cargo test --release --locked --workspace \
-	    --test bulk_runs --test bulk_crash --test postgres --test mysql --test objects_s3 -- --include-ignored
+	    --test bulk_runs --test bulk_crash --test postgres --test mysql --test objects_s3 \
+	    --test objects_clouds --test memory -- --include-ignored
 
 .PHONY: cluster
 cluster: build ## the tests on a Kubernetes control plane alone (needs Go; builds it once)

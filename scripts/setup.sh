@@ -74,5 +74,22 @@ promtool_from_debian() {
 }
 [ -x "$venv/bin/promtool" ] || command -v promtool >/dev/null || promtool_from_debian \
     || echo "setup: promtool is missing: the tests of the alert rules are left out"
+
+# Servers that stand in for the object stores of clouds. They come from npm and from Go's modules; without
+# these the tests that need them are left out.
+azurite() {
+    command -v npm >/dev/null || return
+    npm install --silent --no-audit --no-fund --prefix "$venv/azurite" azurite@3.35.0 >/dev/null || return
+    ln -sf ../azurite/node_modules/.bin/azurite-blob "$venv/bin/azurite-blob"
+}
+fake_gcs_server() {
+    local bin
+    bin=$(cd "$venv/bin" && pwd) && command -v go >/dev/null || return
+    GOBIN=$bin GOFLAGS=-mod=mod go install github.com/fsouza/fake-gcs-server@v1.56.1 2>/dev/null
+}
+[ -x "$venv/bin/azurite-blob" ] || command -v azurite-blob >/dev/null || azurite \
+    || echo "setup: azurite is missing (npm installs it): the tests of abfss:// are left out"
+[ -x "$venv/bin/fake-gcs-server" ] || command -v fake-gcs-server >/dev/null || fake_gcs_server \
+    || echo "setup: fake-gcs-server is missing (Go 1.25 builds it): the tests of gs:// are left out"
 touch "$venv/.done"
 echo "setup: done"

@@ -138,6 +138,17 @@ class Tidegate:
         (secret / "uri").write_text(uri)
         documents = yaml.safe_load_all((EXAMPLE / "pipelines.yaml").read_text())
         self.documents = {one["metadata"]["name"]: one for one in documents}
+        self.started = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # A check that failed leaves nobody running behind it.
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def url(self, name):
         return f"file://{self.folder}/tables/{name}"
@@ -154,7 +165,9 @@ class Tidegate:
         log = open(self.folder / "tidegate.log", "a")  # noqa: SIM115 - the process writes to it
         print("$", *call, file=log, flush=True)
         environment = {**os.environ, **({"TIDEGATE_FAILPOINT": failpoint} if failpoint else {})}
-        return subprocess.Popen(call, cwd=self.folder, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(call, cwd=self.folder, stdout=log, stderr=log, env=environment)
+        self.started.append(process)
+        return process
 
     def call(self, command, name, *arguments, failpoint=None, code=0):
         ended = self.start(command, name, *arguments, failpoint=failpoint).wait(LIMIT * 10)
@@ -298,12 +311,12 @@ def run(books, folder, days):
     since = (now().replace(day=1) - datetime.timedelta(days=1)).strftime("%Y-%m-01")
     books.run("-f", str(EXAMPLE / "schema.sql"))
     books.run("-v", f"orders={ORDERS}", "-v", f"since={since}", "-f", str(EXAMPLE / "seed.sql"))
-    tidegate = Tidegate(folder, books.reader("tidegate", "tidegate"))
-    with shop(books, folder):
-        check_orders(books, tidegate)
-        began, ended = check_tick(books, tidegate)
-        month = check_last_month(books, tidegate, ended, days)
-    check_at_the_end(books, tidegate, [(began, ended), month])
+    with Tidegate(folder, books.reader("tidegate", "tidegate")) as tidegate:
+        with shop(books, folder):
+            check_orders(books, tidegate)
+            began, ended = check_tick(books, tidegate)
+            month = check_last_month(books, tidegate, ended, days)
+        check_at_the_end(books, tidegate, [(began, ended), month])
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Alerts, their runbooks and the dashboard: what they speak of exists, and they do what they say."""
+"""Alerts, their runbooks and the dashboards: what they speak of exists, and they do what they say."""
 
 import json
 import os
@@ -17,7 +17,8 @@ PROMTOOL = os.environ.get("PROMTOOL", "promtool")
 RULES = CHART / "rules" / "tidegate.yaml"
 ALERT_TESTS = ROOT / "tests" / "charts" / "alerts.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
-DASHBOARD = json.loads((CHART / "dashboards" / "tidegate.json").read_text())
+DASHBOARDS = {path.name: json.loads(path.read_text())
+              for path in sorted((CHART / "dashboards").glob("*.json"))}
 # Where metrics get their names.
 SOURCES = ["crates/tidegate-telemetry/src/families.rs", "crates/tidegate-telemetry/src/agent_metrics.rs",
            "crates/tidegate-operator/src/metrics.rs"]
@@ -72,16 +73,17 @@ def used(expression):
     return set(re.findall(r"\btidegate_\w+", expression))
 
 
-def panels(items=None):
-    for panel in DASHBOARD["panels"] if items is None else items:
+def panels(items):
+    for panel in items:
         yield panel
         yield from panels(panel.get("panels", []))
 
 
 def dashboard_expressions():
-    for panel in panels():
-        for target in panel.get("targets", []):
-            yield panel["title"], target["expr"]
+    for name, dashboard in DASHBOARDS.items():
+        for panel in panels(dashboard["panels"]):
+            for target in panel.get("targets", []):
+                yield f"{name}: {panel['title']}", target["expr"]
 
 
 class Alerts(unittest.TestCase):
@@ -212,13 +214,22 @@ class Metrics(unittest.TestCase):
                   for item in test["input_series"]}
         self.assertEqual(series - existing(), set())
 
-    def test_every_metric_of_the_dashboard_exists(self):
+    def test_every_metric_of_the_dashboards_exists(self):
         for title, expression in dashboard_expressions():
             with self.subTest(panel=title):
                 self.assertTrue(used(expression))
                 self.assertEqual(used(expression) - existing(), set())
-        for variable in DASHBOARD["templating"]["list"]:
-            self.assertEqual(used(json.dumps(variable)) - existing(), set())
+        for dashboard in DASHBOARDS.values():
+            for variable in dashboard["templating"]["list"]:
+                self.assertEqual(used(json.dumps(variable)) - existing(), set())
+
+    def test_every_metric_of_runs_is_on_the_dashboard_of_runs(self):
+        of_runs = {series for series in existing() if re.match(r"tidegate_(pipeline_)?runs?_|tidegate_runs$", series)}
+        self.assertGreater(len(of_runs), 7)
+        shown = {series for title, expression in dashboard_expressions() if title.startswith("runs.json")
+                 for series in used(expression)}
+        # Of a histogram the buckets tell.
+        self.assertEqual({name for name in of_runs if not name.endswith(("_sum", "_count"))} - shown, set())
 
     def test_every_metric_that_a_page_names_exists(self):
         for page in [*RUNBOOKS.glob("*.md"), ROOT / "docs" / "operations.md"]:
@@ -231,7 +242,7 @@ class Metrics(unittest.TestCase):
                        ["crates/tidegate-telemetry/src/labels.rs", "crates/tidegate-operator/src/metrics.rs"])
         expressions = [rule["expr"] for rule in alerts()] + [text for _, text in dashboard_expressions()]
         for expression in expressions:
-            for named in re.findall(r'(?:outcome|why)=~?"([^"]+)"', expression):
+            for named in re.findall(r'(?:outcome|why|phase|kind|attempt)=~?"([^"]+)"', expression):
                 for value in named.split("|"):
                     self.assertIn(f'"{value}"', code)
 
@@ -249,26 +260,33 @@ class Dashboard(unittest.TestCase):
         check_rules([{"name": "dashboard", "rules": records}])
 
     def test_panels_have_a_title_an_explanation_a_unit_and_a_place_of_their_own(self):
-        taken = set()
-        identifiers = [panel["id"] for panel in panels()]
-        self.assertEqual(len(identifiers), len(set(identifiers)))
-        for panel in panels():
-            with self.subTest(panel=panel["title"]):
-                place = panel["gridPos"]
-                self.assertLessEqual(place["x"] + place["w"], 24)
-                cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
-                         for y in range(place["y"], place["y"] + place["h"])}
-                self.assertFalse(taken & cells)
-                taken |= cells
-                if panel["type"] != "row":
-                    self.assertTrue(panel["description"])
-                    self.assertTrue(panel["fieldConfig"]["defaults"]["unit"])
-                    self.assertEqual(panel["datasource"]["uid"], "${datasource}")
-                    self.assertTrue(panel["targets"])
+        for name, dashboard in DASHBOARDS.items():
+            taken = set()
+            identifiers = [panel["id"] for panel in panels(dashboard["panels"])]
+            self.assertEqual(len(identifiers), len(set(identifiers)))
+            for panel in panels(dashboard["panels"]):
+                with self.subTest(dashboard=name, panel=panel["title"]):
+                    place = panel["gridPos"]
+                    self.assertLessEqual(place["x"] + place["w"], 24)
+                    cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
+                             for y in range(place["y"], place["y"] + place["h"])}
+                    self.assertFalse(taken & cells)
+                    taken |= cells
+                    if panel["type"] != "row":
+                        self.assertTrue(panel["description"])
+                        self.assertTrue(panel["fieldConfig"]["defaults"]["unit"])
+                        self.assertEqual(panel["datasource"]["uid"], "${datasource}")
+                        self.assertTrue(panel["targets"])
 
-    def test_the_chart_installs_it_as_it_stands(self):
+    def test_they_are_told_apart(self):
+        for field in ["uid", "title"]:
+            self.assertEqual(len({dashboard[field] for dashboard in DASHBOARDS.values()}), len(DASHBOARDS))
+
+    def test_the_chart_installs_them_as_they_stand(self):
         maps = of_kind(releases()["monitoring, cluster-wide"], "ConfigMap")
-        self.assertEqual(json.loads(maps[0]["data"]["tidegate.json"]), DASHBOARD)
+        installed = {name: json.loads(text) for name, text in maps[0]["data"].items()}
+        self.assertEqual(installed, DASHBOARDS)
+        self.assertEqual({*installed}, {"tidegate.json", "runs.json"})
         self.assertEqual(maps[0]["metadata"]["labels"]["grafana_dashboard"], "1")
         self.assertEqual(maps[0]["metadata"]["annotations"]["grafana_folder"], "Data")
 

@@ -170,6 +170,68 @@ class Bulk:
         expect(attempt > 1, f"attempt {attempt} succeeded")
         self.agrees(self.first - PAST * TICK, self.first + PAST * TICK)
 
+    # Chunks in pods of their own
+
+    def readers(self, run, chunk=None):
+        """The pods that read chunks of the run, or one of its chunks, dead ones too."""
+        index = "" if chunk is None else f",batch.kubernetes.io/job-completion-index={chunk}"
+        labels = f"tidegate.dev/run={run},app.kubernetes.io/component=transfer-chunk{index}"
+        return get_all("pods", "-n", NAMESPACE, "-l", labels)
+
+    def running_readers(self, run, chunk):
+        return [pod for pod in self.readers(run, chunk) if pod["status"]["phase"] == "Running"]
+
+    @contextlib.contextmanager
+    def no_place(self):
+        """Pods find no node meanwhile."""
+        nodes = [node["metadata"]["name"] for node in get_all("nodes")]
+        try:
+            kubectl("cordon", *nodes)
+            yield
+        finally:
+            kubectl("uncordon", *nodes)
+
+    @contextlib.contextmanager
+    def queue_held_up(self):
+        """Whoever wants to read the orders waits behind a change of the table, which waits for whoever reads them now."""
+        waiting = "FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted AND relation = 'orders'::regclass"
+        command = [
+            kube.tool("kubectl"), "-n", "services", "exec", "deploy/postgres", "--", "psql", "-qAtc",
+            "BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE",
+        ]  # fmt: skip
+        session = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            eventually("a change of the table waits", 30, lambda: self.sql(f"SELECT count(*) {waiting}") != "0")
+            yield
+        finally:
+            self.sql(f"SELECT pg_terminate_backend(pid) {waiting}")
+            session.wait(30)
+
+    def a_killed_reader_of_a_chunk_is_replaced_alone(self):
+        """Of a run whose chunks are read by pods of their own one is killed while it reads."""
+        chunking = '{"spec": {"bulk": {"chunking": {"placement": "Pods"}}}}'
+        kubectl("-n", NAMESPACE, "patch", "ingestionpipeline", PIPELINE, "--type=merge", "-p", chunking)
+        name = "in-pods"
+        # Several chunks of the pipeline's target.
+        self.insert(self.first, self.first + TICK, 3000)
+        with contextlib.ExitStack() as held:
+            with self.locked():
+                kube.apply(run(name, trigger="Manual", interval=interval(self.first, self.first + TICK)))
+                eventually("the coordinator runs", 90, lambda: self.coordinator(name))
+                no_place = held.enter_context(contextlib.ExitStack())
+                no_place.enter_context(self.no_place())
+            eventually("readers are made", 60, lambda: self.readers(name))
+            held.enter_context(self.queue_held_up())
+            no_place.close()
+            [victim] = eventually("the first chunk is read", 90, lambda: self.running_readers(name, 0))
+            self.kill(victim)
+        done = self.succeeded(name, 240)["status"]
+        expect(done["attempt"] == 1, f"attempt {done['attempt']} succeeded")
+        total = done["chunks"]["total"]
+        expect(total > 1 and done["chunks"]["done"] == total, f"chunks: {done['chunks']}")
+        self.agrees(self.first - PAST * TICK, self.first + PAST * TICK)
+        eventually("no reader is left", 60, lambda: not self.readers(name))
+
     def kill(self, pod):
         self.witness.was_told(pod)
         kubectl("-n", NAMESPACE, "delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")

@@ -71,6 +71,7 @@ def steps(flights, orders):
         flights.helm_rolls_back_while_data_flows,
         flights.a_drained_node_costs_nothing,
         orders.a_drained_coordinator_is_followed_by_the_next_attempt,
+        orders.a_killed_reader_of_a_chunk_is_replaced_alone,
         orders.a_deleted_pipeline_takes_the_runs_of_its_schedule_along,
         flights.a_suspended_pipeline_has_no_pods_and_resumes_from_its_floor,
         flights.an_idle_pipeline_scales_to_zero_and_back,

@@ -49,11 +49,10 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
 /// The faults of each; those of one text may name each other.
 fn resolve_each(pipelines: &[IngestionPipeline]) -> Vec<Vec<tidegate_api::Violation>> {
     let here = std::env::current_dir().ok();
-    let named = |name: &str| {
-        let is_meant = |one: &&IngestionPipeline| one.metadata.name.as_deref() == Some(name);
-        pipelines.iter().find(is_meant).cloned()
+    let resolve = |one| {
+        let others = |name: &str| tidegate_resolve::find_among(pipelines, one, name);
+        tidegate_resolve::resolve_among(one, here.as_deref(), &others).err()
     };
-    let resolve = |one| tidegate_resolve::resolve_among(one, here.as_deref(), &named).err();
     pipelines.iter().filter_map(resolve).collect()
 }
 

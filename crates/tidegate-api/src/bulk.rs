@@ -14,7 +14,7 @@ use crate::{PipelineRef, vocabulary};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.incremental) || has(self.schedule) || has(self.repairs)")
-        .message("incremental reads the rows of an interval, and intervals come from a schedule; write schedule: {cron: \"0 * * * *\"}, or remove incremental")
+        .message("incremental reads the rows of an interval, and intervals come from a schedule or, with repairs, from whoever asks; write schedule: {cron: \"0 * * * *\"}, or remove incremental")
         .field_path(".incremental"),
     validation = Rule::new("!has(self.repairs) || has(self.incremental)")
         .message("a repair reads the rows of an interval; write incremental: {cursorField: …, mutability: Immutable} with the event time as its cursor")
@@ -27,8 +27,8 @@ use crate::{PipelineRef, vocabulary};
         .field_path(".repairs"),
 )]
 pub struct BulkSpec {
-    /// How a run finds the rows of its interval. Only with databases and a schedule. Default: every run
-    /// reads everything.
+    /// How a run finds the rows of its interval. Only with databases, and with a schedule or
+    /// `repairs`. Default: every run reads everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incremental: Option<IncrementalSpec>,
     /// How a run is divided into chunks.
@@ -170,12 +170,32 @@ pub struct ChunkingSpec {
     #[serde(default = "default_parallelism")]
     #[schemars(range(min = 1, max = 32))]
     pub parallelism: u32,
+    /// Where chunks are read: InProcess (default), by the pod that makes the run, or Pods, each in a pod
+    /// of its own, of which `parallelism` run at a time and which are tried again one by one. Only with
+    /// Postgres and ObjectStore; without a cluster it has no effect.
+    #[serde(default)]
+    pub placement: ChunkPlacement,
 }
 
 impl Default for ChunkingSpec {
     fn default() -> Self {
-        Self { field: None, target_rows: default_target_rows(), parallelism: default_parallelism() }
+        Self {
+            field: None,
+            target_rows: default_target_rows(),
+            parallelism: default_parallelism(),
+            placement: ChunkPlacement::default(),
+        }
     }
+}
+
+/// Where chunks are read.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ChunkPlacement {
+    /// By the pod that makes the run.
+    #[default]
+    InProcess,
+    /// Each in a pod of its own.
+    Pods,
 }
 
 fn default_target_rows() -> u64 {
@@ -205,7 +225,8 @@ pub struct ScheduleSpec {
     #[schemars(schema_with = "vocabulary::duration")]
     pub delay: Span,
     /// No interval begins before this instant, RFC 3339; in the past it asks for what was, according to
-    /// `catchupPolicy`. Default: when the pipeline was made.
+    /// `catchupPolicy`. Default: when the pipeline was made, or, where `catchupPolicy` is All, since
+    /// the table's log knows the pipeline if that is earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "vocabulary::instant")]
     pub start_at: Option<String>,

@@ -112,17 +112,29 @@ pub struct ObjectStoreSpec {
     validation = Rule::new("!has(self.s3) || self.url.startsWith('s3://')")
         .message("s3 has no effect on files that are not in S3; remove it, or write url: s3://bucket/path")
         .field_path(".s3"),
+    validation = Rule::new("!has(self.endpoint) || self.url.startsWith('gs://') || self.url.startsWith('abfss://')")
+        .message("endpoint goes with gs:// and abfss:// addresses only; remove it, or write s3.endpoint for S3")
+        .field_path(".endpoint"),
 )]
 pub struct SourceStorageSpec {
-    /// The folder: `s3://bucket/path`, or `file:///absolute/path`; under `tidegate run` also
-    /// `file:./path` from the working directory. Cannot be changed.
-    #[schemars(schema_with = "vocabulary::table_url")]
+    /// The folder: `s3://bucket/path`, `gs://bucket/path`,
+    /// `abfss://container@account.dfs.core.windows.net/path`, or `file:///absolute/path`; under
+    /// `tidegate run` also `file:./path` from the working directory. Cannot be changed.
+    #[schemars(schema_with = "vocabulary::files_url")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the address of the files cannot be changed, because the log says which intervals of them are done; make another pipeline"))]
     pub url: String,
-    /// The Secret with the store's keys, `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Default: the
-    /// surroundings' identity.
+    /// The Secret with the store's keys: for S3 `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, for
+    /// Google `GOOGLE_SERVICE_ACCOUNT` (the account's JSON), for Azure `AZURE_STORAGE_ACCOUNT_KEY` or
+    /// `AZURE_STORAGE_SAS_TOKEN`. Default: the surroundings' identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
+    /// Where the store answers, `https://host` or `http://host:port`, instead of the cloud's own address. Of
+    /// Azure the account follows in the path, as its stand-ins want it, unless the host begins with it, as
+    /// that of a private endpoint. Only with `gs://` and `abfss://`; S3 has its own under `s3`. Default: the
+    /// cloud's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "vocabulary::endpoint")]
+    pub endpoint: Option<String>,
     /// Settings of an S3 store. Only with `s3://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Spec>,

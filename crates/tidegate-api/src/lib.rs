@@ -31,8 +31,9 @@ mod violation;
 mod vocabulary;
 
 pub use bulk::{
-    BackoffSpec, BulkSpec, CatchupPolicy, ChunkingSpec, DependencySpec, IncrementalSpec,
-    Mutability, OnNullCursor, RepairsSpec, RetrySpec, RunTemplateSpec, ScheduleSpec,
+    BackoffSpec, BulkSpec, CatchupPolicy, ChunkPlacement, ChunkingSpec, DependencySpec,
+    IncrementalSpec, Mutability, OnNullCursor, RepairsSpec, RetrySpec, RunTemplateSpec,
+    ScheduleSpec,
 };
 pub use bulk_source::{
     ConnectionSpec, CsvSpec, DatabaseSpec, DatabaseTlsSpec, FileCompression, FileFormat,

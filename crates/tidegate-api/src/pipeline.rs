@@ -165,6 +165,9 @@ use crate::{
     validation = Rule::new("!has(self.bulk) || !has(self.bulk.chunking.field) || self.source.type != 'ObjectStore'")
         .message("files are divided by themselves; remove chunking.field")
         .field_path(".bulk.chunking"),
+    validation = Rule::new("!has(self.bulk) || self.bulk.chunking.placement != 'Pods' || self.source.type != 'MySQL'")
+        .message("a snapshot of MySQL belongs to the connections that opened it, so that other pods cannot read it; remove placement, and raise parallelism")
+        .field_path(".bulk.chunking"),
 )]
 pub struct IngestionPipelineSpec {
     /// Stops the pipeline after a last commit; nothing is lost and it goes on where it stood. Default

@@ -107,8 +107,8 @@ pub struct IngestionRunSpec {
     /// past intervals. Repair: an interval of a streamed table is read again; of a pipeline with
     /// `bulk.repairs`, which has no other runs.
     pub trigger: RunTrigger,
-    /// The interval, a union of whole ticks of the pipeline's schedule; of a repair any whole seconds. Default with Manual: the whole
-    /// source, for pipelines that read it whole.
+    /// The interval, a union of whole ticks of the pipeline's schedule; of a repair any whole seconds.
+    /// Default with Manual: the whole source, for pipelines that read it whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<IntervalSpec>,
     /// Many intervals: a run is made for each tick in it, `maxActiveRuns` at a time. Only with Backfill.
@@ -162,15 +162,32 @@ pub enum RunTrigger {
     Repair,
 }
 
+impl RunTrigger {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Scheduled, Self::Manual, Self::Backfill, Self::Repair];
+
+    /// The word in the resource and in arguments.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "Scheduled",
+            Self::Manual => "Manual",
+            Self::Backfill => "Backfill",
+            Self::Repair => "Repair",
+        }
+    }
+}
+
 // The schema of an optional enum takes its description from here.
 /// Which intervals of the range are run: Missing, those that the table's log does not hold as done;
-/// Failed, those among them that were tried; All. Only with `range`. Default: Missing.
+/// Failed, those whose last run was begun and not done, also when they were done before; All. Only with
+/// `range`. Default: Missing.
 #[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Reprocess {
     /// Those that are not done.
     #[default]
     Missing,
-    /// Those that were tried and are not done.
+    /// Those whose last run was begun and not done, also when they were done before.
     Failed,
     /// All.
     All,

@@ -83,17 +83,29 @@ pub struct DeltaSpec {
     validation = Rule::new("!has(self.s3) || self.url.startsWith('s3://')")
         .message("s3 has no effect on a table that is not in S3; remove it, or write url: s3://bucket/path")
         .field_path(".s3"),
+    validation = Rule::new("!has(self.endpoint) || self.url.startsWith('abfss://')")
+        .message("endpoint goes with abfss:// addresses only; remove it, or write s3.endpoint for S3")
+        .field_path(".endpoint"),
 )]
 pub struct StorageSpec {
-    /// The table's root: `s3://bucket/path`, or `file:///absolute/path`; under `tidegate run` also
-    /// `file:./path` from the working directory. Cannot be changed.
+    /// The table's root: `s3://bucket/path`, `abfss://container@account.dfs.core.windows.net/path`, or
+    /// `file:///absolute/path`; under `tidegate run` also `file:./path` from the working directory. Cannot
+    /// be changed.
     #[schemars(schema_with = "vocabulary::table_url")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("the table's address cannot be changed; make another pipeline"))]
     pub url: String,
-    /// The Secret in the pipeline's namespace, with the keys `AWS_ACCESS_KEY_ID` and
-    /// `AWS_SECRET_ACCESS_KEY`. Default: what the environment gives. No effect on local tables.
+    /// The Secret in the pipeline's namespace: for S3 with the keys `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, for Azure with `AZURE_STORAGE_ACCOUNT_KEY` or `AZURE_STORAGE_SAS_TOKEN`.
+    /// Default: what the environment gives. No effect on local tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
+    /// Where the store answers, `https://host` or `http://host:port`, instead of the cloud's own address. The
+    /// account follows in the path, as stand-ins for Azure want it, unless the host begins with it, as that
+    /// of a private endpoint. Only with `abfss://` addresses; S3 has its own under `s3`. Default: the
+    /// cloud's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "vocabulary::endpoint")]
+    pub endpoint: Option<String>,
     /// Settings of the S3 store. Only with s3:// addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Spec>,

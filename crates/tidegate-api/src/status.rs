@@ -83,6 +83,10 @@ pub enum Phase {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ScheduleStatus {
+    /// Where the first interval begins that the schedule asks for: as `startAt` says, when the pipeline was
+    /// made, or since the table's log knew it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<Time>,
     /// The newest tick whose interval has had its run made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_scheduled_tick: Option<Time>,

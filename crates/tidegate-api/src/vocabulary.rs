@@ -80,14 +80,20 @@ pub(crate) const RECORD_PATH: TextForm = TextForm {
 };
 /// Addresses of tables.
 pub(crate) const TABLE_URL: TextForm = TextForm {
-    pattern: r"^(s3://[^/\s?#@]+(/[^\s?#]*)?|file:[^?#\n\r\t]+)$",
+    pattern: r"^(s3://[^/\s?#@]+(/[^\s?#]*)?|abfss://[^/\s?#@:]+@[^/\s?#@:]+(/[^\s?#]*)?|file:[^?#\n\r\t]+)$",
     name: "the address of a table",
-    instead: "write s3://bucket/path or file:///absolute/path (file:./path from the working directory)",
+    instead: "write s3://bucket/path, abfss://container@account.dfs.core.windows.net/path or file:///absolute/path (file:./path from the working directory)",
 };
-/// Addresses of S3 endpoints.
+/// Addresses of folders with files.
+pub(crate) const FILES_URL: TextForm = TextForm {
+    pattern: r"^((s3|gs)://[^/\s?#@]+(/[^\s?#]*)?|abfss://[^/\s?#@:]+@[^/\s?#@:]+(/[^\s?#]*)?|file:[^?#\n\r\t]+)$",
+    name: "the address of a folder with files",
+    instead: "write s3://bucket/path, gs://bucket/path, abfss://container@account.dfs.core.windows.net/path or file:///absolute/path (file:./path from the working directory)",
+};
+/// Addresses of object stores.
 pub(crate) const ENDPOINT: TextForm = TextForm {
     pattern: r"^https?://[^\s/?#@]+/?$",
-    name: "the address of an S3 endpoint",
+    name: "the address of an object store",
     instead: "write https://host or http://host:port, without a path",
 };
 /// Tables of a database.
@@ -146,7 +152,7 @@ pub(crate) const QUANTITY: TextForm = TextForm {
 };
 
 /// Every form, to find the hint for a pattern.
-pub(crate) const FORMS: [&TextForm; 21] = [
+pub(crate) const FORMS: [&TextForm; 22] = [
     &DURATION,
     &SIZE,
     &LEDGER,
@@ -158,6 +164,7 @@ pub(crate) const FORMS: [&TextForm; 21] = [
     &COLUMN,
     &RECORD_PATH,
     &TABLE_URL,
+    &FILES_URL,
     &ENDPOINT,
     &RELATION,
     &SOURCE_COLUMN,
@@ -191,6 +198,7 @@ text_schemas! {
     column = COLUMN, 255;
     record_path = RECORD_PATH, 512;
     table_url = TABLE_URL, 1024;
+    files_url = FILES_URL, 1024;
     endpoint = ENDPOINT, 512;
     relation = RELATION, 260;
     source_column = SOURCE_COLUMN, 255;

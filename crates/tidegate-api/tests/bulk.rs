@@ -4,7 +4,9 @@ mod common;
 
 use common::{BULK, FULL, REPAIR, set};
 use serde_json::{Value, json};
-use tidegate_api::{IngestionPipeline, SourceType, check, read, read_pipeline, schema};
+use tidegate_api::{
+    ChunkPlacement, IngestionPipeline, SourceType, check, read, read_pipeline, schema,
+};
 use tidegate_types::Span;
 
 fn document(text: &str) -> Value {
@@ -31,7 +33,7 @@ fn documents_of_every_source_are_accepted() {
         pipeline.spec.source.source_type
     });
     use SourceType::{MySQL, ObjectStore, Postgres};
-    assert_eq!(types, [Postgres, Postgres, MySQL, ObjectStore]);
+    assert_eq!(types, [Postgres, Postgres, MySQL, ObjectStore, ObjectStore]);
     assert!(!accepted(document(FULL)).spec.is_bulk());
     let repairs = accepted(document(REPAIR)).spec.bulk_or_default().repairs.expect("it repairs");
     assert_eq!(repairs.pipeline_ref.name, "clicks");
@@ -41,6 +43,7 @@ fn documents_of_every_source_are_accepted() {
 fn a_pipeline_that_says_nothing_about_runs_has_the_defaults() {
     let bulk = accepted(document(BULK[1])).spec.bulk_or_default();
     assert_eq!((bulk.chunking.target_rows, bulk.chunking.parallelism), (5_000_000, 4));
+    assert_eq!(bulk.chunking.placement, ChunkPlacement::InProcess);
     assert_eq!((bulk.max_active_runs, bulk.run_template.retry.limit), (1, 3));
     assert_eq!(bulk.run_template.retry.backoff.max_duration, Span::seconds(600));
     assert!(bulk.schedule.is_none() && bulk.incremental.is_none() && !bulk.allow_shrink);
@@ -74,7 +77,7 @@ fn a_cluster_and_a_laptop_fill_in_the_same_defaults() {
 
 #[test]
 fn faults_name_field_problem_and_remedy() {
-    let [ledger, orders, _, trips] = BULK;
+    let [ledger, orders, parts, trips, _] = BULK;
     let table = [
         (orders, "spec.source.postgres", Value::Null, "needs the member postgres"),
         (
@@ -128,6 +131,19 @@ fn faults_name_field_problem_and_remedy() {
         ),
         (
             trips,
+            "spec.source.objectStore.storage.endpoint",
+            json!("http://store:9000"),
+            "storage.endpoint: endpoint goes with gs:// and abfss:// addresses only",
+        ),
+        (
+            trips,
+            "spec.source.objectStore.storage.url",
+            json!("abfss://lake:key@shop.dfs.core.windows.net/x"),
+            "is not the address of a folder with files",
+        ),
+        (trips, "spec.sink.storage.url", json!("gs://lake/x"), "is not the address of a table"),
+        (
+            trips,
             "spec.schema",
             Value::Null,
             "spec.schema: CSV and NDJSON files do not say which types",
@@ -144,6 +160,13 @@ fn faults_name_field_problem_and_remedy() {
             json!({"field": "id"}),
             "bulk.chunking: files are divided by themselves",
         ),
+        (
+            parts,
+            "spec.bulk",
+            json!({"chunking": {"placement": "Pods"}}),
+            "bulk.chunking: a snapshot of MySQL belongs to the connections that opened it",
+        ),
+        (ledger, "spec.bulk.chunking.placement", json!("Pod"), "did you mean Pods?"),
         (
             ledger,
             "spec.bulk.schedule",

@@ -71,8 +71,15 @@ fn the_full_documents_leave_no_field_out() {
             missing.retain(|path| others.iter().any(|other| path.starts_with(other.as_str())));
         }
         if !bulk {
-            let only =
-                ["bulk", "source.postgres", "source.mysql", "source.objectStore", "sink.writeMode"];
+            // The stores of other clouds, too.
+            let only = [
+                "bulk",
+                "source.postgres",
+                "source.mysql",
+                "source.objectStore",
+                "sink.writeMode",
+                "sink.storage.endpoint",
+            ];
             missing.retain(|path| !only.iter().any(|place| path == &format!(".{place}")));
         }
         // What a pod may have in these fields is Kubernetes' business.
@@ -122,7 +129,7 @@ fn a_cluster_and_a_laptop_fill_in_the_same_defaults() {
 
 #[test]
 fn faults_name_field_problem_and_remedy() {
-    let table: [(&str, Value, &str); 52] = [
+    let table: [(&str, Value, &str); 53] = [
         (
             "spec.sink.flush.maxRow",
             json!(5),
@@ -220,6 +227,11 @@ fn faults_name_field_problem_and_remedy() {
             "spec.sink.storage",
             json!({"url": "file:///data/x", "s3": {}}),
             "s3 has no effect on a table",
+        ),
+        (
+            "spec.sink.storage.endpoint",
+            json!("http://store:9000"),
+            "endpoint goes with abfss:// addresses only",
         ),
         (
             "spec.sink.partitionBy",

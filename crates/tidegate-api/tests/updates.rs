@@ -81,7 +81,7 @@ fn a_ledger_cannot_be_set_later() {
 
 #[test]
 fn what_intervals_in_the_log_are_about_cannot_be_changed() {
-    let [ledger, orders, parts, trips] = BULK;
+    let [ledger, orders, parts, trips, _] = BULK;
     let query = json!({"connection": {"secretRef": {"name": "x"}}, "query": "SELECT 1"});
     for (text, path, value, says) in [
         (ledger, "spec.source.postgres.table", json!("public.other"), "table and query cannot"),

@@ -7,6 +7,7 @@ mod guarantee;
 mod hash;
 mod lint;
 mod pipeline;
+mod recount;
 mod report;
 mod transfer;
 
@@ -22,11 +23,13 @@ pub use pipeline::{
     FlushPolicy, JetStreamSource, OnGap, OnSourceReset, Partitioning, PipelineConfig, Retention,
     S3Options, Schema, Sink, StartFrom, Tls, Trim,
 };
+pub use recount::{Recount, SourceAnswer, SourceSays, late_files_in_words};
 pub use report::{
     AgentReport, CommitReport, GuaranteeReport, LONGEST_MESSAGE, PodReport, State, WorkerReport,
 };
 pub use transfer::{
     BadFilePolicy, BulkSource, Calendar, Chunking, CsvOptions, DatabaseSource, DatabaseTls,
-    FileCompression, FileFormat, Incremental, NullCursorPolicy, ObjectSource, Relation, Repairs,
-    RunPhase, RunReport, Schedule, TlsMode, TransferConfig, Trigger, WriteMode,
+    DeskReport, FileCompression, FileFormat, GivenUp, Incremental, NullCursorPolicy, ObjectSource,
+    Placement, Relation, Repairs, RunPhase, RunReport, Schedule, TlsMode, TransferConfig, Trigger,
+    WriteMode,
 };

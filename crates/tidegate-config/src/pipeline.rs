@@ -197,10 +197,14 @@ pub struct Schema {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sink {
-    /// The table's root, `file:///…` or `s3://bucket/…`, without a slash at the end.
+    /// The table's root, `file:///…`, `s3://bucket/…` or `abfss://container@account.dfs.…/…`, without a
+    /// slash at the end.
     pub url: String,
     /// Secret with the store's keys.
     pub secret: Option<String>,
+    /// Where a store other than S3 answers; none: the cloud's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Settings of an S3 store.
     pub s3: S3Options,
     /// Settings of the Delta table.

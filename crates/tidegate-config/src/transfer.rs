@@ -27,6 +27,8 @@ pub struct TransferConfig {
     pub incremental: Option<Incremental>,
     /// How a run is divided.
     pub chunking: Chunking,
+    /// Where chunks are read.
+    pub placement: Placement,
     /// When runs are made; none: only when asked for.
     pub schedule: Option<Schedule>,
     /// What a commit does to rows that are in the table already.
@@ -109,10 +111,13 @@ pub enum TlsMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectSource {
-    /// The folder: `s3://…`, `gs://…`, `az://…` or `file:///…`, without a slash at the end.
+    /// The folder: `s3://…`, `gs://…`, `abfss://…` or `file:///…`, without a slash at the end.
     pub url: String,
     /// Secret with the store's keys.
     pub secret: Option<String>,
+    /// Where a store other than S3 answers; none: the cloud's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Settings of an S3 store.
     pub s3: S3Options,
     /// Which files, relative to `url`; strftime fields of the interval's start may stand in it, such as
@@ -225,6 +230,16 @@ pub struct Chunking {
     pub parallelism: u32,
 }
 
+/// Where chunks are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Placement {
+    /// By the coordinator itself.
+    #[default]
+    InProcess,
+    /// In a pod each; without a cluster as above.
+    Pods,
+}
+
 /// When runs are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -324,9 +339,54 @@ pub struct RunReport {
     pub dead_letters: u64,
     /// Rows that the commit took out of the table.
     pub rows_replaced: u64,
+    /// While chunks wait to be read by pods of their own: where they are fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desk: Option<DeskReport>,
     /// The version of the table's log that holds the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+}
+
+/// What whoever makes the readers of chunks needs to know; how many chunks there are stands beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeskReport {
+    /// What tells this coordinator from others; its readers show it, with their secret behind it.
+    pub nonce: String,
+    /// How many readers there are to be at a time.
+    pub parallelism: u32,
+}
+
+impl DeskReport {
+    /// The variable in which the pods of an attempt have the secret that they share.
+    pub const TOKEN_VARIABLE: &str = "TIDEGATE_DESK_TOKEN";
+
+    /// What is shown at the desk: the nonce, which everybody may see, and the secret behind it.
+    #[must_use]
+    pub fn key(nonce: &str, token: &str) -> String {
+        format!("{nonce}{token}")
+    }
+}
+
+/// What a coordinator is told when the Job of its readers was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GivenUp {
+    /// Which coordinator is meant: [`DeskReport::key`].
+    pub nonce: String,
+    /// The chunk that no reader could read; none: the Job as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<u32>,
+    /// Why, for people.
+    pub message: String,
+    /// The reason of a failure that no other attempt would be spared; none: the next one may do better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permanent: Option<String>,
+}
+
+impl GivenUp {
+    /// The coordinator's page to which it is posted.
+    pub const PAGE: &str = "/chunks/given-up";
 }
 
 /// What the table's log holds of a stretch of time: the answer of `tidegate calendar`.
@@ -335,7 +395,8 @@ pub struct RunReport {
 pub struct Calendar {
     /// Intervals that are done, merged where they touch, oldest first.
     pub done: Vec<DataInterval>,
-    /// Intervals that were begun and are not done, oldest first.
+    /// Intervals whose last run was begun and is not done, oldest first; `done` may hold them too, by a run
+    /// before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<DataInterval>,
     /// Where the answer was cut to fit; ask again from there.
@@ -353,6 +414,7 @@ mod tests {
             let files = ObjectSource {
                 url: "file:///in".to_owned(),
                 secret: None,
+                endpoint: None,
                 s3: S3Options::default(),
                 glob: glob.to_owned(),
                 format: FileFormat::Csv,

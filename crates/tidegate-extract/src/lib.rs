@@ -5,9 +5,11 @@
 //!
 //! - [`open`] connects, waits until the interval is complete (B7), and fixes the snapshot.
 //! - [`Snapshot::columns`] says what the rows look like; [`Snapshot::plan`] divides them.
+//! - [`join`] joins from another process the snapshot that one holds open, where the source allows it.
 //! - [`Snapshot::read`] reads one chunk into a bounded channel.
 
 mod civil;
+mod connection;
 mod error;
 mod mysql;
 mod objects;
@@ -19,4 +21,4 @@ mod sql;
 pub use error::ExtractError;
 pub use objects::fill_glob;
 pub use request::ReadRequest;
-pub use snapshot::{Chunk, ChunkCounts, DeadRecord, Piece, Plan, Snapshot, open};
+pub use snapshot::{Chunk, ChunkCounts, DeadRecord, Piece, Plan, Snapshot, join, open};

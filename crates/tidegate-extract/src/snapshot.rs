@@ -102,6 +102,12 @@ pub trait Snapshot: Send + Sync {
     /// files the listing's fingerprint.
     fn id(&self) -> &str;
 
+    /// What another process needs to [`join`] the snapshot, for as long as this one holds it; none when
+    /// only this process can read it.
+    fn ticket(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// The columns of what is read.
     fn columns(&self) -> SchemaRef;
 
@@ -120,6 +126,37 @@ pub trait Snapshot: Send + Sync {
 
     /// Gives it back.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Joins the snapshot that another process holds open, to read chunks of its plan: nothing is waited for,
+/// listed or divided. It is read like the other's, and lost with it.
+///
+/// # Errors
+///
+/// [`ExtractError`], also when the snapshot is gone or the source cannot be joined.
+pub async fn join(
+    request: ReadRequest,
+    ticket: serde_json::Value,
+) -> Result<Box<dyn Snapshot>, ExtractError> {
+    match request.source.clone() {
+        BulkSource::Postgres(source) => {
+            Ok(Box::new(postgres::join(source, request, of_ticket(ticket)?).await?))
+        }
+        BulkSource::ObjectStore(source) => {
+            Ok(Box::new(objects::join(source, request, of_ticket(ticket)?)?))
+        }
+        BulkSource::MySql(_) => {
+            let what = "a snapshot of MySQL belongs to its connections and cannot be joined";
+            Err(ExtractError::permanent(Reason::InvalidConfiguration, what))
+        }
+    }
+}
+
+fn of_ticket<T: DeserializeOwned>(ticket: serde_json::Value) -> Result<T, ExtractError> {
+    serde_json::from_value(ticket).map_err(|error| {
+        let what = "the snapshot's ticket is none of this source";
+        ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
+    })
 }
 
 /// Opens the source of `request` and fixes its snapshot.

@@ -1,24 +1,21 @@
 //! Files on a real S3 server, through the public interface.
 
+mod files;
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::Int64Type;
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3;
-use parquet::arrow::ArrowWriter;
-use tidegate_config::{
-    AddressingStyle, BadFilePolicy, BulkSource, Chunking, CsvOptions, FileCompression, FileFormat,
-    ObjectSource, S3Options,
-};
-use tidegate_extract::{ExtractError, Piece, ReadRequest, Snapshot, open};
+use tidegate_config::{AddressingStyle, FileFormat, ObjectSource, S3Options};
+use tidegate_extract::{ReadRequest, open};
 use tidegate_runtime::secrets::Secrets;
-use tidegate_testing::{ACCESS_KEY, S3Server, SECRET_KEY};
-use tidegate_types::{BadRowPolicy, Explained, Field, Reason};
-use tokio::sync::mpsc;
+use tidegate_testing::{S3Server, SECRET_KEY, write_s3_secret};
+use tidegate_types::{Explained, Reason};
+
+use files::{parquet, read, source};
 
 /// The server, a client beside the source's own, and a folder with its keys.
 struct Ground {
@@ -30,10 +27,7 @@ struct Ground {
 impl Ground {
     async fn new(folder: &Path) -> Self {
         let server = S3Server::start(folder, "lake").await.expect("the server starts");
-        let keys = folder.join("secrets/s3");
-        std::fs::create_dir_all(&keys).expect("a folder");
-        std::fs::write(keys.join("AWS_ACCESS_KEY_ID"), ACCESS_KEY).expect("written");
-        std::fs::write(keys.join("AWS_SECRET_ACCESS_KEY"), SECRET_KEY).expect("written");
+        write_s3_secret(&folder.join("secrets"), "s3").expect("written");
         let store = server.store(None).expect("a client");
         Self { server, store, secrets: Secrets::new(Some(folder.join("secrets"))) }
     }
@@ -43,56 +37,14 @@ impl Ground {
     }
 
     fn request(&self, format: FileFormat, glob: &str) -> ReadRequest {
-        let source = ObjectSource {
-            url: self.server.url("in put"),
-            secret: Some("s3".into()),
-            s3: S3Options {
-                endpoint: Some(self.server.endpoint()),
-                region: None,
-                addressing_style: AddressingStyle::Path,
-            },
-            glob: glob.into(),
-            format,
-            compression: FileCompression::Auto,
-            csv: CsvOptions { delimiter: ',', header: true, null: String::new() },
-            on_bad_file: BadFilePolicy::Fail,
+        let source = source(self.server.url("in put"), "s3", format, glob);
+        let s3 = S3Options {
+            endpoint: Some(self.server.endpoint()),
+            region: None,
+            addressing_style: AddressingStyle::Path,
         };
-        ReadRequest {
-            source: BulkSource::ObjectStore(source),
-            secrets: self.secrets.clone(),
-            application: "tidegate/test".into(),
-            fields: Some(vec![Field {
-                name: "id".into(),
-                data_type: "long".parse().expect("valid"),
-                required: true,
-                from: None,
-            }]),
-            interval: Some("2026-06-01T00:00:00Z/2026-06-02T00:00:00Z".parse().expect("valid")),
-            incremental: None,
-            chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 2 },
-            on_error: BadRowPolicy::DeadLetter,
-            on_bad_file: BadFilePolicy::Fail,
-            batch_rows: 16 << 10,
-            batch_bytes: 1 << 20,
-        }
+        files::request(ObjectSource { s3, ..source }, self.secrets.clone())
     }
-}
-
-/// The sum of all ids and how many there are.
-async fn read(snapshot: &dyn Snapshot) -> Result<(i64, u64), ExtractError> {
-    let (mut sum, mut rows) = (0, 0);
-    for chunk in snapshot.plan().await?.chunks {
-        let (into, mut pieces) = mpsc::channel(2);
-        let add = async {
-            while let Some(piece) = pieces.recv().await {
-                let Piece::Rows(batch) = piece else { panic!("no dead records") };
-                sum += batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>();
-            }
-        };
-        let (counts, ()) = tokio::join!(snapshot.read(&chunk, into), add);
-        rows += counts?.rows;
-    }
-    Ok((sum, rows))
 }
 
 fn text(format: FileFormat, ids: std::ops::Range<i64>) -> Vec<u8> {
@@ -108,14 +60,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).expect("packed");
     encoder.finish().expect("packed")
-}
-
-fn parquet(ids: std::ops::Range<i64>) -> Vec<u8> {
-    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
-    let batch = RecordBatch::try_from_iter_with_nullable([("id", ids, true)]).expect("a batch");
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).expect("a writer");
-    writer.write(&batch).expect("written");
-    writer.into_inner().expect("a file")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             pipelines: Cache::new(own_name, trim_pipeline),
             runs: Cache::new(named_pipeline, trim_pipeline),

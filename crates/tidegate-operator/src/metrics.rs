@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use tidegate_api::RunTrigger;
 use tidegate_types::Reason;
 
 use crate::client::Call;
@@ -19,6 +20,9 @@ use crate::runs::RunTally;
 
 type SecondsGauge = Gauge<f64, AtomicU64>;
 
+/// From a run that finds its interval done to a first load of a large table.
+const RUN_SECONDS: [f64; 11] =
+    [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0];
 /// From a reconcile that finds nothing to do to one that waits for pods that do not answer.
 const RECONCILE_SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 60.0];
 
@@ -73,6 +77,19 @@ pub(crate) struct BulkGauges {
     pub(crate) failed: bool,
 }
 
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RunEnd {
+    /// Why it was made; none when that cannot be read.
+    pub(crate) trigger: Option<RunTrigger>,
+    pub(crate) succeeded: bool,
+    pub(crate) reason: Reason,
+    /// From its first attempt on; none for one that made others.
+    pub(crate) took: Option<Duration>,
+    /// Rows by what became of them, as [`ROWS`] names them.
+    pub(crate) rows: [u64; 4],
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RunLabels {
     pipeline: Arc<str>,
@@ -84,6 +101,19 @@ struct RunEndLabels {
     pipeline: Arc<str>,
     phase: &'static str,
     reason: &'static str,
+    trigger: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    pipeline: Arc<str>,
+    attempt: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RowLabels {
+    pipeline: Arc<str>,
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -138,6 +168,9 @@ pub(crate) struct Metrics {
     workers_ready: PerPipeline<Gauge>,
     runs: Family<RunLabels, Gauge>,
     runs_ended: Family<RunEndLabels, Counter>,
+    run_attempts: Family<AttemptLabels, Counter>,
+    run_rows: Family<RowLabels, Counter>,
+    run_duration: Family<PipelineLabels, Histogram, fn() -> Histogram>,
     runs_due: PerPipeline<Gauge>,
     run_failed: PerPipeline<Gauge>,
     last_success: PerPipeline<SecondsGauge>,
@@ -186,7 +219,18 @@ impl Metrics {
             workers: add.plain("tidegate_pipeline_workers", "Workers that are wanted"),
             workers_ready: add.plain("tidegate_pipeline_workers_ready", "Workers that are ready"),
             runs: add.plain("tidegate_runs", "Runs of bulk pipelines, by phase"),
-            runs_ended: add.plain("tidegate_runs_ended", "Runs that are over, by phase and reason"),
+            runs_ended: add
+                .plain("tidegate_runs_ended", "Runs that are over, by phase, reason and trigger"),
+            run_attempts: add.plain(
+                "tidegate_run_attempts",
+                "Attempts that were made: first, and again after one that failed",
+            ),
+            run_rows: add.plain("tidegate_run_rows", "Rows of runs that succeeded, by kind"),
+            run_duration: add.seconds(
+                "tidegate_run_duration",
+                "From the first attempt of a run to its end",
+                Family::new_with_constructor(|| Histogram::new(RUN_SECONDS)),
+            ),
             runs_due: add
                 .plain("tidegate_pipeline_runs_due", "Intervals that are due and have no run yet"),
             run_failed: add.plain(
@@ -278,12 +322,31 @@ impl Metrics {
         }
     }
 
+    /// Counts an attempt of a run, by its number.
+    pub(crate) fn run_attempted(&self, key: &Key, number: u32) {
+        let pipeline = pipeline_labels(key).pipeline;
+        let attempt = ATTEMPTS[usize::from(number > 1)];
+        self.run_attempts.get_or_create(&AttemptLabels { pipeline, attempt }).inc();
+    }
+
     /// Counts a run that is over.
-    pub(crate) fn run_ended(&self, key: &Key, succeeded: bool, reason: Reason) {
-        let phase = if succeeded { "Succeeded" } else { "Failed" };
-        let pipeline = Arc::from(key.to_string());
-        let labels = RunEndLabels { pipeline, phase, reason: reason.as_str() };
-        self.runs_ended.get_or_create(&labels).inc();
+    pub(crate) fn run_ended(&self, key: &Key, end: &RunEnd) {
+        let RunEnd { trigger, succeeded, reason, took, rows } = end;
+        let labels = pipeline_labels(key);
+        let ended = RunEndLabels {
+            pipeline: labels.pipeline.clone(),
+            phase: if *succeeded { "Succeeded" } else { "Failed" },
+            reason: reason.as_str(),
+            trigger: trigger.map_or(NO_TRIGGER, RunTrigger::as_str),
+        };
+        self.runs_ended.get_or_create(&ended).inc();
+        for (kind, count) in ROWS.into_iter().zip(rows) {
+            let labels = RowLabels { pipeline: labels.pipeline.clone(), kind };
+            self.run_rows.get_or_create(&labels).inc_by(*count);
+        }
+        if let Some(took) = took {
+            self.run_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        }
     }
 
     /// Takes a pipeline's series away.
@@ -300,6 +363,17 @@ impl Metrics {
         for phase in PHASES {
             self.runs.remove(&RunLabels { pipeline: labels.pipeline.clone(), phase });
         }
+        for ended in run_ends(&labels.pipeline) {
+            self.runs_ended.remove(&ended);
+        }
+        for attempt in ATTEMPTS {
+            let pipeline = labels.pipeline.clone();
+            self.run_attempts.remove(&AttemptLabels { pipeline, attempt });
+        }
+        for kind in ROWS {
+            self.run_rows.remove(&RowLabels { pipeline: labels.pipeline.clone(), kind });
+        }
+        self.run_duration.remove(labels);
         self.runs_due.remove(labels);
         self.run_failed.remove(labels);
         self.last_success.remove(labels);
@@ -321,6 +395,29 @@ impl Metrics {
 
 /// The phases of runs, in the order of [`RunTally`].
 const PHASES: [&str; 4] = ["Pending", "Active", "Succeeded", "Failed"];
+
+/// The first attempt of a run, and those after one that failed.
+const ATTEMPTS: [&str; 2] = ["first", "again"];
+/// What becomes of rows, in the order of [`RunEnd::rows`].
+const ROWS: [&str; 4] = ["read", "committed", "replaced", "dead_lettered"];
+
+/// The trigger of a run of which it cannot be read.
+const NO_TRIGGER: &str = "";
+
+/// All ends that runs of a pipeline can have.
+fn run_ends(pipeline: &Arc<str>) -> impl Iterator<Item = RunEndLabels> {
+    let triggers = RunTrigger::ALL.map(RunTrigger::as_str).into_iter().chain([NO_TRIGGER]);
+    triggers.flat_map(move |trigger| {
+        ["Succeeded", "Failed"].into_iter().flat_map(move |phase| {
+            Reason::ALL.iter().map(move |reason| RunEndLabels {
+                pipeline: Arc::clone(pipeline),
+                phase,
+                reason: reason.as_str(),
+                trigger,
+            })
+        })
+    })
+}
 
 fn pipeline_labels(key: &Key) -> PipelineLabels {
     PipelineLabels { pipeline: Arc::from(key.to_string()) }
@@ -364,69 +461,5 @@ impl Adder<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus_client::encoding::text::encode;
-
-    use super::*;
-
-    fn page(registry: &Registry) -> String {
-        let mut text = String::new();
-        encode(&mut text, registry).expect("text");
-        text
-    }
-
-    #[test]
-    fn the_runs_of_a_pipeline_are_shown_and_gone_with_it() {
-        let mut registry = Registry::default();
-        let metrics = Metrics::new(&mut registry);
-        let key = Key::new("shop", "orders");
-        metrics.show(&key, &PipelineGauges::default());
-        let last_success = jiff::Timestamp::from_second(1_800_000_000).ok();
-        let tally = RunTally { active: 2, failed: 1, last_success, ..RunTally::default() };
-        metrics.show_runs(&key, &BulkGauges { tally, due: 3, failed: true });
-        metrics.run_ended(&key, false, Reason::SourceRefused);
-        let text = page(&registry);
-        for line in [
-            "tidegate_runs{pipeline=\"shop/orders\",phase=\"Active\"} 2",
-            "tidegate_runs{pipeline=\"shop/orders\",phase=\"Pending\"} 0",
-            "tidegate_pipeline_runs_due{pipeline=\"shop/orders\"} 3",
-            "tidegate_pipeline_run_failed{pipeline=\"shop/orders\"} 1",
-            "tidegate_pipeline_last_success_timestamp_seconds{pipeline=\"shop/orders\"} 1800000000.0",
-            "tidegate_runs_ended_total{pipeline=\"shop/orders\",phase=\"Failed\",reason=\"SourceRefused\"} 1",
-        ] {
-            assert!(text.contains(line), "{line} is missing in {text}");
-        }
-        metrics.forget(&key);
-        let text = page(&registry);
-        assert!(!text.contains("tidegate_runs{") && !text.contains("runs_due{"), "{text}");
-    }
-
-    #[test]
-    fn a_pipeline_is_shown_with_what_is_known_and_gone_with_it() {
-        let mut registry = Registry::default();
-        let metrics = Metrics::new(&mut registry);
-        let key = Key::new("analytics", "clicks");
-        let known = PipelineGauges {
-            ready: true,
-            lag: Some(7),
-            lag_seconds: Some(3),
-            freshness_objective: Some(Duration::from_secs(300)),
-            ..PipelineGauges::default()
-        };
-        metrics.show(&key, &known);
-        let text = page(&registry);
-        for line in [
-            "tidegate_pipeline_ready{pipeline=\"analytics/clicks\"} 1",
-            "tidegate_pipeline_lag{pipeline=\"analytics/clicks\"} 7",
-            "tidegate_pipeline_lag_seconds{pipeline=\"analytics/clicks\"} 3",
-            "tidegate_pipeline_freshness_objective_seconds{pipeline=\"analytics/clicks\"} 300.0",
-        ] {
-            assert!(text.contains(line), "{line} is missing in {text}");
-        }
-        assert!(!text.contains("complete_through_seconds{"), "it is not known");
-        metrics.show(&key, &PipelineGauges::default());
-        assert!(!page(&registry).contains("lag{"), "it is not known any more");
-        metrics.forget_all();
-        assert!(!page(&registry).contains("analytics/clicks"));
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

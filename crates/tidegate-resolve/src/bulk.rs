@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use tidegate_api::{
-    BulkSpec, CatchupPolicy, IncrementalSpec, IngestionPipelineSpec, OnNullCursor, ScheduleSpec,
-    WriteMode as ModeSpec,
+    BulkSpec, CatchupPolicy, ChunkPlacement, IncrementalSpec, IngestionPipelineSpec, OnNullCursor,
+    ScheduleSpec, WriteMode as ModeSpec,
 };
 use tidegate_config::{
-    BulkSource, Chunking, Incremental, NullCursorPolicy, Schedule, TransferConfig, WriteMode,
+    BulkSource, Chunking, Incremental, NullCursorPolicy, Placement, Schedule, TransferConfig,
+    WriteMode,
 };
 use tidegate_schedule::{Grid, ScheduleError};
 use tidegate_types::{Field, FieldType, Guarantee, Ledger};
@@ -68,6 +69,10 @@ pub(crate) fn resolve(
             field: bulk.chunking.field.clone(),
             target_rows: bulk.chunking.target_rows,
             parallelism: bulk.chunking.parallelism,
+        },
+        placement: match bulk.chunking.placement {
+            ChunkPlacement::InProcess => Placement::InProcess,
+            ChunkPlacement::Pods => Placement::Pods,
         },
         schedule: bulk.schedule.as_ref().map(|schedule| Schedule {
             cron: schedule.cron.clone(),

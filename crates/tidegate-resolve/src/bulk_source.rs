@@ -154,7 +154,7 @@ fn objects(
     let place = "spec.source.objectStore";
     check_glob(&spec.glob, place, faults);
     let csv = csv(spec.csv.as_ref(), place, faults);
-    let url = match location::table_url(&spec.storage.url, directory) {
+    let url = match location::files_url(&spec.storage.url, directory) {
         Ok(url) => url,
         Err(fault) => {
             faults.add(format!("{place}.storage.url"), fault.problem);
@@ -165,6 +165,7 @@ fn objects(
     Some(ObjectSource {
         url,
         secret: spec.storage.secret_ref.as_ref().map(|secret| secret.name.clone()),
+        endpoint: spec.storage.endpoint.as_deref().map(sink::endpoint),
         s3: spec.storage.s3.as_ref().map(sink::s3).unwrap_or_default(),
         glob: spec.glob.clone(),
         format: match spec.format {

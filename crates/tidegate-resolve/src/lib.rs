@@ -99,6 +99,23 @@ pub fn resolve_in(
     resolve_among(pipeline, directory, &|_| None)
 }
 
+/// The pipeline of this name in the same namespace as `beside`; none is the namespace `default`.
+#[must_use]
+pub fn find_among(
+    pipelines: &[IngestionPipeline],
+    beside: &IngestionPipeline,
+    name: &str,
+) -> Option<IngestionPipeline> {
+    let is_meant = |other: &&IngestionPipeline| {
+        other.metadata.name.as_deref() == Some(name) && namespace(other) == namespace(beside)
+    };
+    pipelines.iter().find(is_meant).cloned()
+}
+
+fn namespace(pipeline: &IngestionPipeline) -> &str {
+    pipeline.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+}
+
 /// Resolves a pipeline that may name others (`bulk.repairs`), as [`resolve_in`] otherwise.
 ///
 /// # Errors
@@ -110,7 +127,7 @@ pub fn resolve_among(
     others: Others<'_>,
 ) -> Result<Resolved, Vec<Violation>> {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
-    let namespace = pipeline.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    let namespace = namespace(pipeline);
     let spec = &pipeline.spec;
     let mut faults = Faults::new(&name);
     let ledger = ledger(spec.ledger.as_ref(), namespace, &name, &mut faults);

@@ -50,7 +50,12 @@ fn find(
 ) -> Option<PipelineConfig> {
     let name = &spec.pipeline_ref.name;
     let Some(pipeline) = others(name) else {
-        faults.add(PLACE, format!("there is no pipeline {name:?} in the same namespace"));
+        faults.add(
+            PLACE,
+            format!(
+                "there is no pipeline {name:?} in the same namespace, or it was never accepted"
+            ),
+        );
         faults.instead("create it, or give its file with another -f");
         return None;
     };

@@ -32,6 +32,7 @@ pub(crate) fn resolve(
     Some(Sink {
         url: url?,
         secret: spec.storage.secret_ref.as_ref().map(|secret| secret.name.clone()),
+        endpoint: spec.storage.endpoint.as_deref().map(endpoint),
         s3: spec.storage.s3.as_ref().map(s3).unwrap_or_default(),
         delta: DeltaTable { shared: spec.delta.shared },
         partition_by: spec.partition_by.iter().map(partition).collect(),
@@ -48,13 +49,17 @@ pub(crate) fn resolve(
 
 pub(crate) fn s3(spec: &S3Spec) -> S3Options {
     S3Options {
-        endpoint: spec.endpoint.as_ref().map(|address| address.trim_end_matches('/').to_owned()),
+        endpoint: spec.endpoint.as_deref().map(endpoint),
         region: spec.region.clone(),
         addressing_style: match spec.addressing_style {
             AddressingSpec::Virtual => AddressingStyle::Virtual,
             AddressingSpec::Path => AddressingStyle::Path,
         },
     }
+}
+
+pub(crate) fn endpoint(address: &str) -> String {
+    address.trim_end_matches('/').to_owned()
 }
 
 fn partition(spec: &PartitionBySpec) -> PartitionColumn {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidegate_api::{CatchupPolicy, IngestionPipeline, Violation, check};
 use tidegate_config::{
     BulkSource, Chunking, CsvOptions, FileCompression, FileFormat, Incremental, NullCursorPolicy,
-    Relation, Schedule, TlsMode, TransferConfig, WriteMode,
+    Placement, Relation, Schedule, TlsMode, TransferConfig, WriteMode,
 };
 use tidegate_resolve::{Resolved, catchup_policy, check_evolution, lint_transfer, resolve_in};
 use tidegate_types::Span;
@@ -93,7 +93,9 @@ fn the_smallest_pipeline_loads_a_table_whole() {
     assert_eq!((source.tls.mode, &source.tls.ca), (TlsMode::VerifyFull, &None));
     assert_eq!((config.fields, config.incremental, config.schedule), (None, None, None));
     let chunking = Chunking { field: None, target_rows: 5_000_000, parallelism: 4 };
-    assert_eq!(config.chunking, chunking);
+    assert_eq!((config.chunking, config.placement), (chunking, Placement::InProcess));
+    let pods = resolved(&orders(&[("bulk.chunking.placement", json!("Pods"))]));
+    assert_eq!(pods.placement, Placement::Pods);
     assert_eq!(config.write_mode, WriteMode::Overwrite);
     assert_eq!(config.sink.url, "s3://lake/orders");
     assert!(!config.allow_shrink);

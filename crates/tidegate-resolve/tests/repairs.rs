@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_api::{IngestionPipeline, check};
 use tidegate_config::{Repairs, WriteMode};
-use tidegate_resolve::{check_evolution, resolve_among, resolve_in};
+use tidegate_resolve::{check_evolution, find_among, resolve_among, resolve_in};
 use tidegate_types::{AfterRepairPolicy, Ledger, Span};
 
 fn parsed(document: Value, changes: &[(&str, Value)]) -> IngestionPipeline {
@@ -176,5 +176,27 @@ fn what_comes_after_a_repair_is_a_dead_letter_unless_told_otherwise() {
         let config = resolve_in(&clicks(&changes), None).expect("valid").into_stream();
         let event_time = config.expect("a stream").sink.event_time.expect("there is one");
         assert_eq!(event_time.after_repair, expected);
+    }
+}
+
+#[test]
+fn pipelines_name_each_other_within_a_namespace_and_none_is_the_default_one() {
+    let within = |namespace: Option<&str>| {
+        let mut pipeline = clicks(&[]);
+        pipeline.metadata.namespace = namespace.map(str::to_owned);
+        pipeline
+    };
+    for (beside, of_it, found) in [
+        (None, Some("default"), true),
+        (Some("default"), None, true),
+        (None, None, true),
+        (Some("web"), Some("web"), true),
+        (Some("web"), None, false),
+        (None, Some("web"), false),
+    ] {
+        let all = [within(of_it)];
+        let there = find_among(&all, &within(beside), "clicks").is_some();
+        assert_eq!(there, found, "{beside:?} {of_it:?}");
+        assert!(find_among(&all, &within(of_it), "mend").is_none());
     }
 }

@@ -27,6 +27,28 @@ pub enum SecretError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no such secret.
+    #[error("secret {name:?} is not there: {path} does not exist")]
+    Absent {
+        /// The secret's name.
+        name: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The secret holds one of two keys that go together.
+    #[error(
+        "secret {name:?} has {beside:?} and no {key:?}: add it, or {instead:?} instead of both"
+    )]
+    MissingKey {
+        /// The secret's name.
+        name: String,
+        /// The key.
+        key: &'static str,
+        /// The key that is there.
+        beside: &'static str,
+        /// The key that would do alone.
+        instead: &'static str,
+    },
     /// The secret holds none of the keys that would do.
     #[error("secret {name:?} has none of the keys {wanted}")]
     NoUsableKey {
@@ -48,6 +70,22 @@ impl Secrets {
     #[must_use]
     pub fn new(dir: Option<PathBuf>) -> Self {
         Self { dir }
+    }
+
+    /// Whether the secret is there at all.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretError::NoFolder`], [`SecretError::Absent`].
+    pub fn require(&self, name: &str) -> Result<(), SecretError> {
+        let dir = self.dir.as_deref();
+        let dir = dir.ok_or_else(|| SecretError::NoFolder { name: name.to_owned() })?;
+        let path = dir.join(name);
+        if path.is_dir() {
+            Ok(())
+        } else {
+            Err(SecretError::Absent { name: name.to_owned(), path })
+        }
     }
 
     /// The path of a key.

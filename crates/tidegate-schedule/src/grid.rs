@@ -197,6 +197,6 @@ impl fmt::Debug for Grid {
     }
 }
 
-fn second_before(instant: Timestamp) -> Option<Timestamp> {
+pub(crate) fn second_before(instant: Timestamp) -> Option<Timestamp> {
     instant.checked_sub(SignedDuration::from_secs(1)).ok()
 }

@@ -6,8 +6,10 @@
 mod catch_up;
 mod error;
 mod grid;
+mod limits;
 mod ticks;
 
-pub use catch_up::{CatchUp, Due, due};
+pub use catch_up::{CatchUp, Due, DueFacts, Since, due, known_since, open, origin};
 pub use error::ScheduleError;
 pub use grid::Grid;
+pub use limits::{MOST_FAILED_RUNS, MOST_INTERVALS};

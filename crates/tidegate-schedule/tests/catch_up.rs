@@ -2,11 +2,24 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use tidegate_schedule::{CatchUp, Due, Grid, due};
+use tidegate_schedule::{CatchUp, Due, DueFacts, Grid, Since, due, known_since, origin};
 use tidegate_types::DataInterval;
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("valid")
+}
+
+/// What is due by a policy, since a start or the pipeline's making.
+fn due_of(
+    grid: &Grid,
+    (policy, start_at, created): (CatchUp, Option<Timestamp>, Timestamp),
+    delay_seconds: i64,
+    done: &[DataInterval],
+    now: Timestamp,
+    limit: usize,
+) -> Due {
+    let since = Since { policy, start_at, created, oldest: known_since(done, &[]) };
+    due(&DueFacts { grid, since, delay_seconds, done, now, limit })
 }
 
 fn hourly() -> Grid {
@@ -29,7 +42,9 @@ fn owed(policy: CatchUp, start: Option<&str>, done: &[DataInterval], now: &str) 
     let now = at(&format!("2026-06-01T{now}Z"));
     let start = start.map(|time| at(&format!("2026-06-01T{time}Z")));
     let created = at("2026-06-01T09:30:00Z");
-    due(&hourly(), policy, start, created, 0, done, now, 100)
+    // Its log is younger than it is.
+    let since = Since { policy, start_at: start, created, oldest: None };
+    due(&DueFacts { grid: &hourly(), since, delay_seconds: 0, done, now, limit: 100 })
 }
 
 #[test]
@@ -71,10 +86,55 @@ fn what_went_by_is_run_as_the_policy_asks() {
 }
 
 #[test]
+fn what_the_log_knows_a_pipeline_since_is_the_beginning_where_nobody_wrote_one() {
+    let created = at("2026-06-01T09:30:00Z");
+    let of = |policy, start: Option<&str>, oldest: Option<DataInterval>| {
+        let start_at = start.map(|time| at(&format!("2026-06-01T{time}Z")));
+        let oldest = oldest.map(DataInterval::start);
+        origin(&hourly(), &Since { policy, start_at, created, oldest }).expect("it ticks")
+    };
+    let (made, older) = (hour(9).start(), hour(3).start());
+    assert_eq!(of(CatchUp::All, None, None), made);
+    assert_eq!(of(CatchUp::All, None, Some(hour(3))), older);
+    assert_eq!(of(CatchUp::All, None, Some(hour(12))), made, "the log may begin later");
+    assert_eq!(of(CatchUp::All, Some("07:00:00"), Some(hour(3))), hour(7).start());
+    assert_eq!(of(CatchUp::Latest, None, Some(hour(3))), made);
+    assert_eq!(of(CatchUp::None, None, Some(hour(3))), made);
+}
+
+#[test]
+fn one_interval_of_long_ago_is_not_what_a_pipeline_began_with() {
+    let day = |day: &str| {
+        let start = at(&format!("{day}T00:00:00Z"));
+        DataInterval::new(start, start + SignedDuration::from_hours(1)).expect("valid")
+    };
+    let long_ago = day("1999-06-01");
+    let (first, second) = (day("2025-06-01"), day("2026-06-01"));
+    for (what, done, begun, wanted) in [
+        ("nothing", vec![], vec![], None),
+        ("nothing is done", vec![], vec![first], None),
+        ("one", vec![second], vec![], Some(second)),
+        ("a year's gap", vec![second, first], vec![], Some(first)),
+        ("done long ago", vec![long_ago, first, second], vec![], Some(first)),
+        ("failed long ago", vec![second], vec![long_ago], Some(second)),
+        ("nothing else", vec![long_ago], vec![], Some(long_ago)),
+        ("the first one failed", vec![hour(4), hour(6)], vec![hour(2), hour(3)], Some(hour(2))),
+        ("one before it failed", vec![hour(4)], vec![hour(2)], Some(hour(4))),
+        ("a later one failed", vec![hour(4)], vec![hour(5)], Some(hour(4))),
+    ] {
+        let found = known_since(&done, &begun);
+        assert_eq!(found, wanted.map(DataInterval::start), "{what}");
+    }
+    let all = DataInterval::new(long_ago.start(), second.start()).expect("it has a length");
+    assert_eq!(known_since(&[second], &[all]), Some(second.start()), "nor is one that is too long");
+    assert_eq!(known_since(&[second, all], &[]), Some(all.start()), "what is done is done");
+}
+
+#[test]
 fn nothing_is_due_before_its_delay() {
     let of = |now: &str| {
         let created = at("2026-06-01T09:30:00Z");
-        due(&hourly(), CatchUp::All, None, created, 300, &[], at(now), 10)
+        due_of(&hourly(), (CatchUp::All, None, created), 300, &[], at(now), 10)
     };
     let early = of("2026-06-01T10:04:59Z");
     assert_eq!((early.now, early.next), (vec![], Some(at("2026-06-01T10:05:00Z"))));
@@ -90,7 +150,8 @@ fn a_start_in_the_future_is_waited_for() {
 
 #[test]
 fn a_schedule_that_never_ticks_again_owes_nothing() {
-    let due = due(&hourly(), CatchUp::All, None, Timestamp::MAX, 0, &[], Timestamp::MAX, 10);
+    let never = (CatchUp::All, None, Timestamp::MAX);
+    let due = due_of(&hourly(), never, 0, &[], Timestamp::MAX, 10);
     assert_eq!(due, Due { now: vec![], next: None });
 }
 
@@ -99,12 +160,12 @@ fn an_outage_of_a_hundred_years_costs_no_more_than_the_limit() {
     let every = Grid::new("*/5 * * * *", "Europe/Berlin").expect("valid");
     let (start, now) = (at("1970-01-02T00:00:00Z"), at("2070-01-01T00:00:00Z"));
     let before = std::time::Instant::now();
-    let first = due(&every, CatchUp::All, Some(start), start, 0, &[], now, 3);
+    let first = due_of(&every, (CatchUp::All, Some(start), start), 0, &[], now, 3);
     assert_eq!(first.now.len(), 3);
     assert_eq!(first.now[0].start(), start);
     // Nearly all is done: it is stepped over at once.
     let done = DataInterval::new(start, at("2069-12-31T23:50:00Z")).expect("valid");
-    let rest = due(&every, CatchUp::All, Some(start), start, 0, &[done], now, 3);
+    let rest = due_of(&every, (CatchUp::All, Some(start), start), 0, &[done], now, 3);
     assert_eq!(rest.now.len(), 2);
     // Walking ten million ticks takes longer.
     assert!(before.elapsed().as_secs() < 2, "{:?}", before.elapsed());
@@ -152,7 +213,7 @@ fn live(
         now += SignedDuration::from_secs(*pause);
         let mut made = Vec::new();
         loop {
-            let due = due(grid, policy, start, created, delay, &history.done, now, limit);
+            let due = due_of(grid, (policy, start, created), delay, &history.done, now, limit);
             if due.now.is_empty() {
                 break;
             }
@@ -224,9 +285,37 @@ proptest! {
         let created = Timestamp::from_second(created).expect("valid");
         let history = live(&grid, policy, None, created, 0, &looks, 7);
         let now = history.rounds.last().expect("valid").0;
-        let again = due(&grid, policy, None, created, 0, &history.runs, now, 7);
+        let again = due_of(&grid, (policy, None, created), 0, &history.runs, now, 7);
         prop_assert_eq!(again.now, vec![]);
         prop_assert_eq!(again.next, grid.next_tick(now.max(created)));
+    }
+
+    /// A pipeline that is deleted and made anew knows nothing of its first life, but the log does: what
+    /// nobody ran while it was away is owed, and nothing else (B1).
+    #[test]
+    fn b1_a_pipeline_that_is_made_anew_goes_on_where_the_log_ends(
+        grid in crons(), created in 1_767_225_600_i64..1_798_761_600, looks in looks(),
+        away in 0_i64..900_000, limit in 1_usize..5,
+    ) {
+        let created = Timestamp::from_second(created).expect("valid");
+        let first = live(&grid, CatchUp::All, None, created, 0, &looks, 7);
+        let gone = first.rounds.last().expect("valid").0;
+        let anew = gone + SignedDuration::from_secs(away);
+        let mut done = first.done.clone();
+        let mut runs = first.runs.clone();
+        loop {
+            let due = due_of(&grid, (CatchUp::All, None, anew), 0, &done, anew, limit);
+            if due.now.is_empty() {
+                break;
+            }
+            runs.extend(&due.now);
+            done.extend(due.now);
+        }
+        let whole = live(&grid, CatchUp::All, None, created, 0, &[anew.duration_since(created).as_secs()], 7);
+        // Of a first life without any run nothing is known.
+        if !first.runs.is_empty() {
+            prop_assert_eq!(runs, whole.runs);
+        }
     }
 
     /// Holes of random backfills are filled, and nothing else is run.
@@ -242,7 +331,8 @@ proptest! {
         done.reverse();
         let start = at("2026-06-01T00:00:00Z");
         let now = at("2026-06-02T00:00:00Z");
-        let due = due(&hourly(), CatchUp::All, Some(start), start, 0, &done, now, limit);
+        let all = (CatchUp::All, Some(start), start);
+        let due = due_of(&hourly(), all, 0, &done, now, limit);
         let wanted: Vec<_> = holes.iter().map(|one| hour(*one)).take(limit).collect();
         prop_assert_eq!(due.now, wanted);
     }

@@ -56,6 +56,8 @@ pub struct PartitionReader {
     reconnects_seen: u64,
     checked_at: Instant,
     holes_seen: u64,
+    /// Whether the stream copies others, so that silence says nothing of what was published (S4).
+    copies: bool,
     recoveries: u32,
     strikes: Strikes,
     caught_up: Option<(Instant, Option<StreamTime>)>,
@@ -101,6 +103,7 @@ impl PartitionReader {
             reconnects_seen: connection.reconnects(),
             checked_at: Instant::now(),
             holes_seen: 0,
+            copies: false,
             recoveries: 0,
             strikes: Strikes::default(),
             caught_up: None,

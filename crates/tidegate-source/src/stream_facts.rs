@@ -42,7 +42,8 @@ pub struct StreamFacts {
     pub name: String,
     /// When it was created, as the broker prints it (RFC 3339). A restored copy keeps it.
     pub created: String,
-    /// The broker's clock at the answer; old servers do not tell.
+    /// The broker's clock at the answer, before which everything published that will ever be in the stream
+    /// is there; none: old servers do not tell, or the stream copies others ([`StreamFacts::copies`]).
     pub as_of: Option<StreamTime>,
     /// The sequence of the first message; one more than the last when there is none.
     pub first_sequence: u64,
@@ -92,6 +93,9 @@ pub struct StreamFacts {
     pub server_version: String,
     /// Whether Tidegate made the stream.
     pub owned: bool,
+    /// Whether it is a mirror or has sources: messages keep the time at which the other stream stored them,
+    /// so older ones may still come.
+    pub copies: bool,
     /// Whether the broker writes through at every message; none: it does not tell clients.
     pub sync_always: Option<bool>,
 }
@@ -168,6 +172,12 @@ pub(crate) fn parse_time(text: &str) -> Option<StreamTime> {
     (time.as_microsecond() > 0).then(|| StreamTime(time.as_microsecond()))
 }
 
+/// The broker's clock at an answer, where silence means that nothing published before it is still to come: not
+/// in a stream that copies others, which lags behind them while its messages keep their times.
+pub(crate) fn complete_as_of(clock: Option<&str>, copies: bool) -> Option<StreamTime> {
+    clock.filter(|_| !copies).and_then(parse_time)
+}
+
 #[derive(Deserialize)]
 struct RawAnswer {
     config: Value,
@@ -213,14 +223,24 @@ struct Configuration {
     deny_delete: bool,
     deny_purge: bool,
     subject_transform: Option<SubjectTransform>,
+    mirror: Option<Value>,
+    sources: Option<Vec<Value>>,
     metadata: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    fn copies(&self) -> bool {
+        self.mirror.is_some() || self.sources.as_ref().is_some_and(|sources| !sources.is_empty())
+    }
 }
 
 pub(crate) fn facts(answer: InfoAnswer, server_version: String) -> StreamFacts {
     let InfoAnswer { config, created, state, ts } = answer;
+    let copies = config.copies();
     StreamFacts {
+        copies,
         owned: config.metadata.get(OWNED_KEY).is_some_and(|value| value == "true"),
-        as_of: ts.as_deref().and_then(parse_time),
+        as_of: complete_as_of(ts.as_deref(), copies),
         last_time: state.last_ts.as_deref().and_then(parse_time),
         retention: match config.retention.as_str() {
             "workqueue" => RetentionKind::WorkQueue,
@@ -266,7 +286,11 @@ pub(crate) mod tests {
 
     /// What a stream looks like that can carry every guarantee.
     pub(crate) fn safe_facts() -> StreamFacts {
-        let answer = json!({
+        facts(serde_json::from_value(safe_answer()).expect("valid"), "2.15.1".into())
+    }
+
+    fn safe_answer() -> Value {
+        json!({
             "config": {"name": "S", "subjects": ["s.>"], "retention": "limits", "discard": "new",
                 "storage": "file", "max_msgs_per_subject": -1, "max_bytes": -1, "max_age": 0,
                 "num_replicas": 3, "duplicate_window": 120_000_000_000_u64, "deny_delete": true},
@@ -274,8 +298,22 @@ pub(crate) mod tests {
             "state": {"messages": 10, "bytes": 100, "first_seq": 1, "last_seq": 10,
                 "first_ts": "2026-01-01T00:00:01Z", "last_ts": "2026-01-01T00:00:02.000001Z"},
             "ts": "2026-01-01T00:00:03Z"
-        });
-        facts(serde_json::from_value(answer).expect("valid"), "2.15.1".into())
+        })
+    }
+
+    #[test]
+    fn what_copies_another_stream_is_never_known_to_be_complete_as_of_now() {
+        for (field, value, copies) in [
+            ("mirror", Value::Null, false),
+            ("sources", json!([]), false),
+            ("mirror", json!({"name": "ORIGIN"}), true),
+            ("sources", json!([{"name": "ORIGIN"}]), true),
+        ] {
+            let mut answer = safe_answer();
+            answer["config"][field] = value;
+            let facts = facts(serde_json::from_value(answer).expect("valid"), "2.15.1".into());
+            assert_eq!((facts.copies, facts.as_of.is_none()), (copies, copies), "{field}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum ReplaceError {
     File(#[from] FileError),
     /// A file with a deletion vector must not be written again: its rows would come back.
     #[error(
-        "{path} holds rows of the run beside others and has a deletion vector: let the engine that wrote \
+        "{path} holds rows that are to be replaced and has a deletion vector: let the engine that wrote \
          the vector purge it (REORG TABLE … APPLY (PURGE)), then run again"
     )]
     DeletionVector {
@@ -164,7 +164,8 @@ impl Replacer {
         self.look(&unknown).await?;
         let mut plan = Replacement::default();
         for file in unknown {
-            let Some(counted) = self.looked.get(&file.path).map(|known| known.counted.clone()) else {
+            let Some(counted) = self.looked.get(&file.path).map(|known| known.counted.clone())
+            else {
                 continue;
             };
             if counted.selected == 0 {

@@ -5,7 +5,9 @@
 //! attempt, and we would not know whose commit it was (P5). What is lost on the way must reach us as
 //! not known.
 
+mod azure;
 mod error;
+mod google;
 mod keys;
 mod probe;
 
@@ -23,7 +25,7 @@ use url::Url;
 use keys::{Identity, RereadKey};
 
 pub use error::StoreError;
-pub use keys::{AccessKey, KeySource};
+pub use keys::{AccessKey, AzureKey, KeySource, Keys};
 pub use probe::probe;
 
 /// How long one request of the data client may take. A part of 8 MiB needs 130 KB/s.
@@ -35,13 +37,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where a table lies and how it is reached.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The table's root: `file:///…`, `s3://bucket/prefix`, or `memory:///` in tests.
+    /// The table's root: `file:///…`, `s3://bucket/prefix`, `abfss://container@account.dfs.…/prefix`,
+    /// `gs://bucket/prefix`, or `memory:///` in tests.
     pub url: Url,
-    /// Where the key is; none: who we are follows from the environment, as with the AWS tools: a key in
-    /// variables, a role's token file, an endpoint of the container's. The machine's metadata endpoint is
-    /// the last resort, unless `AWS_EC2_METADATA_DISABLED` is `true`.
-    pub keys: Option<Arc<dyn KeySource>>,
-    /// The endpoint's address; none: AWS. Plain `http://` is allowed when it says so.
+    /// Where the key is; none: who we are follows from the environment, as with each cloud's own tools: a key
+    /// in variables, a token file of the pod's role, at last the machine's metadata endpoint. With S3 there
+    /// is also an endpoint of the container's, and the machine's is left alone where
+    /// `AWS_EC2_METADATA_DISABLED` is `true`.
+    pub keys: Option<Keys>,
+    /// The endpoint's address; none: the cloud's own. Plain `http://` is allowed when it says so.
     pub endpoint: Option<String>,
     /// The region; `us-east-1` when absent, which other servers than AWS ignore.
     pub region: Option<String>,
@@ -100,6 +104,8 @@ pub fn open(options: &StoreOptions) -> Result<TableStore, StoreError> {
     match options.url.scheme() {
         "file" => open_directory(options),
         "s3" => open_s3(options),
+        "abfss" => open_clients(options, azure::open),
+        "gs" => open_clients(options, google::open),
         "memory" => {
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
             let root = directory_url(&options.url);
@@ -136,16 +142,22 @@ fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
     if options.keys.is_none() && identity == Identity::Nobody {
         return Err(StoreError::NoIdentity { url: options.url.to_string() });
     }
+    open_clients(options, s3)
+}
+
+/// A client of a store below a prefix.
+type Client = fn(
+    &StoreOptions,
+    &Path,
+    RetryConfig,
+    ClientOptions,
+) -> Result<Arc<dyn ObjectStore>, StoreError>;
+
+/// The two clients of a remote store.
+fn open_clients(options: &StoreOptions, open: Client) -> Result<TableStore, StoreError> {
     let prefix = Path::from_url_path(options.url.path())
         .map_err(|error| address(options, &error.to_string()))?;
-    let client = |retry, timeout| -> Result<Arc<dyn ObjectStore>, StoreError> {
-        let bucket = s3_builder(options)?
-            .with_retry(retry)
-            .with_client_options(client_options(options, timeout)?)
-            .build()
-            .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;
-        Ok(Arc::new(PrefixStore::new(bucket, prefix.clone())))
-    };
+    let client = |retry, timeout| open(options, &prefix, retry, client_options(options, timeout)?);
     let never = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     Ok(TableStore {
         root: directory_url(&options.url),
@@ -154,15 +166,30 @@ fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
     })
 }
 
+fn s3(
+    options: &StoreOptions,
+    prefix: &Path,
+    retry: RetryConfig,
+    client: ClientOptions,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let bucket = s3_builder(options)?
+        .with_retry(retry)
+        .with_client_options(client)
+        .build()
+        .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;
+    Ok(Arc::new(PrefixStore::new(bucket, prefix.clone())))
+}
+
 fn s3_builder(options: &StoreOptions) -> Result<AmazonS3Builder, StoreError> {
     let bucket = options.url.host_str().filter(|host| !host.is_empty());
     let bucket = bucket.ok_or_else(|| address(options, "it names no bucket"))?;
     let builder = match &options.keys {
-        Some(keys) => {
+        Some(Keys::S3(keys)) => {
             let keys = RereadKey::new(Arc::clone(keys));
             AmazonS3Builder::new().with_credentials(Arc::new(keys))
         }
         None => AmazonS3Builder::from_env(),
+        Some(_) => return Err(foreign_key(options)),
     };
     let mut builder =
         builder.with_bucket_name(bucket).with_virtual_hosted_style_request(!options.path_style);
@@ -216,8 +243,14 @@ fn address(options: &StoreOptions, problem: &str) -> StoreError {
     StoreError::Address { url: options.url.to_string(), problem: problem.to_owned() }
 }
 
+fn foreign_key(options: &StoreOptions) -> StoreError {
+    address(options, "its key is of another kind of store")
+}
+
 #[cfg(test)]
 mod authorities_tests;
+#[cfg(test)]
+mod azure_tests;
 #[cfg(test)]
 mod s3_tests;
 #[cfg(test)]
@@ -242,7 +275,7 @@ mod tests {
 
     #[test]
     fn addresses_that_cannot_be_a_table_are_refused_by_name() {
-        assert!(refused(&options("gs://bucket/x")).contains("\"gs\""));
+        assert!(refused(&options("ftp://bucket/x")).contains("\"ftp\""));
         assert!(refused(&options("file://host/x")).contains("file:///"));
         let mut endpoint = options("s3://bucket/x");
         endpoint.endpoint = Some("localhost:9000".into());

@@ -3,6 +3,7 @@
 //!
 //! * [`NatsServer`], [`S3Server`]: launchers. They can be killed (SIGKILL), frozen (SIGSTOP) and started
 //!   again on the same port with the same data.
+//! * [`AzureServer`], [`GoogleServer`]: stand-ins for the object stores of clouds.
 //! * [`PostgresServer`]: a database with replicas and sessions that hold transactions open.
 //! * [`MariaDbServer`]: another one; it too has sessions.
 //! * [`TidegateProcess`]: the real binary as a process, with its logs.
@@ -10,6 +11,7 @@
 //! * [`WireProxy`]: TCP in front of a broker; swallows, stalls, cuts.
 //! * [`readers`]: engines that we did not write, asked what a table holds.
 //! * [`cluster`]: a real Kubernetes control plane, a [`Namespace`] per test; [`node`]: pods as processes.
+//! * [`SmallDisk`]: a file system that can be filled.
 //! * [`Scratch`]: folders under `target/tmp` that stay when a test fails.
 //!
 //! Launchers look for their programs in `TIDEGATE_SERVICES`, in `target/venv/bin` and on `PATH`; the
@@ -22,6 +24,7 @@ pub mod node;
 pub mod readers;
 
 mod child;
+mod cloud;
 mod fault_proxy;
 mod guard;
 mod http;
@@ -32,11 +35,13 @@ mod ports;
 mod postgres;
 mod s3;
 mod scratch;
+mod small_disk;
 mod tidegate;
 mod wait;
 mod wire_proxy;
 
 pub use child::ManagedChild;
+pub use cloud::{AzureServer, GoogleServer};
 pub use cluster::{ControlPlane, Namespace, Tap};
 pub use fault::{Fault, Late, Matcher, Rule};
 pub use fault_proxy::{Answered, Event, FaultProxy, RuleId};
@@ -51,8 +56,9 @@ pub use postgres::{
     POSTGRES_DATABASE, POSTGRES_PASSWORD, POSTGRES_USER, PostgresOptions, PostgresServer,
     PostgresSession,
 };
-pub use s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+pub use s3::{ACCESS_KEY, S3Server, SECRET_KEY, write_s3_secret};
 pub use scratch::{Scratch, copy_folder};
+pub use small_disk::SmallDisk;
 pub use tidegate::{TidegateCommand, TidegateProcess};
 pub use wait::eventually;
 pub use wire_proxy::{Traffic, WireProxy};

@@ -25,6 +25,18 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Ports are looked for and then opened; somebody may come in between.
 const START_ATTEMPTS: u32 = 3;
 
+/// Writes the secret `name` with the user's keys below `secrets`, as it is mounted.
+///
+/// # Errors
+///
+/// When a file cannot be written.
+pub fn write_s3_secret(secrets: &Path, name: &str) -> Result<()> {
+    let folder = secrets.join(name);
+    fs::create_dir_all(&folder).context("make the secret's folder")?;
+    fs::write(folder.join("AWS_ACCESS_KEY_ID"), ACCESS_KEY).context("write the key's name")?;
+    fs::write(folder.join("AWS_SECRET_ACCESS_KEY"), SECRET_KEY).context("write the key")
+}
+
 /// An S3 server on loopback with one bucket. Data and port stay over restarts.
 #[derive(Debug)]
 pub struct S3Server {

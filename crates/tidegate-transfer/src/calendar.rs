@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use tidegate_config::{Calendar, TransferConfig};
 use tidegate_runtime::RunError;
-use tidegate_table::ledger::RunState;
 use tidegate_types::DataInterval;
 
+use crate::decide::failed;
 use crate::schedule::intervals;
 
 /// Most bytes of the answer as JSON: a termination message has 4,096.
 const BYTES: usize = 3_800;
 
-/// The intervals that are done, merged where they touch, and those that were begun only; of both those that
-/// share an instant with `range`.
+/// The intervals that are done, merged where they touch, and those whose last run was begun only, though
+/// the table may hold rows of the run before; of both those that share an instant with `range`.
 ///
 /// # Errors
 ///
@@ -24,10 +24,7 @@ pub async fn calendar(
     range: Option<DataInterval>,
 ) -> Result<Calendar, RunError> {
     let known = intervals(config, secrets_dir).await?;
-    let tried = known.iter().filter_map(|(key, state)| {
-        let begun = state.state == RunState::Claimed && state.held().is_none();
-        key.interval().filter(|_| begun)
-    });
+    let tried = failed(&known).map(|(interval, _)| interval);
     let wanted = |interval: &DataInterval| range.is_none_or(|range| range.overlaps(*interval));
     Ok(fitting(DataInterval::merged(known.held().filter(wanted)), tried.filter(wanted).collect()))
 }

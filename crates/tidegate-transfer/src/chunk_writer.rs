@@ -7,15 +7,18 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 use tidegate_batch::{OpenFiles, PartitionRouter, PartitionValues};
+use tidegate_config::TransferConfig;
 use tidegate_runtime::RunError;
 use tidegate_table::files::layout::{DataPath, FileName};
 use tidegate_table::files::system::{BulkColumns, BulkCoordinates};
 use tidegate_table::files::{DataFile, FileError, FileWriter, WriteOptions};
 use tidegate_table::store::TableStore;
-use tidegate_types::{ByteSize, Ledger, Nonce, Reason};
+use tidegate_types::{ByteSize, DataInterval, Ledger, Nonce, Reason};
 use tokio::task::JoinSet;
 
+use crate::decide::Memory;
 use crate::event_times::EventTimes;
+use crate::layout::Layout;
 
 /// How the files of a run are written.
 pub(crate) struct FileSettings {
@@ -34,6 +37,42 @@ pub(crate) struct FileSettings {
     pub(crate) finishing: usize,
     /// Of a repair: what every row's event time must be.
     pub(crate) event_times: Option<EventTimes>,
+}
+
+impl FileSettings {
+    /// How the pipeline's files are written into the store.
+    pub(crate) fn of(
+        config: &TransferConfig,
+        store: &TableStore,
+        layout: &Layout,
+        interval: Option<DataInterval>,
+    ) -> Self {
+        let memory = Memory::shares(config);
+        Self {
+            store: store.clone(),
+            schema: Arc::clone(&layout.file_schema),
+            router: layout.router.clone(),
+            options: write_options(config),
+            ledger: config.ledger.clone(),
+            target_size: config.sink.file.target_size,
+            open_each: memory.open_each,
+            bytes_each: memory.files_each,
+            finishing: memory.finishing,
+            event_times: EventTimes::of(config, interval),
+        }
+    }
+}
+
+/// How the pipeline's files are encoded and uploaded.
+pub(crate) fn write_options(config: &TransferConfig) -> WriteOptions {
+    let memory = Memory::shares(config);
+    WriteOptions {
+        compression: config.sink.file.compression,
+        row_group_bytes: memory.row_group_bytes,
+        part_size: memory.part_size,
+        parts_in_flight: memory.parts_in_flight,
+        ..WriteOptions::default()
+    }
 }
 
 /// What distinguishes the rows and files of one attempt at a chunk (B6).

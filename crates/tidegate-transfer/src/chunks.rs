@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::chunk_writer::{ChunkIdentity, ChunkWriter, FileSettings};
-use crate::decide::CHANNEL;
+use crate::decide::{CHANNEL, check_outcome};
 use crate::progress::Progress;
 use crate::run::Steps;
 
@@ -26,7 +26,7 @@ const WAITS: RetryPolicy =
     RetryPolicy { first: Duration::from_millis(500), longest: Duration::from_secs(10) };
 /// Dead letters are held until the commit: so many bytes of them at most, their places and reasons
 /// included.
-const DEAD_BYTES: u64 = 16 << 20;
+pub(crate) const DEAD_BYTES: u64 = 16 << 20;
 /// About what a dead letter takes beside its payload.
 const DEAD_OVERHEAD: u64 = 256;
 
@@ -91,7 +91,7 @@ fn panicked(source: tokio::task::JoinError) -> RunError {
 impl Reading {
     /// Reads a chunk; again, alone and under the same snapshot, when that may help. What an earlier
     /// reading wrote is never named (B6).
-    async fn read(&self, chunk: &Chunk) -> Result<ChunkOutcome, RunError> {
+    pub(crate) async fn read(&self, chunk: &Chunk) -> Result<ChunkOutcome, RunError> {
         let mut random = Random::from_system();
         for attempt in 1.. {
             let identity = ChunkIdentity {
@@ -166,7 +166,7 @@ impl Reading {
 }
 
 /// Whether reading a chunk again under the same snapshot may end better.
-fn helps_to_repeat(error: &RunError) -> bool {
+pub(crate) fn helps_to_repeat(error: &RunError) -> bool {
     let of_the_snapshot = matches!(error.reason(), Reason::SourceChanged | Reason::SnapshotLost);
     error.is_transient() && !of_the_snapshot
 }
@@ -179,16 +179,29 @@ fn check_chunk(
     files: &[DataFile],
     dead: u64,
 ) -> Result<(), RunError> {
-    let in_files: u64 = files.iter().map(|file| file.rows).sum();
-    if (counts.rows, counts.dead) == (written, dead) && in_files == written {
-        return Ok(());
-    }
+    let in_files = files.iter().map(|file| file.rows).sum();
+    check_outcome(&label(chunk), (counts.rows, counts.dead), (written, in_files, dead))
+        .map_err(|(reason, what)| RunError::transient(reason, what))
+}
+
+/// `chunk 3 (id from 1 to 5000000)`
+pub(crate) fn label(chunk: &Chunk) -> String {
+    format!("chunk {} ({})", chunk.number, chunk.what)
+}
+
+/// About what a dead letter takes until the commit.
+pub(crate) fn dead_bytes(record: &DeadRecord) -> u64 {
+    DEAD_OVERHEAD + (record.payload.len() + record.place.len() + record.detail.len()) as u64
+}
+
+/// More dead letters than are held until the commit. `last`: where the limit was passed.
+pub(crate) fn too_many_dead(last: &str) -> RunError {
     let what = format!(
-        "chunk {} ({}) had {} rows and {} dead letters, of which {written} and {dead} arrived, and its \
-         files hold {in_files} rows",
-        chunk.number, chunk.what, counts.rows, counts.dead
+        "more than {} MiB of records cannot be rows, the last of them in {last}; correct the source or the \
+         declared columns",
+        DEAD_BYTES >> 20
     );
-    Err(RunError::transient(Reason::CountMismatch, what))
+    RunError::permanent(Reason::TooManyDeadLetters, what)
 }
 
 /// What one reading of a chunk added to the run's sums.
@@ -209,8 +222,7 @@ impl Tally<'_> {
     }
 
     fn dead(&mut self, record: &DeadRecord) -> Result<(), RunError> {
-        let bytes = DEAD_OVERHEAD
-            + (record.payload.len() + record.place.len() + record.detail.len()) as u64;
+        let bytes = dead_bytes(record);
         self.dead += 1;
         self.dead_bytes += bytes;
         self.reading.progress.set(|report| {
@@ -220,14 +232,7 @@ impl Tally<'_> {
         if self.reading.dead_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= DEAD_BYTES {
             return Ok(());
         }
-        let what = format!(
-            "more than {} MiB of records cannot be rows, the last one at {}: {}; correct the source or \
-             the declared columns",
-            DEAD_BYTES >> 20,
-            record.place,
-            record.detail
-        );
-        Err(RunError::permanent(Reason::TooManyDeadLetters, what))
+        Err(too_many_dead(&format!("{}: {}", record.place, record.detail)))
     }
 
     fn take_back(self) {

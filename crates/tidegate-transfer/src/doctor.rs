@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use jiff::Timestamp;
-use tidegate_config::TransferConfig;
+use tidegate_config::{Recount, SourceSays, TransferConfig, WriteMode, late_files_in_words};
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, in_words, open_store};
-use tidegate_table::ledger::{Intervals, RunState};
+use tidegate_table::ledger::Intervals;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store;
 use tidegate_types::DataInterval;
 
+use crate::decide::has_failed;
+use crate::recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
 use crate::schedule::grid;
 use crate::source::request;
 
@@ -33,11 +35,12 @@ pub struct Look {
 
 /// Looks at everything; whatever fails, the rest is looked at as well.
 pub async fn doctor(config: &TransferConfig, secrets_dir: Option<PathBuf>) -> Vec<Look> {
-    let secrets = Secrets::new(secrets_dir);
+    let secrets = Secrets::new(secrets_dir.clone());
     let mut looks = Vec::new();
     look_at_source(config, &secrets, &mut looks).await;
     look_at_rights(config, &secrets, &mut looks).await;
     look_at_table(config, &secrets, &mut looks).await;
+    look_for_late_files(config, secrets_dir, &mut looks).await;
     looks
 }
 
@@ -119,10 +122,55 @@ async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut V
     });
 }
 
+/// Whether files came after their interval was loaded (B8): nobody loads them unasked.
+async fn look_for_late_files(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+    looks: &mut Vec<Look>,
+) {
+    if !can_be_stale(config) {
+        return;
+    }
+    // A log or a source that cannot be read was told above.
+    let asked = recount(config, secrets_dir, MOST_LOOKED_AT_FOR_LATE_FILES);
+    let Ok(recount) = asked.await else { return };
+    let found = files_in_words(config.write_mode, &recount);
+    looks.extend(found.map(|found| Look { what: "files", found }));
+}
+
+/// None before anything was loaded.
+fn files_in_words(write_mode: WriteMode, recount: &Recount) -> Option<Result<String, String>> {
+    let asked = recount.answers.len();
+    let late: Vec<_> = recount.stale().flatten().collect();
+    let silent: Vec<_> = recount
+        .answers
+        .iter()
+        .filter_map(|one| match &one.says {
+            SourceSays::Nothing(why) => Some(why),
+            _ => None,
+        })
+        .collect();
+    match (asked, late.as_slice(), silent.as_slice()) {
+        (0, ..) => None,
+        (_, [], []) => {
+            Some(Ok(format!("those of the newest {asked} intervals are as they were loaded")))
+        }
+        (_, [], [why, ..]) => {
+            let told = silent.len();
+            Some(Err(format!("of {told} of the newest {asked} intervals nothing is known: {why}")))
+        }
+        // Nothing loads them, so this is no fault that somebody could mend.
+        (_, late, _) if write_mode == WriteMode::Append => {
+            Some(Ok(late_files_in_words(late, write_mode)))
+        }
+        (_, late, _) => Some(Err(late_files_in_words(late, write_mode))),
+    }
+}
+
 fn table_in_words(config: &TransferConfig, table: &TableSnapshot) -> Result<String, RunError> {
     let known = Intervals::read(table.txns(), &config.ledger)?;
     let done = known.iter().filter(|(_, state)| state.held().is_some()).count();
-    let begun = known.iter().filter(|(_, state)| state.state == RunState::Claimed).count();
+    let begun = known.iter().filter(|(_, state)| has_failed(state)).count();
     Ok(format!("version {}, {done} intervals done, {begun} begun and not done", table.version()))
 }
 
@@ -141,8 +189,34 @@ fn columns_in_words(columns: &Schema) -> String {
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::{DataType, Field};
+    use tidegate_config::SourceAnswer;
 
     use super::*;
+
+    #[test]
+    fn files_are_as_they_were_loaded_only_where_every_listing_says_so() {
+        use SourceSays::{Nothing, OtherFiles, SameFiles};
+        let answers = |says: &[SourceSays]| {
+            let of = |(hour, says): (i64, &SourceSays)| {
+                let at = |hour: i64| Timestamp::from_second(hour * 3_600).unwrap();
+                let interval = DataInterval::new(at(hour), at(hour + 1)).ok();
+                SourceAnswer { interval, says: says.clone() }
+            };
+            Recount { answers: (0..).zip(says).map(of).collect(), left_out: 0 }
+        };
+        let silent = Nothing("no answer within 30 s".into());
+        let found = |says: &[SourceSays], mode| files_in_words(mode, &answers(says));
+        let (replace, append) = (WriteMode::ReplaceInterval, WriteMode::Append);
+        assert_eq!(found(&[], replace), None);
+        assert!(found(&[SameFiles], replace).is_some_and(|found| found.is_ok()));
+        let why = found(&[SameFiles, silent.clone()], replace).and_then(Result::err);
+        assert!(
+            why.is_some_and(|why| why.contains("of 1 of the newest 2") && why.contains("30 s"))
+        );
+        assert!(found(&[silent], append).is_some_and(|found| found.is_err()));
+        assert!(found(&[SameFiles, OtherFiles], replace).is_some_and(|found| found.is_err()));
+        assert!(found(&[SameFiles, OtherFiles], append).is_some_and(|found| found.is_ok()));
+    }
 
     #[test]
     fn many_columns_are_counted_and_the_first_ones_named() {

@@ -4,6 +4,9 @@
 //! (B5), divides and reads it, checks that nothing is missing, and makes one commit that is valid only
 //! while the claim is the newest (B2, B3). Whatever happens in between leaves the table as it was.
 //!
+//! Chunks are read here, or by processes of their own ([`transfer_chunk`]), which fetch them at the
+//! coordinator's [`ChunkDesk`] and bring what they wrote there.
+//!
 //! The log is the calendar (B1): [`due_runs`], [`backfill_plan`] and [`calendar`] read from it what is
 //! done. What is decided over facts stands in `decide`, as functions without a clock or a store.
 
@@ -11,12 +14,14 @@ mod calendar;
 mod chunk_writer;
 mod chunks;
 mod dead_letters;
-mod event_times;
 pub mod decide;
+mod desk;
 pub mod doctor;
+mod event_times;
 mod layout;
 mod options;
 mod progress;
+mod recount;
 mod repair;
 mod run;
 mod schedule;
@@ -26,6 +31,8 @@ mod table;
 mod tests;
 
 pub use calendar::calendar;
+pub use desk::{ChunkDesk, ChunkOptions, DeskToken, LARGEST_OUTCOME, Reply, transfer_chunk};
 pub use options::TransferOptions;
-pub use run::transfer;
+pub use recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
+pub use run::{transfer, transfer_with};
 pub use schedule::{DueQuery, backfill_plan, due_runs, intervals};

@@ -1,14 +1,15 @@
 //! A run that takes the place of streamed rows (B10): whether it may, which rows go, and the record that it
 //! leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::Schema;
 use tidegate_config::{Repairs, TransferConfig, Trigger};
 use tidegate_runtime::RunError;
-use tidegate_table::ledger::{RepairRecord, StreamFloors, repair_txns};
+use tidegate_table::ledger::{Intervals, RepairRecord, Repaired, StreamFloors, repair_txns};
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::replace::{Replacement, Selection};
-use tidegate_types::{DataInterval, Ledger, Nonce, Reason, StreamTime};
+use tidegate_types::{DataInterval, Ledger, Nonce, Reason, SYSTEM_PREFIX, StreamTime};
 use tracing::info;
 
 use crate::decide::{RepairDecision, RepairFacts, decide_repair};
@@ -22,7 +23,7 @@ pub(crate) struct Repair {
 }
 
 /// What a repair is about to commit.
-pub(crate) struct Repaired<'a> {
+pub(crate) struct RepairWork<'a> {
     /// The ledger of the run.
     pub(crate) by: &'a Ledger,
     pub(crate) generation: u64,
@@ -30,6 +31,30 @@ pub(crate) struct Repaired<'a> {
     pub(crate) rows: u64,
     /// What goes in their place.
     pub(crate) replacement: &'a Replacement,
+}
+
+/// A record that a commit is to name.
+pub(crate) struct Recorded {
+    /// Whose rows went.
+    of: Ledger,
+    record: RepairRecord,
+    /// The actions by which the commit names it.
+    pub(crate) txns: BTreeMap<String, i64>,
+}
+
+impl Recorded {
+    /// Says what was repaired, once the commit is in the log.
+    pub(crate) fn tell(&self) {
+        let record = &self.record;
+        info!(
+            interval = %record.interval,
+            of = %self.of,
+            streamed = record.removed_rows(),
+            repaired = record.replaced,
+            rows = record.rows,
+            "repaired"
+        );
+    }
 }
 
 impl Repair {
@@ -43,9 +68,52 @@ impl Repair {
         let (store, ledger) = (table.log.store().as_ref(), &self.repairs.ledger);
         let floors = StreamFloors::read(table.snapshot.txns(), ledger)?;
         self.decide(&floors, None)?;
-        let known = RepairRecord::repaired(store, ledger, floors.record).await?;
-        known.with(&table.ledger, self.interval)?;
+        let known = RepairRecord::newest(store, ledger, floors.record).await?;
+        self.follow(known.as_ref(), &table.ledger, &table.intervals()?)?;
         Ok(())
+    }
+
+    /// A repair writes the table's columns, all of them and no others: where the source lacks one, values of
+    /// the stream would become null.
+    pub(crate) fn check_columns(&self, table: &Schema, layout: &Schema) -> Result<(), RunError> {
+        let (known, given) = (data_columns(table), data_columns(layout));
+        let Some(odd) = known.symmetric_difference(&given).next() else { return Ok(()) };
+        let what = if known.contains(odd) {
+            format!(
+                "the source gives no column {odd}, which the table of {} has; name it in the query and in \
+                 schema.fields, as null where nothing is known",
+                self.repairs.pipeline
+            )
+        } else {
+            format!(
+                "the source gives a column {odd}, which the table of {} lacks; leave it out by a query or \
+                 schema.fields, or add it to that pipeline's schema.fields",
+                self.repairs.pipeline
+            )
+        };
+        Err(RunError::permanent(Reason::TableMismatch, what))
+    }
+
+    /// What was repaired with this one, after the newest record.
+    fn follow(
+        &self,
+        newest: Option<&RepairRecord>,
+        by: &Ledger,
+        intervals: &Intervals,
+    ) -> Result<Repaired, RunError> {
+        if let Some(newest) = newest {
+            newest.check_event_time(&self.repairs.event_time)?;
+        }
+        let known = newest.map(|newest| newest.repaired.clone()).unwrap_or_default();
+        if let Some(other) = strange(intervals.held(), known.of(by), self.interval) {
+            let (interval, Repairs { pipeline, .. }) = (self.interval, &self.repairs);
+            let what = format!(
+                "ledger {by} wrote rows of {other} that are no repair of {pipeline}, and those of {interval} \
+                 would take their place; give a pipeline that repairs another stream its own ledger"
+            );
+            return Err(RunError::permanent(Reason::LedgerMismatch, what));
+        }
+        Ok(known.with(by, self.interval)?)
     }
 
     /// The run's own rows and those of the stream.
@@ -54,41 +122,35 @@ impl Repair {
         own.or(Selection::streamed(ledger, event_time, self.interval))
     }
 
-    /// Decides on the snapshot that the commit extends, writes the record, and answers the actions by which
-    /// the commit names it.
+    /// Decides on the snapshot that the commit extends, and writes the record that the commit names.
     pub(crate) async fn record(
         &self,
         log: &CommitLog,
         snapshot: &TableSnapshot,
-        work: &Repaired<'_>,
+        work: &RepairWork<'_>,
         nonce: Nonce,
-    ) -> Result<BTreeMap<String, i64>, RunError> {
+    ) -> Result<Recorded, RunError> {
         let ledger = &self.repairs.ledger;
         let floors = StreamFloors::read(snapshot.txns(), ledger)?;
         let removed = &work.replacement.streamed;
         self.decide(&floors, removed.newest())?;
         let store = log.store().as_ref();
-        let known = RepairRecord::repaired(store, ledger, floors.record).await?;
+        let known = RepairRecord::newest(store, ledger, floors.record).await?;
+        let intervals = Intervals::read(snapshot.txns(), work.by)?;
         let record = RepairRecord {
             before: floors.record,
             interval: self.interval,
+            event_time: self.repairs.event_time.clone(),
             by: work.by.clone(),
             generation: work.generation,
             rows: work.rows,
             replaced: work.replacement.rows.saturating_sub(removed.rows()),
             cuts: floors.cuts(removed),
-            repaired: known.with(work.by, self.interval)?,
+            repaired: self.follow(known.as_ref(), work.by, &intervals)?,
         };
         record.write(store, ledger, nonce).await?;
-        info!(
-            interval = %self.interval,
-            of = %ledger,
-            streamed = removed.rows(),
-            repaired = record.replaced,
-            rows = work.rows,
-            "repair recorded"
-        );
-        Ok(repair_txns(snapshot.txns(), ledger, removed, nonce)?)
+        let txns = repair_txns(snapshot.txns(), ledger, removed, nonce)?;
+        Ok(Recorded { of: ledger.clone(), record, txns })
     }
 
     fn decide(
@@ -107,6 +169,22 @@ impl Repair {
             }
         }
     }
+}
+
+/// An interval whose rows the ledger holds, and would lose, though it wrote them for another stream.
+fn strange(
+    mut held: impl Iterator<Item = DataInterval>,
+    repaired: &[DataInterval],
+    wanted: DataInterval,
+) -> Option<DataInterval> {
+    let is_known = |held: DataInterval| repaired.iter().any(|known| known.contains(held));
+    held.find(|held| held.overlaps(wanted) && !is_known(*held))
+}
+
+/// The columns that are not our own.
+fn data_columns(schema: &Schema) -> BTreeSet<String> {
+    let names = schema.fields().iter().map(|field| field.name());
+    names.filter(|name| !name.starts_with(SYSTEM_PREFIX)).cloned().collect()
 }
 
 /// Whose rows a pipeline replaces decides what its runs are.
@@ -130,4 +208,24 @@ pub(crate) fn check_trigger(config: &TransferConfig, trigger: Trigger) -> Result
 pub(crate) fn nothing_to_repair(log: &CommitLog) -> RunError {
     let what = format!("there is no table at {} that could be repaired", log.root());
     RunError::permanent(Reason::TableMismatch, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::lake::hours;
+
+    #[test]
+    fn b10_rows_that_were_written_for_another_stream_are_never_replaced() {
+        let known = [hours(0, 2), hours(5, 6)];
+        for (held, wanted, expected) in [
+            (hours(0, 1), hours(0, 1), None),
+            (hours(1, 2), hours(0, 3), None),
+            (hours(2, 3), hours(0, 3), Some(hours(2, 3))),
+            (hours(1, 3), hours(0, 3), Some(hours(1, 3))),
+            (hours(3, 4), hours(0, 3), None),
+        ] {
+            assert_eq!(strange([held].into_iter(), &known, wanted), expected, "{held} {wanted}");
+        }
+    }
 }

@@ -5,13 +5,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use tidegate_config::{BulkSource, RunPhase, RunReport, TransferConfig};
+use tidegate_config::{
+    BulkSource, Placement, RunPhase, RunReport, SourceSays, TransferConfig, late_files_in_words,
+};
 use tidegate_extract::{Plan, Snapshot};
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, failpoint, open_store};
-use tidegate_table::files::WriteOptions;
 use tidegate_table::files::system::run_source_name;
-use tidegate_table::log::{BootTime, CommitLog};
+use tidegate_table::ledger::IntervalKey;
+use tidegate_table::log::{BootTime, CommitLog, TableSnapshot};
 use tidegate_table::replace::{Naming, Replacer, Selection};
 use tidegate_table::store::TableStore;
 use tidegate_types::Reason;
@@ -19,14 +21,15 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::chunk_writer::{ChunkIdentity, FileSettings};
+use crate::chunk_writer::{ChunkIdentity, FileSettings, write_options};
 use crate::chunks::{ChunkOutcome, Reading, read_all};
 use crate::dead_letters::DeadLetters;
-use crate::decide::{Counted, Memory, RunClaim, check_counts, named};
-use crate::event_times::EventTimes;
+use crate::decide::{Counted, RunClaim, check_counts, named};
+use crate::desk::{ChunkDesk, Expected, Opening, Pass, columns_mark, confirm};
 use crate::layout::Layout;
 use crate::options::TransferOptions;
 use crate::progress::Progress;
+use crate::recount::answer;
 use crate::repair::{Repair, check_trigger, nothing_to_repair};
 use crate::schedule::grid;
 use crate::source::{RealSources, Sources, check_ended, check_ticks, request};
@@ -51,13 +54,26 @@ pub async fn transfer(
     options: TransferOptions,
     progress: watch::Sender<RunReport>,
 ) -> Result<RunReport, RunError> {
+    transfer_with(options, progress, None).await
+}
+
+/// The same; where the pipeline asks for it the chunks are read by others, who fetch them at the desk.
+///
+/// # Errors
+///
+/// As [`transfer`], and when the readers fail or nobody is heard of them.
+pub async fn transfer_with(
+    options: TransferOptions,
+    progress: watch::Sender<RunReport>,
+    desk: Option<Arc<ChunkDesk>>,
+) -> Result<RunReport, RunError> {
     let progress = Progress::new(progress);
     let secrets = Secrets::new(options.secrets_dir.clone());
     let outcome = match open_store(&options.config.sink, &secrets) {
         Ok(store) => {
             let edges =
                 Edges { store, sources: Arc::new(RealSources), secrets, steps: Steps::default() };
-            Run::new(options, edges, progress.clone()).run().await
+            Run::new(options, edges, progress.clone()).at(desk).run().await
         }
         Err(error) => Err(error),
     };
@@ -81,6 +97,9 @@ pub(crate) struct Steps {
     /// Goes no further than this step, and says so.
     #[cfg(test)]
     pub(crate) halt: Option<(&'static str, Arc<tokio::sync::Notify>)>,
+    /// Is told to stop at this step, and goes on to where it looks.
+    #[cfg(test)]
+    pub(crate) stop: Option<(&'static str, tokio_util::sync::CancellationToken)>,
     /// Waits at this step, the first time that it comes there, until told to go on.
     #[cfg(test)]
     pub(crate) pause: Option<Arc<crate::tests::Pause>>,
@@ -90,6 +109,12 @@ impl Steps {
     /// A step is reached.
     pub(crate) async fn reach(&self, step: &'static str) {
         failpoint::hit(step);
+        #[cfg(test)]
+        if let Some((at, stop)) = &self.stop
+            && *at == step
+        {
+            stop.cancel();
+        }
         #[cfg(test)]
         if let Some((at, reached)) = &self.halt
             && *at == step
@@ -118,11 +143,19 @@ pub(crate) struct Run {
     edges: Edges,
     progress: Progress,
     random: Random,
+    /// Where others may fetch chunks; none: they are read here.
+    desk: Option<Arc<ChunkDesk>>,
 }
 
 impl Run {
     pub(crate) fn new(options: TransferOptions, edges: Edges, progress: Progress) -> Self {
-        Self { options, edges, progress, random: Random::from_system() }
+        Self { options, edges, progress, random: Random::from_system(), desk: None }
+    }
+
+    /// Others may fetch chunks at the desk.
+    pub(crate) fn at(mut self, desk: Option<Arc<ChunkDesk>>) -> Self {
+        self.desk = desk;
+        self
     }
 
     pub(crate) async fn run(mut self) -> Result<RunReport, RunError> {
@@ -136,7 +169,7 @@ impl Run {
         let mut dead_letters = DeadLetters::new(&self.edges.store, &self.config().ledger);
         let claimed = table.claim(&self.options).await?;
         // Those of an earlier attempt that died behind its commit: this one's take their place.
-        dead_letters.catch_up(&table).await?;
+        self.until_told(dead_letters.catch_up(&table)).await?;
         let claim = match claimed {
             Claimed::Yes(claim) => claim,
             Claimed::AlreadyComplete { generation, what } => {
@@ -181,24 +214,16 @@ impl Run {
     }
 
     /// The table; made when it is not there, for which the source tells its columns.
-    async fn open_table(&mut self) -> Result<RunTable, RunError> {
+    async fn open_table(&self) -> Result<RunTable, RunError> {
         let log = CommitLog::open(&self.edges.store);
         let ledger = self.config().ledger.clone();
-        let snapshot = match log.load().await? {
+        let snapshot = match self.until_told(log.load()).await? {
             Some(snapshot) => snapshot,
             None if self.config().repairs.is_some() => return Err(nothing_to_repair(&log)),
             None => {
                 let columns = self.look_at_columns().await?;
                 let layout = Layout::new(self.config(), &columns)?;
-                let evolution = self.config().evolution;
-                tidegate_runtime::table::open(
-                    &log,
-                    &layout.spec,
-                    evolution,
-                    &ledger,
-                    &mut self.random,
-                )
-                .await?
+                self.fit_table(&log, &layout).await?
             }
         };
         snapshot.check_usable(log.root().as_str())?;
@@ -211,6 +236,16 @@ impl Run {
         }
         state.check_shared(&self.config().ledger, shared)?;
         Ok(table)
+    }
+
+    /// The table with every column of the layout; made when it is not there. A store that refuses is asked
+    /// until the run is told to stop: a table that appears afterwards is found by the next attempt.
+    async fn fit_table(&self, log: &CommitLog, layout: &Layout) -> Result<TableSnapshot, RunError> {
+        let (config, mut random) = (self.config(), Random::from_system());
+        let (spec, evolution) = (&layout.spec, config.evolution);
+        let fitted =
+            tidegate_runtime::table::open(log, spec, evolution, &config.ledger, &mut random);
+        self.until_told(fitted).await
     }
 
     /// The columns of a source whose rows nobody wants yet: nothing is waited for.
@@ -251,20 +286,20 @@ impl Run {
     ) -> Result<RunReport, RunError> {
         let begun = BootTime::now();
         let layout = Layout::new(self.config(), &snapshot.columns())?;
-        let (ledger, evolution) = (self.config().ledger.clone(), self.config().evolution);
-        table.snapshot = tidegate_runtime::table::open(
-            &table.log,
-            &layout.spec,
-            evolution,
-            &ledger,
-            &mut self.random,
-        )
-        .await?;
+        if let Some(repair) = Repair::of(self.config(), self.options.interval) {
+            repair.check_columns(table.snapshot.schema(), &layout.spec.schema)?;
+        }
+        table.snapshot = self.fit_table(&table.log, &layout).await?;
         let plan = self.until_told(snapshot.plan()).await?;
         self.say_plan(claim, &plan);
         self.edges.steps.reach("run.planned").await;
         self.progress.enter(RunPhase::Running);
-        let outcomes = self.read(claim, snapshot, &layout, &plan).await?;
+        let outcomes = match self.desk.clone() {
+            Some(desk) if self.config().placement == Placement::Pods => {
+                self.gather(&desk, claim, snapshot, &layout, &plan).await?
+            }
+            _ => self.read(claim, snapshot, &layout, &plan).await?,
+        };
         self.edges.steps.reach("run.files_finished").await;
         self.progress.enter(RunPhase::Committing);
         self.edges.steps.reach("run.before_verify").await;
@@ -305,7 +340,12 @@ impl Run {
         };
         let reading = Arc::new(Reading {
             snapshot: Arc::clone(snapshot),
-            files: Arc::new(self.file_settings(layout)),
+            files: Arc::new(FileSettings::of(
+                self.config(),
+                &self.edges.store,
+                layout,
+                self.options.interval,
+            )),
             identity,
             progress: self.progress.clone(),
             dead_bytes: AtomicU64::new(0),
@@ -315,31 +355,37 @@ impl Run {
         self.until_told(read_all(reading, plan.chunks.clone(), parallelism)).await
     }
 
-    fn file_settings(&self, layout: &Layout) -> FileSettings {
-        let memory = Memory::shares(self.config());
-        FileSettings {
-            store: self.edges.store.clone(),
-            schema: Arc::clone(&layout.file_schema),
-            router: layout.router.clone(),
-            options: self.write_options(),
-            ledger: self.config().ledger.clone(),
-            target_size: self.config().sink.file.target_size,
-            open_each: memory.open_each,
-            bytes_each: memory.files_each,
-            finishing: memory.finishing,
-            event_times: EventTimes::of(self.config(), self.options.interval),
-        }
-    }
-
-    fn write_options(&self) -> WriteOptions {
-        let memory = Memory::shares(self.config());
-        WriteOptions {
-            compression: self.config().sink.file.compression,
-            row_group_bytes: memory.row_group_bytes,
-            part_size: memory.part_size,
-            parts_in_flight: memory.parts_in_flight,
-            ..WriteOptions::default()
-        }
+    /// Others read the chunks; what they say they wrote is looked for.
+    async fn gather(
+        &mut self,
+        desk: &ChunkDesk,
+        claim: &RunClaim,
+        snapshot: &Arc<Box<dyn Snapshot>>,
+        layout: &Layout,
+        plan: &Plan,
+    ) -> Result<Vec<ChunkOutcome>, RunError> {
+        let Some(ticket) = snapshot.ticket() else {
+            let what = "the source's snapshot belongs to one connection, so that no other pod can read \
+                        it: set bulk.chunking.placement to InProcess";
+            return Err(RunError::permanent(Reason::InvalidConfiguration, what));
+        };
+        let opening = Opening {
+            pass: Pass {
+                generation: claim.claim.generation,
+                snapshot: snapshot.id().to_owned(),
+                nonce: self.random.nonce().to_string(),
+            },
+            ticket,
+            interval: self.options.interval,
+            columns: columns_mark(&snapshot.columns()),
+            chunks: plan.chunks.clone(),
+            parallelism: self.config().chunking.parallelism,
+            progress: self.progress.clone(),
+        };
+        let outcomes = self.until_told(desk.gather(opening, snapshot.as_ref().as_ref())).await?;
+        let (ledger, generation) = (&self.config().ledger, claim.claim.generation);
+        let expected = Expected { ledger, generation, layout };
+        self.until_told(confirm(&self.edges.store, expected, outcomes)).await
     }
 
     /// Nothing is missing, nothing is doubled, and all of it was read under one snapshot (B5).
@@ -396,7 +442,7 @@ impl Run {
             report.rows_committed = counted.written;
             report.dead_letters = counted.dead;
         });
-        dead_letters.roll_forward(table, &self.edges.steps).await?;
+        self.show_dead_letters(table, dead_letters, nonce.is_some()).await?;
         info!(
             what = named(claim.claim.key),
             generation = claim.claim.generation,
@@ -407,6 +453,29 @@ impl Run {
             "committed"
         );
         Ok(self.progress.succeeded(Reason::Ok, &remark(&plan)))
+    }
+
+    /// Makes the dead letters of the commit visible, unless told to stop: then whoever runs next does.
+    /// `own`: whether the commit has any; without, other runs' may still be there to be brought in.
+    async fn show_dead_letters(
+        &self,
+        table: &RunTable,
+        mut dead_letters: DeadLetters,
+        own: bool,
+    ) -> Result<(), RunError> {
+        tokio::select! {
+            // A stop that came during the commit does not make pending what is there already.
+            biased;
+            shown = dead_letters.roll_forward(table, &self.edges.steps) => shown,
+            () = self.options.cancel.cancelled() => {
+                if !own {
+                    return Ok(());
+                }
+                let what = "the rows are committed, and the run was told to stop before its dead \
+                            letters were in their table; the next attempt brings them in";
+                Err(RunError::transient(Reason::DeadLetterCommitPending, what))
+            }
+        }
     }
 
     fn replacer(&mut self, table: &RunTable, claim: &RunClaim) -> Option<Replacer> {
@@ -421,7 +490,7 @@ impl Run {
             generation: held.generation,
             nonce: self.random.nonce(),
         };
-        Some(Replacer::new(table.log.clone(), selection, naming, self.write_options()))
+        Some(Replacer::new(table.log.clone(), selection, naming, write_options(self.config())))
     }
 
     /// There is nothing to do. Of files it is said when they are others by now (B8).
@@ -435,29 +504,26 @@ impl Run {
         if let BulkSource::ObjectStore(_) = self.config().source
             && let Some(what) = self.stale(table).await
         {
-            return Ok(self.progress.succeeded(Reason::IntervalStale, what));
+            return Ok(self.progress.succeeded(Reason::IntervalStale, &what));
         }
         Ok(self.progress.succeeded(Reason::AlreadyComplete, what))
     }
 
     /// Best effort: a source that cannot be asked is no reason to fail what is done.
-    async fn stale(&self, table: &RunTable) -> Option<&'static str> {
+    async fn stale(&self, table: &RunTable) -> Option<String> {
         let interval = self.options.interval?;
-        let key = tidegate_table::ledger::IntervalKey::Of(interval);
-        let stored = table.intervals().ok()?.get(key)?.fingerprint?;
-        let snapshot = self.open_source().await.ok()?;
-        let plan = self.until_told(snapshot.plan()).await;
-        close(Arc::new(snapshot)).await;
-        let now = fingerprint_bits(plan.ok()?.fingerprint.as_deref()?);
-        (now != stored).then_some(
-            "files of the interval appeared or changed after it was loaded; run it again with trigger \
-             Manual",
-        )
+        let key = IntervalKey::Of(interval);
+        let held = table.intervals().ok()?.get(key).filter(|held| held.fingerprint.is_some())?;
+        let Edges { sources, secrets, .. } = &self.edges;
+        let asked = answer(self.config(), secrets, sources.as_ref(), key, held);
+        let says = self.until_told(asked).await.ok()?;
+        let in_words = || late_files_in_words(&[interval], self.config().write_mode);
+        (says == SourceSays::OtherFiles).then(in_words)
     }
 }
 
 /// A fingerprint as it stands in the log: 63 bits.
-fn fingerprint_bits(text: &str) -> u64 {
+pub(crate) fn fingerprint_bits(text: &str) -> u64 {
     xxh3_64(text.as_bytes()) >> 1
 }
 
@@ -469,7 +535,7 @@ fn remark(plan: &Plan) -> String {
 }
 
 /// Gives the source's snapshot back, once readers that were stopped have let go of it.
-async fn close(snapshot: Arc<Box<dyn Snapshot>>) {
+pub(crate) async fn close(snapshot: Arc<Box<dyn Snapshot>>) {
     let giving_back = async {
         let mut held = snapshot;
         loop {

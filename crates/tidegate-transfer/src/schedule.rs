@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tidegate_config::TransferConfig;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, open_store};
-use tidegate_schedule::{CatchUp, Grid};
+use tidegate_schedule::{CatchUp, Grid, known_since};
 use tidegate_table::ledger::Intervals;
 use tidegate_table::log::CommitLog;
 use tidegate_types::{DataInterval, Reason};
@@ -22,7 +22,7 @@ pub struct DueQuery {
     pub catch_up: CatchUp,
     /// No interval begins before it.
     pub start_at: Option<Timestamp>,
-    /// When the pipeline was first there; none: nobody knows, and its oldest interval in the log tells,
+    /// When the pipeline was first there; none: nobody knows, and its log tells,
     /// or else the newest tick is its first.
     pub created: Option<Timestamp>,
     /// How long after its tick an interval is due, in seconds.
@@ -61,6 +61,7 @@ pub async fn due_runs(
     let Some(grid) = grid(config)? else { return Ok(DueRuns::default()) };
     let known = intervals(config, secrets_dir).await?;
     let done: Vec<_> = known.held().collect();
+    let begun: Vec<_> = known.iter().filter_map(|(key, _)| key.interval()).collect();
     Ok(decide_due(&DueFacts {
         grid: &grid,
         catch_up: query.catch_up,
@@ -69,7 +70,7 @@ pub async fn due_runs(
         delay_seconds: query.delay_seconds,
         rerun_last: config.incremental.as_ref().map_or(0, |incremental| incremental.rerun_last),
         done: &done,
-        oldest: known.iter().filter_map(|(key, _)| key.interval()).min(),
+        oldest: known_since(&done, &begun),
         now,
         limit: query.limit,
     }))

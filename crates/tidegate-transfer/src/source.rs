@@ -2,6 +2,7 @@
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::Value;
 use tidegate_config::{BadFilePolicy, BulkSource, TransferConfig};
 use tidegate_extract::{ExtractError, ReadRequest, Snapshot, fill_glob};
 use tidegate_runtime::RunError;
@@ -15,6 +16,13 @@ use crate::decide::Memory;
 pub(crate) trait Sources: Send + Sync {
     /// Opens what is asked for and fixes its snapshot.
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>>;
+
+    /// Joins a snapshot that another process holds open.
+    fn join(
+        &self,
+        request: ReadRequest,
+        ticket: Value,
+    ) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>>;
 }
 
 /// The real ones.
@@ -23,6 +31,14 @@ pub(crate) struct RealSources;
 impl Sources for RealSources {
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
         Box::pin(tidegate_extract::open(request))
+    }
+
+    fn join(
+        &self,
+        request: ReadRequest,
+        ticket: Value,
+    ) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
+        Box::pin(tidegate_extract::join(request, ticket))
     }
 }
 

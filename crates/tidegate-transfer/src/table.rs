@@ -1,16 +1,16 @@
 //! The table's side of a run: the claim commit and the one commit of its rows.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{
-    Claim, Done, Effect, IntervalKey, Intervals, LedgerState, claim_notes, done_txns,
-    has_dead_letters, run_claim_txns,
+    Claim, Done, Effect, IntervalKey, Intervals, LedgerField, LedgerState, TxnName, claim_notes,
+    done_txns, has_dead_letters, run_claim_txns,
 };
 use tidegate_table::log::{
-    BootTime, CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot,
+    BootTime, CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, Rewinds,
+    TableSnapshot,
 };
 use tidegate_table::replace::{Replacement, Replacer};
 use tidegate_types::{Incarnation, Ledger, Nonce, Reason};
@@ -19,10 +19,10 @@ use tracing::info;
 
 use crate::decide::{
     ClaimDecision, ClaimFacts, FenceDecision, FenceFacts, RunClaim, check_shrink,
-    committed_earlier, decide_claim, decide_fence, named,
+    committed_earlier, decide_claim, decide_fence, named, plans_again,
 };
 use crate::options::TransferOptions;
-use crate::repair::{Repair, Repaired};
+use crate::repair::{Recorded, Repair, RepairWork};
 use crate::run::Steps;
 
 /// How often a commit is tried on a new snapshot before the attempt is given up: others that commit
@@ -72,6 +72,47 @@ pub(crate) struct Committed {
     pub(crate) version: u64,
     /// Rows that it took out of the table.
     pub(crate) replaced: u64,
+}
+
+/// What the log of a repaired table shows of strangers (T1), read on with each try.
+#[derive(Default)]
+struct RepairedHistory {
+    rewinds: Rewinds,
+    /// The version that is read next.
+    next: Option<u64>,
+}
+
+impl RepairedHistory {
+    /// Refuses to repair a table that was rewound behind an earlier repair: the rows that are back would be
+    /// counted as replaced a second time. Without an earlier one, a worker sees what is missing.
+    async fn check(&mut self, table: &RunTable) -> Result<(), RunError> {
+        if !was_repaired(&table.snapshot) {
+            return Ok(());
+        }
+        let newest = table.snapshot.version();
+        let from = self.next.unwrap_or(newest.saturating_sub(LOOK_BACK));
+        if from <= newest {
+            for entry in table.log.history(from).await? {
+                self.rewinds.read(&entry);
+                self.next = Some(entry.version + 1);
+            }
+        }
+        let Some((version, what)) = self.rewinds.standing() else { return Ok(()) };
+        let what = format!(
+            "the table was rewound by {what} at version {version}, behind a repair: restore version {}, then \
+             repair again",
+            version.saturating_sub(1)
+        );
+        Err(RunError::permanent(Reason::TableRewound, what))
+    }
+}
+
+/// Whether the log names the record of a repair.
+fn was_repaired(snapshot: &TableSnapshot) -> bool {
+    let is_record = |app_id: &str| {
+        matches!(TxnName::parse(app_id), Some(TxnName::Ledger(_, LedgerField::Record)))
+    };
+    snapshot.txns().iter().any(|(app_id, _)| is_record(app_id))
 }
 
 impl RunTable {
@@ -179,15 +220,23 @@ impl RunTable {
         steps: &Steps,
     ) -> Result<Committed, RunError> {
         self.refresh().await?;
+        let mut history = RepairedHistory::default();
         for _ in 0..TRIES {
             if !self.may_commit(result)? {
                 self.refresh().await?;
                 continue;
             }
+            if repair.is_some() {
+                history.check(self).await?;
+            }
             let replacement = match &mut replacer {
                 Some(replacer) => replacer.plan(&self.snapshot).await?,
                 None => Replacement::default(),
             };
+            if plans_again(self.snapshot.loaded_at().age(BootTime::now())) {
+                self.refresh().await?;
+                continue;
+            }
             check_shrink(
                 replacement.rows,
                 result.rows,
@@ -200,11 +249,12 @@ impl RunTable {
                 Some(repair) => Some(self.record(repair, result, &replacement).await?),
                 None => None,
             };
-            let request = self.request(result, replacement, record)?;
+            let request = self.request(result, replacement, record.as_ref())?;
             steps.reach("run.before_put").await;
             let won = self.put(&request).await?;
             steps.reach("run.after_put").await;
             if won {
+                record.iter().for_each(Recorded::tell);
                 let version = self.snapshot.version() + 1;
                 self.refresh().await?;
                 self.checkpoint_when_due().await;
@@ -245,7 +295,7 @@ impl RunTable {
         &mut self,
         result: &RunResult<'_>,
         replacement: Replacement,
-        record: Option<BTreeMap<String, i64>>,
+        record: Option<&Recorded>,
     ) -> Result<CommitRequest, RunError> {
         let done = Done {
             empty: result.rows == 0,
@@ -254,19 +304,19 @@ impl RunTable {
         };
         let mut txns = done_txns(&self.ledger, &self.intervals()?, &result.claim.claim, &done)?;
         let kind = if record.is_some() { CommitKind::Repair } else { CommitKind::Run };
-        txns.extend(record.into_iter().flatten());
+        txns.extend(record.into_iter().flat_map(|record| record.txns.clone()));
         let (tag, new) = (self.tag(kind), result.files.iter().cloned());
         Ok(CommitRequest { txns, ..CommitRequest::replacing(tag, replacement, new) })
     }
 
-    /// Writes the record of a repair that is allowed on this snapshot, and answers what names it.
+    /// Writes the record of a repair that is allowed on this snapshot.
     async fn record(
         &mut self,
         repair: &Repair,
         result: &RunResult<'_>,
         replacement: &Replacement,
-    ) -> Result<BTreeMap<String, i64>, RunError> {
-        let work = Repaired {
+    ) -> Result<Recorded, RunError> {
+        let work = RepairWork {
             by: &self.ledger,
             generation: result.claim.claim.generation,
             rows: result.rows,

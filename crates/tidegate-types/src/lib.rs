@@ -3,6 +3,7 @@
 //!
 //! Nothing here does IO, reads a clock or depends on a runtime. A type enters when two crates need it.
 
+mod azure;
 mod counters;
 mod duration;
 mod explained;
@@ -16,6 +17,7 @@ mod settings;
 mod size;
 mod suggest;
 
+pub use azure::AzureContainer;
 pub use counters::Counters;
 pub use duration::{ParseSpanError, Span};
 pub use explained::Explained;
@@ -28,8 +30,8 @@ pub use reason::Reason;
 pub use schema::{Field, FieldType, MAX_FIELDS, SYSTEM_PREFIX, SchemaError, StructField};
 pub use secret::Secret;
 pub use settings::{
-    AfterRepairPolicy, BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution, Guarantee,
-    KeyPrecision, LatePolicy, MissingKeyPolicy, PartitionColumn, PartitionTransform,
+    AfterRepairPolicy, BadRowPolicy, Coercion, Compression, DedupKey, DuplicateWindow, Evolution,
+    Guarantee, KeyPrecision, LatePolicy, MissingKeyPolicy, PartitionColumn, PartitionTransform,
     PayloadCompression, UnknownFields,
 };
 pub use size::{ByteSize, ParseSizeError};

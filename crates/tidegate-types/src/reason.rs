@@ -205,6 +205,8 @@ reasons! {
     PipelineMissing,
     /// An attempt took longer than it may.
     DeadlineExceeded,
+    /// Chunks that pods of their own read were given up, or nobody was heard of them.
+    ChunksFailed,
     /// The stream has not passed the interval that is to be repaired.
     RepairTooEarly,
     /// All is well.

@@ -183,7 +183,7 @@ impl Judge {
         window: Option<&mut Window>,
     ) -> Result<Judged, JudgeError> {
         let halted_at = match self.on_error {
-            BadRowPolicy::Halt => fates.first_dead(),
+            BadRowPolicy::Halt => fates.first_bad(),
             BadRowPolicy::DeadLetter => None,
         };
         let end = halted_at.as_ref().map_or(messages.len(), |dead| dead.index as usize);
@@ -341,8 +341,10 @@ impl Fates {
         }
     }
 
-    fn first_dead(&self) -> Option<Dead> {
-        self.dead.iter().min_by_key(|dead| dead.index).cloned()
+    /// A record that came after a repair is not bad: it is set aside whatever becomes of those.
+    fn first_bad(&self) -> Option<Dead> {
+        let bad = self.dead.iter().filter(|dead| dead.reason != Reason::IntervalRepaired);
+        bad.min_by_key(|dead| dead.index).cloned()
     }
 
     fn truncate(&mut self, end: usize) {

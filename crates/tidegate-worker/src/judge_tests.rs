@@ -166,6 +166,7 @@ fn b10_records_of_a_repaired_interval_are_dead_letters_unless_they_may_be_rows()
         (LatePolicy::DeadLetter, AfterRepairPolicy::DeadLetter, vec![1, 2, 5]),
         (LatePolicy::Append, AfterRepairPolicy::DeadLetter, vec![1, 2, 5]),
         (LatePolicy::DeadLetter, AfterRepairPolicy::Append, vec![]),
+        (LatePolicy::Append, AfterRepairPolicy::Append, vec![]),
     ] {
         let mut judge = Rules { late, after_repair, ..Rules::default() }.judge();
         judge
@@ -179,6 +180,26 @@ fn b10_records_of_a_repaired_interval_are_dead_letters_unless_they_may_be_rows()
         let judged = judge.judge(&messages[1..2], Some(&mut window())).expect("judged");
         assert_eq!(judged.counters.rows, 1, "before it was repaired");
     }
+}
+
+#[test]
+fn b10_without_an_event_time_nothing_is_judged_over_repaired_intervals() {
+    let mut judge = Rules::default().judge();
+    judge.event_time = None;
+    judge.know_repaired(Vec::new()).expect("nothing was repaired");
+    let error = judge.know_repaired(vec![seconds(10, 20)]).expect_err("which records are of it?");
+    assert!(!error.is_transient() && error.to_string().contains("sink.eventTime"), "{error}");
+}
+
+#[test]
+fn b10_what_comes_after_a_repair_halts_nothing() {
+    let late = r#"{"n": 1, "ts": "1970-01-01T00:00:15Z"}"#;
+    let messages = [message(1, 60, Some("a"), late), message(2, 60, Some("b"), "oops")];
+    let mut judge = Rules { on_error: BadRowPolicy::Halt, ..Rules::default() }.judge();
+    judge.know_repaired(vec![seconds(10, 20)]).expect("there is an event time");
+    let judged = judge.judge(&messages, Some(&mut window())).expect("judged");
+    assert_eq!(reasons(&judged), [(0, Reason::IntervalRepaired)]);
+    assert_eq!(judged.halted_at.map(|dead| dead.index), Some(1), "only a bad record does");
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use tidegate_runtime::RunError;
 use tidegate_table::files::system;
 use tidegate_table::ledger::{LedgerState, PartitionState, TxnName};
-use tidegate_table::log::{CommitLog, LiveFile, TableSnapshot};
+use tidegate_table::log::{
+    CommitLog, ForeignEdit, LiveFile, LogEntry, Rewinds, TableSnapshot, classify_foreign,
+};
 use tidegate_table::replace::{Selection, Verdict};
 use tidegate_types::{Explained, Incarnation, Ledger, Reason};
 use tracing::warn;
-
-use crate::decide::{ForeignEdit, classify_foreign};
 
 /// Whether the ledger may write to the table (X6).
 ///
@@ -31,7 +31,8 @@ const LOOK_BACK: u64 = 1_000;
 
 /// Compares the rows in the table with the rows that every ledger counted (T2). Where rows are missing
 /// the log says whether somebody edited them away, or took the table back in time while no worker
-/// looked (T1).
+/// looked (T1). Where rows were repaired, those that a rewind brings back may stand in for those that are
+/// lost, so the log is always asked.
 ///
 /// # Errors
 ///
@@ -41,23 +42,42 @@ pub(crate) async fn check_rows(
     snapshot: &TableSnapshot,
     ledger: &Ledger,
 ) -> Result<(), RunError> {
-    let counted = counted_rows(snapshot, ledger)?;
-    if counted == 0 {
+    let counted = Counted::read(snapshot, ledger)?;
+    if counted == Counted::default() {
         return Ok(());
     }
     let files = log.live_files(snapshot).await?;
     let bulk = bulk_ledgers(snapshot);
     let streamed = files.iter().filter(|file| !is_bulk(file, &bulk));
-    let Some(present) = streamed.map(ledger_rows).sum::<Option<u64>>() else {
-        return Ok(()); // a stranger's file without statistics
-    };
-    if present >= counted {
+    // None: a stranger's file without statistics.
+    let present = streamed.map(ledger_rows).sum::<Option<u64>>();
+    let missing = present.map_or(0, |present| counted.rows.saturating_sub(present));
+    if missing == 0 && counted.superseded == 0 {
         return Ok(());
     }
-    let missing = counted - present;
-    let from = snapshot.version().saturating_sub(LOOK_BACK);
+    let history = log.history(snapshot.version().saturating_sub(LOOK_BACK)).await?;
+    match missing {
+        0 => check_repaired(&history),
+        missing => explain_missing(&history, missing, counted.rows),
+    }
+}
+
+/// Nothing took a repaired table back in time.
+fn check_repaired(history: &[LogEntry]) -> Result<(), RunError> {
+    let mut rewinds = Rewinds::default();
+    history.iter().for_each(|entry| rewinds.read(entry));
+    let Some((version, what)) = rewinds.standing() else { return Ok(()) };
+    let what = format!(
+        "the table was rewound by {what} at version {version}, behind a repair: rows that were replaced are \
+         back and newer ones may be gone, while the positions stand where they stood; restore version {}",
+        version.saturating_sub(1)
+    );
+    Err(RunError::permanent(Reason::TableRewound, what))
+}
+
+fn explain_missing(history: &[LogEntry], missing: u64, counted: u64) -> Result<(), RunError> {
     let (mut removed, mut edits) = (HashSet::new(), Vec::new());
-    for entry in log.history(from).await? {
+    for entry in history {
         let readded = entry.adds.iter().any(|file| removed.contains(&file.path));
         removed.extend(entry.removes.iter().map(|file| file.path.clone()));
         if entry.ours.is_some() {
@@ -108,20 +128,35 @@ fn ledger_rows(file: &LiveFile) -> Option<u64> {
     Some(file.rows?.saturating_sub(strange))
 }
 
-/// Rows that the counters of every ledger and incarnation say are in the table.
-fn counted_rows(snapshot: &TableSnapshot, ledger: &Ledger) -> Result<u64, RunError> {
-    let none = Incarnation::derive("", "", 0);
-    let own = LedgerState::read(snapshot.txns(), ledger, none)?;
-    let mut rows = 0;
-    for ledger in own.other_ledgers.iter().chain([ledger]) {
-        let lives = LedgerState::read(snapshot.txns(), ledger, none)?.incarnations;
-        for incarnation in lives.into_keys() {
-            let state = LedgerState::read(snapshot.txns(), ledger, incarnation)?;
-            let of = |p: &PartitionState| p.counters.rows.saturating_sub(p.removed + p.superseded);
-            rows += state.partitions.values().map(of).sum::<u64>();
+/// What the counters of every ledger and incarnation say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counted {
+    /// Rows that are in the table.
+    rows: u64,
+    /// Rows that repairs replaced.
+    superseded: u64,
+}
+
+impl Counted {
+    fn read(snapshot: &TableSnapshot, ledger: &Ledger) -> Result<Self, RunError> {
+        let none = Incarnation::derive("", "", 0);
+        let own = LedgerState::read(snapshot.txns(), ledger, none)?;
+        let mut sum = Self::default();
+        for ledger in own.other_ledgers.iter().chain([ledger]) {
+            let lives = LedgerState::read(snapshot.txns(), ledger, none)?.incarnations;
+            for incarnation in lives.into_keys() {
+                let state = LedgerState::read(snapshot.txns(), ledger, incarnation)?;
+                state.partitions.values().for_each(|partition| sum.add(partition));
+            }
         }
+        Ok(sum)
     }
-    Ok(rows)
+
+    fn add(&mut self, partition: &PartitionState) {
+        let gone = partition.removed + partition.superseded;
+        self.rows += partition.counters.rows.saturating_sub(gone);
+        self.superseded += partition.superseded;
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +171,7 @@ mod tests {
     use serde_json::json;
     use tidegate_table::files::DataFile;
     use tidegate_table::files::system::SystemColumns;
-    use tidegate_table::ledger::progress_txns;
+    use tidegate_table::ledger::{PositionField, progress_txns};
     use tidegate_table::log::{
         CommitKind, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSpec,
     };
@@ -174,6 +209,17 @@ mod tests {
     /// A table whose log counts five streamed rows and was restored by somebody, and which holds ten rows
     /// of `source`.
     async fn checked(source: &str) -> Result<(), RunError> {
+        let restored = r#"{"commitInfo":{"timestamp":1,"operation":"RESTORE"}}"#;
+        checked_after(source, &[restored], 0).await
+    }
+
+    /// The same with what strangers did, of a table of which `superseded` rows were repaired away: it counts
+    /// ten, and holds as many.
+    async fn checked_after(
+        source: &str,
+        strangers: &[&str],
+        superseded: u64,
+    ) -> Result<(), RunError> {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let log = CommitLog::new(Arc::clone(&store), Url::parse("memory:///").expect("a URL"));
         let spec =
@@ -183,21 +229,50 @@ mod tests {
         log.settle(&created, &RetryPolicy::default(), never()).await.expect("settled");
         let now = log.load().await.expect("readable").expect("there");
         let before = PartitionState::default();
-        let counters = Counters { read: 5, rows: 5, ..Counters::default() };
-        let after = PartitionState { floor: Some(Position(5)), counters, ..before };
+        let rows = if superseded == 0 { 5 } else { 10 + superseded };
+        let counters = Counters { read: rows, rows, ..Counters::default() };
+        let after = PartitionState { floor: Some(Position(rows)), counters, ..before };
         let life = Incarnation::derive("S", "", 0);
         let progress = progress_txns(&ledger(), life, PartitionId(0), &before, &after);
         let mut txns: BTreeMap<_, _> = progress.into_iter().collect();
         txns.insert("tidegate/loads/i/0-3600".to_owned(), 6);
-        let data = CommitRequest { txns, adds: vec![file(source)], ..request(2) };
+        let mut data = CommitRequest { txns, adds: vec![file(source)], ..request(2) };
+        if superseded > 0 {
+            let field = PositionField::Superseded;
+            let name = TxnName::Position(ledger(), life, PartitionId(0), field).to_string();
+            data.txns.insert(name, i64::try_from(superseded).expect("small"));
+            data.tag.kind = CommitKind::Repair;
+        }
         let prepared = log.prepare(&now, &data).await.expect("prepared");
         let outcome = log.settle(&prepared, &RetryPolicy::default(), never()).await;
         assert!(matches!(outcome, Ok(Outcome::Won)), "{outcome:?}");
-        let restored = r#"{"commitInfo":{"timestamp":1,"operation":"RESTORE"}}"#;
-        let path = Path::from("_delta_log/00000000000000000002.json");
-        store.put(&path, restored.into()).await.expect("put");
+        for (version, entry) in (2..).zip(strangers) {
+            let path = Path::from(format!("_delta_log/{version:020}.json"));
+            store.put(&path, (*entry).to_owned().into()).await.expect("put");
+        }
         let now = log.load().await.expect("readable").expect("there");
         check_rows(&log, &now, &ledger()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn t1_a_rewind_that_brings_replaced_rows_back_is_seen_though_no_row_is_missing() {
+        let commit = |from: &str, to: &str| {
+            let stats = file("l/00000000000000ab").stats.to_string();
+            let add = json!({"path": to, "partitionValues": {}, "size": 1, "modificationTime": 1,
+                "dataChange": true, "stats": stats});
+            let remove = json!({"path": from, "deletionTimestamp": 1, "dataChange": true});
+            let info = json!({"timestamp": 1, "operation": "RESTORE"});
+            [json!({"commitInfo": info}), json!({"remove": remove}), json!({"add": add})]
+                .map(|action| action.to_string())
+                .join("\n")
+        };
+        let (rewind, undo) = (commit("a.parquet", "b.parquet"), commit("b.parquet", "a.parquet"));
+        let source = "l/00000000000000ab";
+        let error = checked_after(source, &[&rewind], 3).await.expect_err("three may be lost");
+        assert_eq!(error.reason(), Reason::TableRewound);
+        assert!(error.to_string().contains("restore version 1"), "{error}");
+        assert!(checked_after(source, &[], 3).await.is_ok(), "nobody rewound it");
+        assert!(checked_after(source, &[&rewind, &undo], 3).await.is_ok(), "it was undone");
     }
 
     #[tokio::test(flavor = "multi_thread")]

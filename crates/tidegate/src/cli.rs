@@ -15,13 +15,14 @@ use crate::commands::plan::PlanArgs;
 use crate::commands::publish::PublishArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::transfer::TransferArgs;
+use crate::commands::transfer_chunk::TransferChunkArgs;
 use crate::commands::validate::ValidateArgs;
 use crate::commands::verify::VerifyArgs;
 use crate::commands::worker::WorkerArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 64 the command line cannot be read · 65 somebody has to change something first \
-· 75 trying again later may do · 130 interrupted twice. `verify`: 1 damaged · 2 not provable.
+· 75 trying again later may do · 130 interrupted. `verify`: 1 damaged · 2 not provable.
 Logs go to standard error; TIDEGATE_LOG filters them, such as TIDEGATE_LOG=debug.";
 
 /// Streams and databases into tables, exactly once.
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     Agent(AgentArgs),
     Transfer(TransferArgs),
+    TransferChunk(TransferChunkArgs),
     Calendar(CalendarArgs),
     Cleanup(CleanupArgs),
     Operator(Box<OperatorArgs>),
@@ -123,7 +125,7 @@ mod tests {
              --to 2026-06-02T00:00:00+09:00 --reprocess Failed --dry-run --yes --secrets-dir s",
             "transfer --config c --trigger Scheduled --run orders-20260601t010000z \
              --interval 2026-06-01T00:00:00Z/2026-06-01T01:00:00Z --address 10.0.0.1 --port 8080 \
-             --secrets-dir s --data-dir d",
+             --secrets-dir s",
             "transfer --config c --trigger Backfill --rerun --run orders-x",
             "calendar --config c --range 2026-06-01T00:00:00Z/2026-07-01T00:00:00Z --secrets-dir s",
             "cleanup --config c --secrets-dir s --delete-stream --delete-data --deadline 90s",

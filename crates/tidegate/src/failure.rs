@@ -22,7 +22,7 @@ pub(crate) mod code {
     pub(crate) const PERMANENT: u8 = 65;
     /// Trying again later may do.
     pub(crate) const RETRY: u8 = 75;
-    /// A second signal: left at once.
+    /// Told to stop before the work that was asked for was done.
     pub(crate) const INTERRUPTED: u8 = 130;
 }
 
@@ -107,8 +107,21 @@ pub(crate) fn worker_failed(error: RunError) -> Failure {
     Failure::of(error).worth_retrying(retry).because_of(reason)
 }
 
-/// The error of a bulk run, or of whoever looks at what one stands on, with its exit code and advice.
+/// Whether the error of a bulk run may be gone the next time, on this machine: a secret that is not there
+/// comes by nobody's hand but that of the person who waits.
+pub(crate) fn passes_by_itself(error: &RunError) -> bool {
+    error.is_transient() && error.reason() != Reason::SecretMissing
+}
+
+/// The error of a bulk run on this machine, or of whoever looks at what one stands on, with its exit code
+/// and advice.
 pub(crate) fn run_failed(error: RunError) -> Failure {
+    let retry = passes_by_itself(&error);
+    attempt_failed(error).worth_retrying(retry)
+}
+
+/// The same of an attempt in a pod, which is made again when the cluster brings what is missing.
+pub(crate) fn attempt_failed(error: RunError) -> Failure {
     let of_runs = run_advice(error.reason());
     let failure = worker_failed(error);
     match of_runs {
@@ -205,6 +218,9 @@ fn run_advice(reason: Reason) -> Option<&'static str> {
         Reason::UnsupportedType => {
             "name the columns that are wanted in spec.schema.fields, or write a query"
         }
+        Reason::SecretMissing => {
+            "put the secret below --secrets-dir as <name>/<key>; of a database the key is uri (or host and user, beside port, password and database), of S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of Azure AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, of Google GOOGLE_SERVICE_ACCOUNT"
+        }
         Reason::NullCursor => {
             "give the rows a cursor, or leave them out with spec.bulk.incremental.onNullCursor: Ignore"
         }
@@ -227,6 +243,14 @@ mod tests {
         assert!(run.to_string().contains("the address in its secret"), "{run}");
         let other = run_failed(RunError::permanent(Reason::SecretMissing, "no key"));
         assert!(other.to_string().contains("to do: put the secret below"), "{other}");
+    }
+
+    #[test]
+    fn a_missing_secret_waits_for_a_person_here_and_for_the_cluster_in_a_pod() {
+        let missing = || RunError::transient(Reason::SecretMissing, "no key");
+        assert_eq!((run_failed(missing()).code(), attempt_failed(missing()).code()), (65, 75));
+        assert!(!passes_by_itself(&missing()));
+        assert!(passes_by_itself(&RunError::transient(Reason::SourceUnreachable, "no answer")));
     }
 
     #[test]

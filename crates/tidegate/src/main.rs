@@ -25,7 +25,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::commands::{
     agent, backfill, calendar, cleanup, crd, doctor, generate, operator, plan, publish, run,
-    transfer, validate, verify, worker,
+    transfer, transfer_chunk, validate, verify, worker,
 };
 use crate::failure::{Failure, code, worker_failed};
 use crate::progress::Progress;
@@ -80,6 +80,7 @@ async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
         Command::Worker(args) => worker::worker(args).await,
         Command::Agent(args) => agent::agent(args).await,
         Command::Transfer(args) => transfer::transfer(args).await,
+        Command::TransferChunk(args) => transfer_chunk::transfer_chunk(args).await,
         Command::Calendar(args) => calendar::calendar(args).await,
         Command::Cleanup(args) => cleanup::run(args).await,
         Command::Operator(args) => operator::operator(*args).await,

@@ -62,6 +62,33 @@ fn a_valid_pipeline_is_called_valid() {
 }
 
 #[test]
+fn validate_says_of_every_file_what_it_found_in_it() {
+    const RUN: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionRun
+metadata: {name: orders-by-hand}
+spec: {pipelineRef: {name: orders}, trigger: Manual}
+";
+    let folder = Folder::with_pipeline();
+    let write = |name: &str, text: &str| std::fs::write(folder.0.path().join(name), text).unwrap();
+    write("run.yaml", RUN);
+    write("crooked.yaml", &RUN.replace("Manual", "Sometimes"));
+    write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n");
+    write("empty.yaml", "# nothing yet\n");
+    for (file, exit, says) in [
+        ("run.yaml", 0, "run.yaml: run orders-by-hand is valid by itself"),
+        ("crooked.yaml", 65, "spec.trigger"),
+        ("other.yaml", 0, "other.yaml: c: kind ConfigMap is left alone"),
+        ("empty.yaml", 65, "empty.yaml: is empty; write an IngestionPipeline"),
+    ] {
+        let output = folder.tidegate(&["validate", file]);
+        let text = out(&output) + &err(&output);
+        assert_eq!(code(&output), exit, "{file}: {text}");
+        assert!(text.contains(says), "{file}: {text}");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place_and_counted() {
     let folder = Folder::with_pipeline();
     let set = ["--set", "sink.flush.maxRow=1", "--set", "guarantee=Sometimes"];

@@ -69,7 +69,7 @@ spec:
 "#;
 
 /// Documents that together use every field of bulk pipelines.
-pub(crate) const BULK: [&str; 4] = [
+pub(crate) const BULK: [&str; 5] = [
     r#"
 apiVersion: tidegate.dev/v1alpha1
 kind: IngestionPipeline
@@ -131,6 +131,19 @@ spec:
   schema: {fields: [{name: id, type: long}, {name: at, type: timestamp}]}
   bulk: {schedule: {cron: "0 0 * * *"}}
   sink: {storage: {url: "s3://lake/trips"}}
+"#,
+    r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: IngestionPipeline
+metadata: {name: invoices}
+spec:
+  source:
+    type: ObjectStore
+    objectStore:
+      storage: {url: "abfss://landing@shop.dfs.core.windows.net/invoices", secretRef: {name: shop}, endpoint: "http://azurite:10000"}
+      glob: "*.parquet"
+      format: Parquet
+  sink: {storage: {url: "abfss://lake@shop.dfs.core.windows.net/invoices", secretRef: {name: shop}, endpoint: "http://azurite:10000"}}
 "#,
 ];
 

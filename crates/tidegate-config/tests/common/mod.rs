@@ -49,6 +49,7 @@ pub(crate) fn sound() -> PipelineConfig {
         sink: Sink {
             url: "s3://lake/clicks".into(),
             secret: None,
+            endpoint: None,
             s3: S3Options::default(),
             delta: DeltaTable::default(),
             partition_by: vec![PartitionColumn {

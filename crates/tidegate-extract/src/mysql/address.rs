@@ -1,11 +1,12 @@
 //! Where the server is and who we are, from the connection's secret.
 
 use mysql_async::{Opts, OptsBuilder};
-use tidegate_runtime::secrets::{SecretError, Secrets};
-use tidegate_types::{Explained, Reason};
+use tidegate_runtime::secrets::Secrets;
+use tidegate_types::Reason;
 use url::Url;
 
 use crate::ExtractError;
+use crate::connection::{self, Connection, Parts};
 
 const PORT: u16 = 3306;
 
@@ -20,28 +21,22 @@ pub(super) struct Address {
 
 /// Reads the secret: `uri`, or `host`, `port`, `user`, `password` and `database`.
 pub(super) fn read(secrets: &Secrets, name: &str) -> Result<Address, ExtractError> {
-    let optional = |key| secrets.read_optional(name, key).map_err(missing);
-    if let Some(uri) = optional("uri")? {
-        return from_uri(name, uri.expose());
+    match connection::read(secrets, name)? {
+        Connection::Uri(uri) => from_uri(name, uri.expose()),
+        Connection::Parts(parts) => Ok(from_parts(parts)),
     }
-    let Some(host) = optional("host")? else {
-        let wanted = "uri | host, user, password";
-        return Err(missing(SecretError::NoUsableKey { name: name.to_owned(), wanted }));
-    };
-    let port = match optional("port")? {
-        Some(port) => port.expose().trim().parse().map_err(|_| {
-            let what = format!("key \"port\" of secret {name:?} is no port number");
-            ExtractError::permanent(Reason::InvalidConfiguration, what)
-        })?,
-        None => PORT,
-    };
+}
+
+fn from_parts(parts: Parts) -> Address {
+    let port = parts.port.unwrap_or(PORT);
+    let shown = shown(&parts.host, port);
     let options = OptsBuilder::default()
-        .ip_or_hostname(host.expose())
+        .ip_or_hostname(parts.host)
         .tcp_port(port)
-        .user(optional("user")?.map(|user| user.expose().clone()))
-        .pass(optional("password")?.map(|password| password.expose().clone()))
-        .db_name(optional("database")?.map(|database| database.expose().clone()));
-    Ok(Address { options, shown: shown(host.expose(), port) })
+        .user(Some(parts.user))
+        .pass(parts.password.map(|password| password.expose().clone()))
+        .db_name(parts.database);
+    Address { options, shown }
 }
 
 /// Of an address only the parts that say where and who are taken: settings behind a `?` could switch
@@ -69,10 +64,6 @@ fn from_uri(name: &str, uri: &str) -> Result<Address, ExtractError> {
 
 fn shown(host: &str, port: u16) -> String {
     format!("MySQL at {host}:{port}")
-}
-
-fn missing(error: SecretError) -> ExtractError {
-    ExtractError::transient(error.reason(), "the connection's secret cannot be read").because(error)
 }
 
 #[cfg(test)]
@@ -114,7 +105,7 @@ mod tests {
                 assert_eq!(options.db_name(), Some("shop"));
             }
         }
-        assert_eq!(options(&[("host", "db")]).tcp_port(), PORT);
+        assert_eq!(options(&[("host", "db"), ("user", "reader")]).tcp_port(), PORT);
     }
 
     #[test]
@@ -130,8 +121,5 @@ mod tests {
             let text = format!("{error:?} {error}");
             assert!(!text.contains("hidden") && text.contains("\\\"db\\\""), "{text}");
         }
-        let (_folder, secrets) = secret(&[("user", "reader")]);
-        let error = read(&secrets, "db").err().expect("no host");
-        assert_eq!(error.reason(), Reason::SecretMissing);
     }
 }

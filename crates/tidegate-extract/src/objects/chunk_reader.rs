@@ -13,7 +13,7 @@ use super::fetch::Fetch;
 use super::listing::PinnedFile;
 use super::ndjson::NdJson;
 use super::outbox::{BadRecord, MAX_PAYLOAD, Outbox};
-use super::parquet::{ParquetFile, Wanted};
+use super::parquet::{ParquetFile, Turns, Wanted};
 use super::trouble::{Cause, Trouble};
 use super::unpack::{packing, unpack};
 use crate::{ChunkCounts, ExtractError};
@@ -31,6 +31,8 @@ pub(crate) struct Reading {
     pub(crate) fields: Vec<Field>,
     /// The columns, as Parquet is asked for them.
     pub(crate) wanted: Wanted,
+    /// Whose turn it is to have large pages in memory.
+    pub(crate) turns: Turns,
     /// Files that turned out damaged, and how: each is one dead letter.
     pub(crate) damaged: Mutex<BTreeMap<String, (Reason, String)>>,
 }
@@ -171,7 +173,7 @@ fn read_parquet(
 ) -> Result<(), Trouble> {
     let read = AssertUnwindSafe(|| {
         let opened = ParquetFile::open(fetch, file)?;
-        opened.read(bounds.row_groups.clone(), &reading.wanted, out)
+        opened.read(bounds.row_groups.clone(), &reading.wanted, &reading.turns, out)
     });
     catch_unwind(read).unwrap_or_else(|_| Err(Trouble::damaged("its pages contradict each other")))
 }

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::listing::PinnedFile;
 use super::store_error::{changed, of_file};
@@ -48,6 +48,15 @@ impl Fetch {
                 answer = request => Ok(answer),
             }
         })
+    }
+
+    /// Waits for a turn.
+    pub(crate) fn turn(
+        &self,
+        turns: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, ExtractError> {
+        // It is never closed.
+        self.wait(Arc::clone(turns).acquire_owned())?.map_err(|_| ExtractError::Cancelled)
     }
 
     /// A stretch of a file, exactly.

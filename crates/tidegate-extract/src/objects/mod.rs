@@ -30,6 +30,7 @@ use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
+use serde::{Deserialize, Serialize};
 use tidegate_config::{BadFilePolicy, Chunking, FileCompression, FileFormat, ObjectSource};
 use tidegate_decode::arrow_schema;
 use tidegate_runtime::{RunError, open_source_store};
@@ -45,20 +46,32 @@ use self::glob::Glob;
 pub use self::glob::fill_glob;
 use self::listing::{PinnedFile, fingerprint, list};
 use self::outbox::{BatchSize, Outbox};
-use self::parquet::{ParquetFile, Wanted};
+use self::parquet::{ParquetFile, Turns, Wanted};
 use self::trouble::Trouble;
 use crate::{Chunk, ChunkCounts, ExtractError, Piece, Plan, ReadRequest, Snapshot};
 
 /// The files of a run, pinned.
 pub(crate) struct Files {
     store: Arc<dyn ObjectStore>,
+    /// None where the listing is another process'.
     files: Vec<PinnedFile>,
-    fingerprint: String,
+    ticket: Ticket,
     schema: SchemaRef,
     reading: Arc<Reading>,
     chunking: Chunking,
     batch: BatchSize,
     on_error: BadRowPolicy,
+}
+
+/// What reading chunks of a listing takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    /// Of the listing.
+    fingerprint: String,
+    /// The columns.
+    fields: Vec<Field>,
+    /// Whether the pipeline declares them; otherwise they are those of the first file.
+    declared: bool,
 }
 
 /// Lists and pins the files that the request means.
@@ -87,25 +100,22 @@ async fn open_in(
     let bytes: u64 = files.iter().map(|file| file.size).sum();
     tracing::info!(glob = pattern, files = files.len(), bytes, "files listed");
     let declared = request.fields.is_some();
-    let fields = match request.fields {
+    let fields = match request.fields.clone() {
         Some(fields) => fields,
         None => fields_of_first(&store, &source, &files).await?,
     };
-    let schema = arrow_schema(&fields)
-        .map_err(|error| refuse("the columns make no schema".to_owned()).because(error))?;
-    let wanted = Wanted::new(fields.clone(), Arc::clone(&schema), declared);
-    let on_bad_file = request.on_bad_file;
-    let damaged = Mutex::default();
-    Ok(Files {
-        fingerprint: fingerprint(&files),
-        files,
-        store,
-        schema,
-        reading: Arc::new(Reading { source, on_bad_file, fields, wanted, damaged }),
-        chunking: request.chunking,
-        batch: BatchSize { rows: request.batch_rows.max(1), bytes: request.batch_bytes.max(1) },
-        on_error: request.on_error,
-    })
+    let ticket = Ticket { fingerprint: fingerprint(&files), fields, declared };
+    Files::new(store, files, source, request, ticket)
+}
+
+/// Goes by the listing of another process: chunks name their files and their versions.
+pub(crate) fn join(
+    source: ObjectSource,
+    request: ReadRequest,
+    ticket: Ticket,
+) -> Result<Files, ExtractError> {
+    let store = open_source_store(&source, &request.secrets).map_err(of_store)?;
+    Files::new(store, Vec::new(), source, request, ticket)
 }
 
 /// A failure to open the store, told of a source.
@@ -159,6 +169,34 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Files {
+    fn new(
+        store: Arc<dyn ObjectStore>,
+        files: Vec<PinnedFile>,
+        source: ObjectSource,
+        request: ReadRequest,
+        ticket: Ticket,
+    ) -> Result<Self, ExtractError> {
+        let fields = ticket.fields.clone();
+        let schema = arrow_schema(&fields).map_err(|error| {
+            let what = "the columns make no schema";
+            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
+        })?;
+        let wanted = Wanted::new(fields.clone(), Arc::clone(&schema), ticket.declared);
+        let on_bad_file = request.on_bad_file;
+        let damaged = Mutex::default();
+        let turns = Turns::new(request.chunking.parallelism);
+        Ok(Self {
+            ticket,
+            files,
+            store,
+            schema,
+            reading: Arc::new(Reading { source, on_bad_file, fields, wanted, turns, damaged }),
+            chunking: request.chunking,
+            batch: BatchSize { rows: request.batch_rows.max(1), bytes: request.batch_bytes.max(1) },
+            on_error: request.on_error,
+        })
+    }
+
     async fn divide(&self) -> Result<Plan, ExtractError> {
         let target = target_bytes(&self.chunking, &self.files);
         // A damaged file goes as a whole, so it must be read as a whole where it is set aside.
@@ -177,7 +215,7 @@ impl Files {
         Ok(Plan {
             chunks: chunks.collect::<Result<_, _>>()?,
             rows: None,
-            fingerprint: Some(self.fingerprint.clone()),
+            fingerprint: Some(self.ticket.fingerprint.clone()),
             null_cursors: 0,
         })
     }
@@ -213,7 +251,11 @@ impl Files {
 
 impl Snapshot for Files {
     fn id(&self) -> &str {
-        &self.fingerprint
+        &self.ticket.fingerprint
+    }
+
+    fn ticket(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(&self.ticket).ok()
     }
 
     fn columns(&self) -> SchemaRef {

@@ -1,13 +1,16 @@
 //! PostgreSQL: one exported snapshot, read by `COPY` in binary form over a connection per chunk.
 
+mod address;
 mod bounds;
 mod connect;
 mod cursor;
 mod decode;
 mod failure;
+mod join;
 mod plan;
 mod read;
 mod relation;
+mod resolve;
 mod tls;
 mod types;
 mod wait;
@@ -26,6 +29,8 @@ use tokio_postgres::error::SqlState;
 use self::connect::{Server, Session};
 use self::cursor::Cursor;
 use self::failure::{failed, snapshot_lost};
+use self::join::Ticket;
+pub(crate) use self::join::join;
 use self::plan::Task;
 use self::read::Reading;
 use self::relation::{Origin, select};
@@ -40,6 +45,7 @@ pub(crate) struct Opened {
     session: Session,
     reading: Arc<Reading>,
     request: ReadRequest,
+    ticket: Ticket,
 }
 
 pub(crate) async fn open(
@@ -56,18 +62,8 @@ pub(crate) async fn open(
         wait::until_complete(client, &source, &request, incremental, interval).await?;
     }
     let id = take_snapshot(client, &origin).await?;
-    let (selected, cursor) = resolve(client, &origin, &request).await?;
-    let reading = Reading {
-        server,
-        id,
-        origin,
-        schema: schema(&selected),
-        selected,
-        cursor,
-        batch_rows: request.batch_rows,
-        batch_bytes: request.batch_bytes,
-    };
-    Ok(Opened { session, reading: Arc::new(reading), request })
+    let ticket = Ticket::new(client, id).await?;
+    Opened::new(server, session, origin, request, ticket).await
 }
 
 fn incremental(
@@ -131,9 +127,37 @@ fn schema(selected: &[Selected]) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+impl Opened {
+    /// The session's transaction is under the snapshot already.
+    async fn new(
+        server: Server,
+        session: Session,
+        origin: Origin,
+        request: ReadRequest,
+        ticket: Ticket,
+    ) -> Result<Self, ExtractError> {
+        let (selected, cursor) = resolve(&session.client, &origin, &request).await?;
+        let reading = Reading {
+            server,
+            id: ticket.snapshot.clone(),
+            origin,
+            schema: schema(&selected),
+            selected,
+            cursor,
+            batch_rows: request.batch_rows,
+            batch_bytes: request.batch_bytes,
+        };
+        Ok(Self { session, reading: Arc::new(reading), request, ticket })
+    }
+}
+
 impl Snapshot for Opened {
     fn id(&self) -> &str {
         &self.reading.id
+    }
+
+    fn ticket(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(&self.ticket).ok()
     }
 
     fn columns(&self) -> SchemaRef {

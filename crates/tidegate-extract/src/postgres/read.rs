@@ -59,7 +59,7 @@ pub(super) async fn read(
     Ok(ChunkCounts { rows: rows.await?, dead: 0 })
 }
 
-async fn join_snapshot(client: &Client, id: &str) -> Result<(), ExtractError> {
+pub(super) async fn join_snapshot(client: &Client, id: &str) -> Result<(), ExtractError> {
     let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}", literal(id));
     client.batch_execute(&begin).await.map_err(|error| {
         let gone = error.code().is_some_and(|state| SNAPSHOT_GONE.contains(&state.code()));

@@ -58,7 +58,7 @@ fn trusted(source: &DatabaseSource, secrets: &Secrets) -> Result<RootCertStore, 
 
 fn named(ca: &FileRef, secrets: &Secrets) -> Result<RootCertStore, ExtractError> {
     let mut trusted = RootCertStore::empty();
-    let text = secrets.read(&ca.name, &ca.key).map_err(super::connect::secret)?;
+    let text = secrets.read(&ca.name, &ca.key).map_err(crate::connection::unusable)?;
     let what = format!("{} of {}", ca.key, ca.name);
     add(&mut trusted, text.expose().as_bytes(), &what)?;
     if trusted.is_empty() {

@@ -4,7 +4,9 @@
 
 mod division;
 mod faults;
+mod frozen_lists;
 mod ground;
 mod intervals;
 mod snapshot;
 mod types;
+mod waiting_statements;

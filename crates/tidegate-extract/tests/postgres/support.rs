@@ -56,6 +56,10 @@ impl Database {
         self.server.session(&self.name).unwrap()
     }
 
+    pub(crate) fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
     pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
         self.server.url_as(user, password, &self.name)
     }

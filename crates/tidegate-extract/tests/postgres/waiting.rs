@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tidegate_config::NullCursorPolicy;
 use tidegate_extract::{ExtractError, ReadRequest, open};
-use tidegate_testing::{POSTGRES_DATABASE, PostgresServer, Scratch, eventually};
+use tidegate_testing::{POSTGRES_DATABASE, PostgresOptions, PostgresServer, Scratch, eventually};
 use tidegate_types::{Explained as _, Reason, Span};
 
 use crate::support::{
@@ -200,6 +200,65 @@ async fn a_cursor_without_zone_belongs_to_one_interval_also_when_clocks_change()
 
 #[tokio::test]
 #[ignore = "needs postgres; run by make test"]
+async fn a_session_that_does_not_track_what_it_does_is_not_taken_for_an_idle_one() {
+    let database = Database::with("untracked", TABLE).await;
+    let mut session = database.session();
+    let answer = session.run("SET track_activities = off; SELECT pg_backend_pid()").await.unwrap();
+    session.run("BEGIN; INSERT INTO t VALUES (3)").await.unwrap();
+    let interval = current(&database).await;
+    let request = at_once(incremental(database.table("t"), "at", &interval));
+    let error = refused(request.clone()).await;
+    let says = format!("pid {} (role tidegate) has track_activities off", answer[0]);
+    assert_eq!((error.reason(), error.is_transient()), (Reason::SourceTransactionsHidden, false));
+    assert!(error.to_string().contains(&says), "{error}");
+    let ignoring = by(request.clone(), |i| i.ignore_roles = vec!["tidegate".into()]);
+    rows(ignoring).await.unwrap();
+    session.run("COMMIT").await.unwrap();
+    // One that tracks again is seen again.
+    session.run("SET track_activities = on").await.unwrap();
+    assert_eq!(values(&rows(request).await.unwrap(), "a"), ["3"]);
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn a_database_that_rows_come_to_from_another_one_reads_no_intervals() {
+    let interval = "2020-01-01T00:00:00Z/2020-01-01T01:00:00Z";
+    let foreign = Database::with(
+        "foreign_tables",
+        "CREATE TABLE t (a int8, at timestamptz NOT NULL DEFAULT now()); \
+         CREATE EXTENSION postgres_fdw; \
+         CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw; \
+         CREATE FOREIGN TABLE far (a int8) SERVER there",
+    )
+    .await;
+    let scratch = Scratch::new("subscriber").unwrap();
+    let logical = PostgresOptions { configuration: "wal_level = logical".into(), tls: None };
+    let publisher = PostgresServer::start_with(scratch.path(), &logical).await.unwrap();
+    publisher.sql(&format!("{TABLE}; CREATE PUBLICATION all_of_it FOR TABLE t")).await.unwrap();
+    let subscriber = Database::with("subscriber", TABLE).await;
+    let url = publisher.url(POSTGRES_DATABASE);
+    subscriber
+        .sql(&format!("CREATE SUBSCRIPTION follows CONNECTION '{url}' PUBLICATION all_of_it"))
+        .await;
+    for database in [&foreign, &subscriber] {
+        let error = refused(incremental(database.table("t"), "at", interval)).await;
+        assert_eq!(
+            (error.reason(), error.is_transient()),
+            (Reason::SourceTransactionsHidden, false)
+        );
+        assert!(error.to_string().contains("from another one"), "{error}");
+        // A whole load asks nobody for transactions.
+        rows(database.table("t")).await.unwrap();
+    }
+    foreign.sql("DROP FOREIGN TABLE far").await;
+    subscriber.sql("DROP SUBSCRIPTION follows").await;
+    for database in [foreign, subscriber] {
+        rows(incremental(database.table("t"), "at", interval)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
 async fn at_a_replica_the_primary_is_asked() {
     let scratch = Scratch::new("replica").unwrap();
     let primary = PostgresServer::start(&scratch.join("primary")).await.unwrap();
@@ -216,6 +275,15 @@ async fn at_a_replica_the_primary_is_asked() {
     let error = refused(request.clone()).await;
     assert_eq!(error.reason(), Reason::SourceTransactionsHidden, "{error}");
     assert!(error.to_string().contains("primary_uri"), "{error}");
+    // A server of something else, and another database of the right one, would show other transactions.
+    let stranger = Database::new("stranger").await;
+    primary.sql("CREATE DATABASE beside").await.unwrap();
+    for (wrong, named) in [(stranger.url(), "stranger of"), (primary.url("beside"), "beside of")] {
+        write_secret(&secrets, "primary_uri", &wrong);
+        let error = refused(request.clone()).await;
+        assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+        assert!(error.to_string().contains(&format!("leads to database {named}")), "{error}");
+    }
     write_secret(&secrets, "primary_uri", &primary.url(POSTGRES_DATABASE));
     replica.sql("SELECT pg_wal_replay_pause()").await.unwrap();
     primary.sql("INSERT INTO t VALUES (5, '2020-01-01T00:30:00Z')").await.unwrap();

@@ -31,7 +31,7 @@ pub(super) async fn ask_calendar(scene: &mut Scene<'_>, memory: &mut BulkMemory,
                 let job = calendar_job(pipeline, &scene.field.context.options.pods, ask);
                 let namespace = &scene.field.key.namespace;
                 let made = create_job(scene.field.context, namespace, job).await;
-                scene.note(made)
+                scene.note(made.map(drop))
             }
         };
         if stays {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_api::{BulkSpec, CatchupPolicy};
+use tidegate_api::{BulkSpec, CatchupPolicy, ScheduleStatus};
 use tidegate_config::WriteMode;
 use tidegate_resolve::catchup_policy;
 use tidegate_schedule::Grid;
@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::key::Key;
 use crate::pipeline::{Owner, Rejection};
 use crate::runs::Ground;
+use crate::schedule::may_be_older;
 
 /// Where one reconcile works.
 #[derive(Clone, Copy)]
@@ -48,6 +49,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) policy: CatchupPolicy,
     /// How long after its tick an interval is due.
     pub(crate) delay: Duration,
+    /// Whether it is known since when the schedule counts.
+    pub(crate) begun: bool,
     /// Whether a run reads the rows of its interval alone.
     pub(crate) by_interval: bool,
     /// Runs at a time.
@@ -55,13 +58,25 @@ pub(crate) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    pub(crate) fn of(pipeline: &'a Transfer, grid: Option<&'a Grid>) -> Self {
+    /// `schedule` is what the status says.
+    pub(crate) fn of(
+        pipeline: &'a Transfer,
+        grid: Option<&'a Grid>,
+        schedule: Option<&ScheduleStatus>,
+    ) -> Self {
         let bulk = pipeline.spec.bulk_or_default();
         let config = &pipeline.config;
+        let policy = catchup_policy(&bulk, config.write_mode);
+        let follows = schedule.is_some_and(|schedule| schedule.last_scheduled_tick.is_some());
+        let asks = bulk
+            .schedule
+            .as_ref()
+            .is_some_and(|schedule| may_be_older(policy, schedule.start_at.is_some()));
         let whole = config.write_mode == WriteMode::Overwrite;
         Self {
             grid,
-            policy: catchup_policy(&bulk, config.write_mode),
+            policy,
+            begun: follows || !asks,
             delay: bulk.schedule.as_ref().map(|it| it.delay.to_duration()).unwrap_or_default(),
             by_interval: config.incremental.is_some() || config.source.is_by_interval(),
             // Two runs that replace everything would only throw each other out.
@@ -77,6 +92,7 @@ impl<'a> Terms<'a> {
             suspended: self.pipeline.spec.suspend,
             grid: self.grid,
             delay: SignedDuration::try_from(self.delay).unwrap_or(SignedDuration::MAX),
+            begun: self.begun,
             by_interval: self.by_interval,
             retry: &self.bulk.run_template.retry,
         }

@@ -4,6 +4,7 @@
 //! each run makes a Job an attempt; see [`crate::runs`] and [`crate::schedule`].
 
 mod calendars;
+mod chunks;
 mod conditions;
 mod ground;
 mod keep_ready;
@@ -32,14 +33,14 @@ use self::work::{Done, work};
 use crate::context::Context;
 use crate::key::Key;
 use crate::pipeline::{
-    Applier, Failure, Owner, PipelineState, conclude, dereference, has_finalizer, repaired,
-    status_of, take_finalizer,
+    Applier, Failure, Owner, PipelineState, conclude, dereference, has_finalizer, status_of,
+    take_finalizer,
 };
 use crate::queue::{Again, GATHER};
 
 pub(crate) use self::memory::BulkMemory;
 #[cfg(test)]
-pub(crate) use self::validate::tests::accepted;
+pub(crate) use self::validate::tests::{accepted, resource};
 
 /// The longest reconcile: pods are asked for seconds, the API server for less.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -111,10 +112,7 @@ impl Reconcile<'_> {
     async fn steps(&mut self) -> Result<Again, Failure> {
         let (context, owner) = (self.context, &self.owner);
         let resource = self.state.read(self.object);
-        let mut references = dereference(&context.caches, owner);
-        let spec = resource.as_ref().as_ref().map(|it| &it.spec).ok();
-        let spec = spec.or(references.accepted.as_ref());
-        references.repaired = spec.and_then(|spec| repaired(&context.caches, owner, spec));
+        let references = dereference(&context.caches, owner, &resource);
         let generation = self.object.metadata.generation;
         let local = context.options.allow_local_tables;
         let known = &mut self.state.bulk.validated;
@@ -166,7 +164,12 @@ impl Reconcile<'_> {
         }
         let longest = interval.saturating_mul(IDLE_INTERVALS);
         let Some(next) = self.done.next else {
-            return if self.repairs() { Again::After(longest) } else { Again::OnChange };
+            return match (self.repairs(), self.validation.rejection.is_some()) {
+                (false, _) => Again::OnChange,
+                (true, false) => Again::After(longest),
+                // What is waited for may be accepted at any moment.
+                (true, true) => Again::After(interval),
+            };
         };
         let left = Duration::try_from(next.duration_since(self.context.clock.now()));
         let left = left.unwrap_or_default();
@@ -175,7 +178,9 @@ impl Reconcile<'_> {
 
     /// Whether another pipeline matters, of whose changes nobody tells this one.
     fn repairs(&self) -> bool {
+        let runs_by = self.validation.pipeline.as_ref();
         self.object.data.pointer("/spec/bulk/repairs").is_some()
+            || runs_by.is_some_and(|pipeline| pipeline.config.repairs.is_some())
     }
 
     fn end(self, result: Result<Again, Failure>, took: Duration) -> Again {

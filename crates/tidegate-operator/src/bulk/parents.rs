@@ -7,12 +7,13 @@ use tidegate_api::Reprocess;
 use tidegate_config::WriteMode;
 use tidegate_types::{DataInterval, Reason};
 
-use super::ground::{Stand, Terms};
+use super::ground::Terms;
 use super::memory::BulkMemory;
 use super::work::{Scene, Turn};
 use crate::calendar::{Ask, Purpose};
 use crate::runs::{
-    ChildState, Outcome, ParentFacts, ParentStep, Run, Step, Waiting, What, child_run, parent,
+    ChildState, Outcome, ParentFacts, ParentStep, Run, Step, Waiting, What, child_run, does_again,
+    elsewhere, no_ground, parent,
 };
 
 /// How many runs may wait beside those that are active.
@@ -49,10 +50,11 @@ fn go_on(scene: &Scene<'_>, memory: &BulkMemory, index: usize, asked: &Asked, fa
         Err(step) => (*step, before),
         Ok(ParentStep { make, ask, children, end, waits }) => {
             let purpose = Purpose::Parent(run.uid.clone());
-            family.asks.extend(ask.map(|range| Ask { purpose, range }));
-            let rerun = asked.reprocess == Reprocess::All;
-            let made = make.into_iter().map(|it| child_run(scene.field.key, run, it, rerun));
+            let book = memory.books.get(&purpose);
+            let again = |interval| does_again(asked.reprocess, book, interval);
+            let made = make.into_iter().map(|it| child_run(scene.field.key, run, it, again(it)));
             family.make.extend(made);
+            family.asks.extend(ask.map(|range| Ask { purpose, range }));
             (told(end, waits), children.or(before))
         }
     };
@@ -65,28 +67,10 @@ struct Asked {
     dry_run: bool,
 }
 
-/// The pipeline's terms, or why there are none.
+/// The pipeline's terms, or what becomes of its runs without.
 fn ground<'a>(scene: &'a Scene<'_>) -> Result<&'a Terms<'a>, Box<Step>> {
-    if let Some(terms) = &scene.terms {
-        return Ok(terms);
-    }
-    let wait = |reason, message: String| Step::Wait(Waiting::new(reason, message));
-    Err(Box::new(match scene.field.stand {
-        Stand::Streams => {
-            let message = "the pipeline reads a stream, and a stream has no runs";
-            refuse(scene, Reason::InvalidConfiguration, message)
-        }
-        Stand::Unusable(rejection) => {
-            wait(rejection.reason, format!("the pipeline is not accepted: {}", rejection.message))
-        }
-        _ => wait(Reason::PipelineMissing, "there is no pipeline of this name".to_owned()),
-    }))
-}
-
-fn refuse(scene: &Scene<'_>, reason: Reason, message: &str) -> Step {
-    let message = message.to_owned();
-    let at = scene.field.now;
-    Step::Finish(Outcome { succeeded: false, reason, message, report: None, at })
+    let missing = || Box::new(no_ground(scene.ground(), scene.field.now));
+    scene.terms.as_ref().ok_or_else(missing)
 }
 
 fn one_step(
@@ -98,13 +82,15 @@ fn one_step(
 ) -> Result<ParentStep, Box<Step>> {
     let Some(grid) = terms.grid else {
         let message = "spec.range: the pipeline has no schedule, so that it has no intervals";
-        return Err(Box::new(refuse(scene, Reason::InvalidConfiguration, message)));
+        let end = Outcome::refused(Reason::InvalidConfiguration, message, scene.field.now);
+        return Err(Box::new(Step::Finish(end)));
     };
     if terms.pipeline.spec.suspend && !asked.dry_run {
         let wait = Waiting::new(Reason::Suspended, "the pipeline is suspended");
         return Err(Box::new(Step::Wait(wait)));
     }
     let children = children_of(scene, run);
+    let book = memory.books.get(&Purpose::Parent(run.uid.clone()));
     let open = children.values().filter(|child| **child == ChildState::Open).count();
     Ok(parent(&ParentFacts {
         range: asked.range,
@@ -114,7 +100,8 @@ fn one_step(
         append: terms.pipeline.config.write_mode == WriteMode::Append,
         previous: run.status.children.as_ref(),
         children: &children,
-        book: memory.books.get(&Purpose::Parent(run.uid.clone())),
+        elsewhere: &elsewhere(&scene.runs, run, book),
+        book,
         room: (terms.most + WAITING).saturating_sub(open),
         now: scene.field.now,
     }))

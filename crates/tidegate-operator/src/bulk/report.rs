@@ -1,20 +1,24 @@
 //! The last step: status, Events and gauges, whatever happened before.
 
+use std::time::Duration;
+
 use kube::runtime::events::EventType;
-use tidegate_api::IngestionPipelineStatus;
+use tidegate_api::{IngestionPipelineStatus, IngestionRunStatus};
+use tidegate_config::RunReport;
 
 use super::Reconcile;
 use super::conditions::BulkFacts;
 use super::status::next_status;
+use super::work::{Scene, Turn};
 use crate::context::{Context, pipeline_resource, run_resource};
 use crate::key::Key;
-use crate::metrics::{BulkGauges, PipelineGauges};
+use crate::metrics::{BulkGauges, PipelineGauges, RunEnd};
 use crate::pipeline::{
     Failure, READY, STALLED, columns, event, find, has_finalizer, is_all_that_can_be_written,
     publish, transitions, write,
 };
 use crate::queue::Again;
-use crate::runs::{Outcome, Run};
+use crate::runs::{Outcome, Run, Step};
 
 /// Reports what was found and done. A failure of an earlier step stays the outcome.
 pub(super) async fn report(
@@ -73,8 +77,36 @@ async fn tell(run: &Reconcile<'_>, next: &IngestionPipelineStatus) {
     publish(run.context, run.object, &pipeline_resource(), &events).await;
 }
 
+/// The end of a run is an Event and a number.
+pub(super) async fn announce(scene: &Scene<'_>, turn: &Turn, status: &IngestionRunStatus) {
+    let Step::Finish(outcome) = &turn.step else { return };
+    let Outcome { succeeded, reason, message, .. } = outcome;
+    let (context, key, run) = (scene.field.context, scene.field.key, &scene.runs[turn.run]);
+    context.metrics.run_ended(key, &counted(run, turn, outcome, status));
+    tracing::info!(pipeline = %key, run = run.name, succeeded, reason = reason.as_str(), message, "a run is over");
+    publish_end(context, key, run, outcome).await;
+}
+
+/// The end in numbers.
+fn counted(run: &Run, turn: &Turn, outcome: &Outcome, status: &IngestionRunStatus) -> RunEnd {
+    let times = status.start_time.as_ref().zip(status.completion_time.as_ref());
+    let took =
+        times.and_then(|(start, end)| Duration::try_from(end.0.duration_since(start.0)).ok());
+    let rows = |report: &RunReport| {
+        [report.rows_read, report.rows_committed, report.rows_replaced, report.dead_letters]
+    };
+    RunEnd {
+        trigger: run.trigger(),
+        succeeded: outcome.succeeded,
+        reason: outcome.reason,
+        took: took.filter(|_| turn.children.is_none()),
+        // What an attempt that failed had written is not in the table.
+        rows: outcome.report.as_ref().filter(|_| outcome.succeeded).map(rows).unwrap_or_default(),
+    }
+}
+
 /// The end of a run as an Event of the run.
-pub(super) async fn publish_end(context: &Context, key: &Key, run: &Run, outcome: &Outcome) {
+async fn publish_end(context: &Context, key: &Key, run: &Run, outcome: &Outcome) {
     let runs = context.caches.runs.of(key);
     let object = runs.iter().find(|object| object.metadata.uid.as_ref() == Some(&run.uid));
     let Some(object) = object else { return };

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource as _;
-use tidegate_api::{CatchupPolicy, RunTrigger, ScheduleSpec, ScheduleStatus};
-use tidegate_schedule::Grid;
+use tidegate_api::{RunTrigger, ScheduleSpec, ScheduleStatus};
 use tidegate_types::DataInterval;
 
 use super::ground::Terms;
@@ -43,7 +42,7 @@ pub(super) async fn follow_schedule(
     };
     let owed = facts.owed();
     let documents = documents(owner, &facts, terms, &owed);
-    let last = facts.last;
+    let last = facts.of_schedule.last;
     let through = facts.through(scene, owed.last, &owed.make);
     let suspended = facts.suspended;
     let mut made = true;
@@ -53,6 +52,7 @@ pub(super) async fn follow_schedule(
     }
     scene.at(owed.next.filter(|_| !suspended));
     let status = ScheduleStatus {
+        begin: facts.origin.map(Time),
         // What was not made is made the next time: a name is made once.
         last_scheduled_tick: if made { owed.last } else { last }.map(Time),
         complete_through: through.0.map(Time),
@@ -60,7 +60,7 @@ pub(super) async fn follow_schedule(
         active,
         missed: u32::try_from(owed.waiting).unwrap_or(u32::MAX),
     };
-    Some(Scheduled { status, ask: joined(owed.ask, through.1, through.0) })
+    Some(Scheduled { status, ask: joined(owed.ask, through.1, through.0, facts.of_schedule.book) })
 }
 
 /// What both questions are about, as one.
@@ -68,6 +68,7 @@ fn joined(
     owed: Option<DataInterval>,
     through: Option<DataInterval>,
     at: Option<Timestamp>,
+    book: Option<&Book>,
 ) -> Option<DataInterval> {
     match (owed, through) {
         (Some(owed), Some(through)) => {
@@ -75,7 +76,9 @@ fn joined(
             DataInterval::new(start, end).ok()
         }
         (Some(owed), None) => {
-            let start = at.map_or(owed.start(), |at| at.min(owed.start()));
+            // What is told already is not asked again: an answer that was cut would be the same one.
+            let told = book.filter(|book| at.is_some_and(|at| book.begins_by(at))).map(Book::end);
+            let start = told.or(at).map_or(owed.start(), |from| from.min(owed.start()));
             DataInterval::new(start, owed.end()).ok()
         }
         (None, through) => through,
@@ -84,19 +87,14 @@ fn joined(
 
 /// What is known of the schedule.
 struct Facts<'a> {
-    grid: &'a Grid,
-    policy: CatchupPolicy,
-    start_at: Option<Timestamp>,
-    created: Timestamp,
+    /// What decides about the next runs.
+    of_schedule: ScheduleFacts<'a>,
+    /// The beginning of the first interval.
     origin: Option<Timestamp>,
-    last: Option<Timestamp>,
+    /// Up to where everything is done.
     complete: Option<Timestamp>,
-    book: Option<&'a Book>,
-    room: usize,
     by_interval: bool,
     suspended: bool,
-    delay: std::time::Duration,
-    now: Timestamp,
 }
 
 impl<'a> Facts<'a> {
@@ -108,46 +106,39 @@ impl<'a> Facts<'a> {
     ) -> Option<Self> {
         let grid = terms.grid?;
         let schedule = terms.bulk.schedule.as_ref()?;
-        let start_at = schedule.start_at.as_deref().and_then(|text| text.parse().ok());
         let field = &scene.field;
         let object = field.context.caches.pipelines.get(field.key, &field.key.name)?;
-        let created = object.meta().creation_timestamp.as_ref()?.0;
         let instant = |time: Option<&Time>| time.map(|time| time.0);
         let open = scene.runs.iter().filter(|run| is_of_schedule(run) && run.succeeded().is_none());
         let book = memory.books.get(&Purpose::Schedule);
-        Some(Self {
+        let of_schedule = ScheduleFacts {
             grid,
             policy: terms.policy,
-            start_at,
-            created,
-            origin: origin(grid, start_at, created),
+            start_at: schedule.start_at.as_deref().and_then(|text| text.parse().ok()),
+            created: object.meta().creation_timestamp.as_ref()?.0,
+            delay: terms.delay,
+            begin: instant(before.and_then(|it| it.begin.as_ref())),
             last: instant(before.and_then(|it| it.last_scheduled_tick.as_ref())),
-            complete: instant(before.and_then(|it| it.complete_through.as_ref())),
-            book: book.filter(|book| book.is_fresh(field.now)),
             room: (terms.most + WAITING).saturating_sub(open.count()),
+            book: book.filter(|book| book.is_fresh(field.now)),
+            now: field.now,
+        };
+        let complete = instant(before.and_then(|it| it.complete_through.as_ref()));
+        Some(Self {
+            of_schedule,
+            origin: origin(&of_schedule),
+            complete,
             by_interval: terms.by_interval,
             suspended: terms.pipeline.spec.suspend,
-            delay: terms.delay,
-            now: field.now,
         })
     }
 
     /// A schedule that is suspended stands still; what passes meanwhile was missed.
     fn owed(&self) -> Owed {
-        if self.suspended {
-            return Owed { last: self.last, ..Owed::default() };
+        match self.suspended {
+            true => Owed { last: self.of_schedule.last, ..Owed::default() },
+            false => owed(&self.of_schedule),
         }
-        owed(&ScheduleFacts {
-            grid: self.grid,
-            policy: self.policy,
-            start_at: self.start_at,
-            created: self.created,
-            delay: self.delay,
-            last: self.last,
-            room: self.room,
-            book: self.book,
-            now: self.now,
-        })
     }
 
     fn through(
@@ -163,16 +154,17 @@ impl<'a> Facts<'a> {
         };
         let (succeeded, mut open) = (of(true), of(false));
         open.extend(made);
+        let ScheduleFacts { grid, policy, book, .. } = self.of_schedule;
         let found = through(&ThroughFacts {
-            grid: self.grid,
-            policy: self.policy,
+            grid,
+            policy,
             whole: !self.by_interval,
             previous: self.complete,
             origin: self.origin,
             last,
             succeeded: &succeeded,
             open: &open,
-            book: self.book,
+            book,
         });
         (found.at, found.ask)
     }
@@ -197,7 +189,7 @@ fn documents(
     let Some(newest) = newest else { return documents };
     let mut end = newest.start();
     for back in 1..=again {
-        let before = facts.grid.interval_ending(end).ok();
+        let before = facts.of_schedule.grid.interval_ending(end).ok();
         let after_origin = |one: &DataInterval| facts.origin.is_some_and(|at| one.start() >= at);
         let Some(interval) = before.filter(after_origin) else { break };
         documents.push(repeated_run(owner, *newest, back, interval));
@@ -225,4 +217,31 @@ pub(super) fn dependencies(
         Dependency { name: name.to_owned(), exists: object.is_some(), complete_through }
     };
     schedule.depends_on.iter().map(|dependency| one(&dependency.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::Calendar;
+
+    use super::*;
+
+    #[test]
+    fn both_questions_are_one_and_what_is_told_is_not_asked_again() {
+        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
+        let hours = |start, end| DataInterval::new(at(start), at(end)).unwrap();
+        let told = Book::of(&Calendar::default(), hours(2, 6), at(9)).unwrap();
+        let late = Book::of(&Calendar::default(), hours(6, 7), at(9)).unwrap();
+        let owed = Some(hours(8, 9));
+        for (what, owed, through, book, wanted) in [
+            ("nothing", None, None, None, None),
+            ("one", None, Some(hours(3, 9)), None, Some(hours(3, 9))),
+            ("both", owed, Some(hours(3, 9)), None, Some(hours(3, 9))),
+            ("from where all is done", owed, None, None, Some(hours(2, 9))),
+            ("an answer that was cut", owed, None, Some(&told), Some(hours(6, 9))),
+            ("an answer about later", owed, None, Some(&late), Some(hours(2, 9))),
+        ] {
+            assert_eq!(joined(owed, through, Some(at(2)), book), wanted, "{what}");
+        }
+        assert_eq!(joined(owed, None, None, Some(&told)), owed, "nothing is done yet");
+    }
 }

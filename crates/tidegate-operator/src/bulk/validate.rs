@@ -145,10 +145,7 @@ fn resolved(
         pipeline.metadata.namespace = Some(owner.key.namespace.clone());
         pipeline
     };
-    let repaired = |name: &str| {
-        let (known, spec) = references.repaired.as_ref()?;
-        (known == name).then(|| named(name, spec))
-    };
+    let repaired = |name: &str| references.repaired.get(name).map(|spec| named(name, spec));
     let of_streams = || vec![Violation::new(&owner.key.name, "spec.source.type", "is a stream")];
     let pipeline = named(&owner.key.name, spec);
     resolve_among(&pipeline, None, &repaired)?.into_bulk().ok_or_else(of_streams)
@@ -181,13 +178,14 @@ fn check_places(config: &TransferConfig, allow_local: bool) -> Result<(), Reject
     let is_local = |url: &str| url.starts_with("file:") && !allow_local;
     if is_local(&config.sink.url) {
         let problem = "spec.sink.storage.url: a pod's disk does not outlive it; write \
-                       s3://bucket/path";
+                       s3://bucket/path or abfss://container@account.dfs.core.windows.net/path";
         return Err(refused(Reason::InvalidConfiguration, problem));
     }
     match &config.source {
         BulkSource::ObjectStore(files) if is_local(&files.url) => {
             let problem = "spec.source.objectStore.storage.url: pods have no files of their own; \
-                           write s3://bucket/path";
+                           write s3://bucket/path, gs://bucket/path or \
+                           abfss://container@account.dfs.core.windows.net/path";
             Err(refused(Reason::InvalidConfiguration, problem))
         }
         _ => Ok(()),
@@ -196,7 +194,7 @@ fn check_places(config: &TransferConfig, allow_local: bool) -> Result<(), Reject
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::{Value, json};
 
@@ -301,11 +299,17 @@ pub(crate) mod tests {
         let clicks = crate::pipeline::read(&clicks.expect("an object")).expect("it is valid");
         let missing = validated(MEND, &References::default()).rejection.expect("nobody is there");
         assert!(missing.message.contains("no pipeline \"clicks\""), "{missing:?}");
-        let repaired = Some(("clicks".to_owned(), clicks.spec));
-        let validation = validated(MEND, &References { repaired, ..References::default() });
+        let repaired = BTreeMap::from([("clicks".to_owned(), clicks.spec)]);
+        let mut references = References { repaired, ..References::default() };
+        let validation = validated(MEND, &references);
         assert_eq!(validation.rejection, None);
-        let repairs = validation.pipeline.expect("accepted").config.repairs.expect("it repairs");
+        let pipeline = validation.pipeline.expect("accepted");
+        let repairs = pipeline.config.repairs.expect("it repairs");
         assert_eq!((repairs.ledger.as_str(), repairs.partitions), ("shop.clicks", 1));
+        references.accepted = Some(pipeline.spec);
+        let dropped = validated("bulk: {incremental: {cursorField: ts}}", &references);
+        assert!(dropped.rejection.is_some(), "whom it repairs cannot be changed");
+        assert!(dropped.pipeline.is_some_and(|running| running.config.repairs.is_some()));
     }
 
     #[test]

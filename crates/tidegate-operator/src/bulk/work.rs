@@ -2,8 +2,11 @@
 //!
 //! What goes wrong with one run is told at the end and keeps no other from its step.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -13,15 +16,17 @@ use tidegate_api::{ChildrenStatus, IngestionRunStatus, RunTrigger, ScheduleStatu
 use tidegate_types::Reason;
 
 use super::calendars::ask_calendar;
+use super::chunks::look_after_readers;
 use super::ground::{Field, Stand, Terms};
 use super::memory::BulkMemory;
 use super::parents::{Family, go_on_with_parents};
+use super::report::announce;
 use super::scheduling::{Scheduled, dependencies, follow_schedule};
 use crate::calendar::{Ask, Purpose};
 use crate::pipeline::{Failure, READY, find, transfer_job};
 use crate::runs::{
-    Attempt, Contender, Finished, Ground, KeepFacts, LeafFacts, Outcome, Run, RunTally, Step, What,
-    attempt, create_job, decide, delete_run, keep, limit, next_status, read, write_status,
+    Attempt, Contender, Finished, Ground, KeepFacts, LeafFacts, Run, RunTally, Step, What, attempt,
+    create_job, decide, delete_run, keep, limit, next_status, read, write_status,
 };
 use crate::schedule::{Dependency, waits_for};
 
@@ -74,6 +79,16 @@ impl Scene<'_> {
         fine
     }
 
+    /// What its runs stand on.
+    pub(super) fn ground(&self) -> Ground<'_> {
+        match (&self.terms, self.field.stand) {
+            (Some(terms), _) => terms.ground(),
+            (None, Stand::Streams) => Ground::Streams,
+            (None, Stand::Unusable(rejection)) => Ground::Unusable(rejection),
+            (None, _) => Ground::Missing,
+        }
+    }
+
     /// There will be something to do then.
     pub(super) fn at(&mut self, when: Option<Timestamp>) {
         self.done.next = self.done.next.into_iter().chain(when).min();
@@ -94,11 +109,12 @@ pub(crate) async fn work(
     schedule: Option<&ScheduleStatus>,
     memory: &mut BulkMemory,
 ) -> Done {
-    let mut scene = look(field);
+    let mut scene = look(field, schedule);
     let uids: BTreeSet<String> = scene.runs.iter().map(|run| run.uid.clone()).collect();
     memory.keep_only(&uids);
 
     let leaves = turns_of_leaves(&scene).await;
+    look_after_readers(&mut scene, &leaves).await;
     carry_out(&mut scene, memory, leaves).await;
     // What has just ended is counted at once: nobody would wake them for it.
     let Family { turns: parents, mut asks, make } = go_on_with_parents(&scene, memory);
@@ -110,6 +126,9 @@ pub(crate) async fn work(
 
     let scheduled = follow_schedule(&mut scene, memory, schedule).await;
     if let Some(Scheduled { status, ask }) = scheduled {
+        let begun = scene.terms.as_ref().is_none_or(|terms| terms.begun);
+        // Runs waited for that.
+        scene.done.reads_on |= !begun && status.last_scheduled_tick.is_some();
         scene.done.schedule = Some(status);
         asks.extend(ask.map(|range| Ask { purpose: Purpose::Schedule, range }));
     }
@@ -118,11 +137,11 @@ pub(crate) async fn work(
     scene.done
 }
 
-fn look<'a>(field: &Field<'a>) -> Scene<'a> {
+fn look<'a>(field: &Field<'a>, schedule: Option<&ScheduleStatus>) -> Scene<'a> {
     let caches = &field.context.caches;
     let runs = caches.runs.of(field.key);
     let terms = match field.stand {
-        Stand::There(pipeline, grid) => Some(Terms::of(pipeline, grid)),
+        Stand::There(pipeline, grid) => Some(Terms::of(pipeline, grid, schedule)),
         _ => None,
     };
     Scene {
@@ -163,12 +182,7 @@ async fn turns_of_leaves(scene: &Scene<'_>) -> Vec<Turn> {
 }
 
 fn step_of(scene: &Scene<'_>, others: &[Dependency], run: &Run, attempt: Option<&Attempt>) -> Step {
-    let ground = match (&scene.terms, scene.field.stand) {
-        (Some(terms), _) => terms.ground(),
-        (None, Stand::Streams) => Ground::Streams,
-        (None, Stand::Unusable(rejection)) => Ground::Unusable(rejection),
-        (None, _) => Ground::Missing,
-    };
+    let ground = scene.ground();
     let waits_for = run.interval().and_then(|interval| waits_for(others, interval.end()));
     let waits_for = waits_for.as_deref();
     decide(&LeafFacts { run, attempt, ground, waits_for, now: scene.field.now })
@@ -226,9 +240,20 @@ async fn start(scene: &mut Scene<'_>, run: usize, number: u32) -> bool {
     let (Stand::There(pipeline, _), Ok(wish)) = (scene.field.stand, &scene.runs[run].wish) else {
         return false;
     };
-    let job = transfer_job(pipeline, &context.options.pods, &scene.runs[run], wish, number);
+    let (pods, token) = (&context.options.pods, fresh_token());
+    let job = transfer_job(pipeline, pods, &scene.runs[run], wish, number, &token);
     let made = create_job(context, &scene.field.key.namespace, job).await;
-    scene.note(made)
+    // One that was there was counted by whoever made it.
+    if matches!(made, Ok(true)) {
+        context.metrics.run_attempted(scene.field.key, number);
+    }
+    scene.note(made.map(drop))
+}
+
+/// 128 bits that nobody guesses: the keys of a hash map are from the operating system's randomness.
+fn fresh_token() -> String {
+    let bits = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", bits(), bits())
 }
 
 /// Writes the status, if it says something new.
@@ -247,20 +272,10 @@ async fn tell(scene: &mut Scene<'_>, memory: &mut BulkMemory, turn: &Turn) {
     let (context, key) = (scene.field.context, scene.field.key);
     let written = write_status(context, key, run, &status).await;
     if scene.note(written) {
-        announce(scene, turn).await;
+        announce(scene, turn, &status).await;
         memory.written.insert(scene.runs[turn.run].uid.clone(), scene.field.now);
         scene.runs[turn.run].status = status;
     }
-}
-
-/// The end of a run is an Event and a number.
-async fn announce(scene: &Scene<'_>, turn: &Turn) {
-    let Step::Finish(outcome) = &turn.step else { return };
-    let Outcome { succeeded, reason, message, .. } = outcome;
-    let (context, key, run) = (scene.field.context, scene.field.key, &scene.runs[turn.run]);
-    context.metrics.run_ended(key, *succeeded, *reason);
-    tracing::info!(pipeline = %key, run = run.name, succeeded, reason = reason.as_str(), message, "a run is over");
-    super::report::publish_end(context, key, run, outcome).await;
 }
 
 fn pipeline_generation(scene: &Scene<'_>) -> Option<i64> {
@@ -280,9 +295,7 @@ async fn tidy(scene: &mut Scene<'_>) {
     let facts = KeepFacts {
         succeeded: count(bulk.successful_runs_history_limit),
         failed: count(bulk.failed_runs_history_limit),
-        ttl: ttl
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .map(std::time::Duration::from_secs),
+        ttl: ttl.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
         now: scene.field.now,
     };
     let (goes, next) = keep(&finished(&scene.runs), &facts);
@@ -326,8 +339,9 @@ fn newest(runs: &[Run]) -> Option<Newest> {
     let run = own.max_by_key(|run| {
         let end = run.interval().map(|interval| interval.end());
         let over = run.status.completion_time.as_ref().map(|time| time.0);
-        // Of two that ended in one second the better one: the interval is in the table.
-        (end, over, run.succeeded(), run.name.clone())
+        // Of two that ended in one second the log knows which was later. Where it was not asked, the better
+        // one: the interval is in the table.
+        (end, over, run.status.generation, run.succeeded(), run.name.clone())
     })?;
     let (reason, message) = ready_of(&run.status);
     let succeeded = run.succeeded() == Some(true);
@@ -375,6 +389,13 @@ mod tests {
         assert_eq!(of(&all), Some(("again".to_owned(), true)));
         let same = [run("a", 2, &over("Succeeded", 10)), run("b", 2, &over("Failed", 10))];
         assert_eq!(of(&same), Some(("a".to_owned(), true)));
+        let claimed = |name: &str, phase: &str, generation: u32| {
+            let mut status = over(phase, 10);
+            status["generation"] = json!(generation);
+            run(name, 2, &status)
+        };
+        let quick = [claimed("a", "Succeeded", 3), claimed("b", "Failed", 4)];
+        assert_eq!(of(&quick), Some(("b".to_owned(), false)), "it failed when it was done again");
     }
 
     #[test]

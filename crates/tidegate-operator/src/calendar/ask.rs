@@ -78,7 +78,7 @@ pub(crate) fn answer(ended: Option<&Ended>) -> Answer {
             Err(_) => failed(format!("it ended with exit code {code}: {}", said.trim())),
         },
         End::Unheard => failed("nobody heard what it said".to_owned()),
-        End::Deadline => failed("it took too long".to_owned()),
+        End::Deadline { .. } => failed("it took too long".to_owned()),
         End::Lost => failed("its pod was lost".to_owned()),
     }
 }
@@ -102,7 +102,7 @@ mod tests {
             (exit(75, "{\"reason\":\"SinkUnreachable\",\"message\":\"no answer\"}"), "no answer"),
             (exit(137, ""), "137"),
             (End::Unheard, "heard"),
-            (End::Deadline, "too long"),
+            (End::Deadline { said: String::new() }, "too long"),
             (End::Lost, "lost"),
         ] {
             let answer = of(end);

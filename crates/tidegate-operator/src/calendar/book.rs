@@ -26,7 +26,8 @@ impl Book {
             None => asked.end(),
         };
         let covered = DataInterval::new(asked.start(), end).ok()?;
-        let Calendar { done, tried, .. } = answer.clone();
+        let tried = answer.tried.clone();
+        let done = DataInterval::merged(answer.done.iter().copied());
         Some(Self { covered, done, tried, taken: now })
     }
 
@@ -45,6 +46,16 @@ impl Book {
         Self { covered, done, tried, taken: self.taken }
     }
 
+    /// What is known to be done, oldest first, merged where it touches.
+    pub(crate) fn done(&self) -> &[DataInterval] {
+        &self.done
+    }
+
+    /// Since when the log knows the pipeline.
+    pub(crate) fn known_since(&self) -> Option<Timestamp> {
+        tidegate_schedule::known_since(&self.done, &self.tried)
+    }
+
     /// Whether the log holds the interval; none when that was not asked.
     pub(crate) fn holds(&self, interval: DataInterval) -> Option<bool> {
         if self.done.iter().any(|done| done.contains(interval)) {
@@ -53,9 +64,20 @@ impl Book {
         self.covered.contains(interval).then_some(false)
     }
 
-    /// Whether the interval was begun and is not done.
+    /// Whether the last run of just this interval was begun and did not end well.
+    pub(crate) fn has_tried(&self, interval: DataInterval) -> bool {
+        self.tried.contains(&interval)
+    }
+
+    /// Whether the last run of something of the interval was begun and did not end well, whatever the table
+    /// holds of it by a run before.
     pub(crate) fn was_tried(&self, interval: DataInterval) -> bool {
         self.tried.iter().any(|tried| tried.overlaps(interval))
+    }
+
+    /// Whether it says something of all that ever was, up to its end.
+    pub(crate) fn begins_at_first(&self) -> bool {
+        self.covered.start() == Timestamp::UNIX_EPOCH
     }
 
     /// Whether it says something from this instant on, or from before it.
@@ -66,6 +88,11 @@ impl Book {
     /// Up to where it says something.
     pub(crate) fn end(&self) -> Timestamp {
         self.covered.end()
+    }
+
+    /// When the log said so.
+    pub(crate) fn taken(&self) -> Timestamp {
+        self.taken
     }
 
     /// Whether it may still be believed that something is not done.

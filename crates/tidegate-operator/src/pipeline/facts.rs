@@ -20,9 +20,9 @@ pub(crate) struct References {
     pub(crate) offered_accounts: BTreeSet<String>,
     /// The spec that was accepted last; none for a new pipeline.
     pub(crate) accepted: Option<IngestionPipelineSpec>,
-    /// The pipeline that a bulk pipeline repairs, by its name; none when it says so of none, or there is
-    /// none of that name.
-    pub(crate) repaired: Option<(String, IngestionPipelineSpec)>,
+    /// The specs that the pipelines run by whose rows this one replaces, by their names: what the new spec
+    /// names and what the accepted one names, as far as anything was accepted there.
+    pub(crate) repaired: BTreeMap<String, IngestionPipelineSpec>,
 }
 
 /// A pipeline that can run; `C` is its resolved configuration: that of a stream, or

@@ -45,6 +45,8 @@ pub(crate) enum Component {
     Cleanup,
     /// Makes one attempt of a run.
     Transfer,
+    /// Reads one chunk of a run.
+    Chunk,
     /// Says what the table's log holds.
     Calendar,
 }
@@ -57,6 +59,7 @@ impl Component {
             Self::Agent => "agent",
             Self::Cleanup => "cleanup",
             Self::Transfer => "transfer",
+            Self::Chunk => "transfer-chunk",
             Self::Calendar => "calendar",
         }
     }
@@ -124,6 +127,7 @@ mod tests {
             Component::Agent,
             Component::Cleanup,
             Component::Transfer,
+            Component::Chunk,
             Component::Calendar,
         ] {
             let labels = of("clicks", component);

@@ -61,18 +61,20 @@ use crate::metrics::Outcome;
 use crate::queue::{Again, spread};
 
 pub(crate) use self::apply::{Applier, maps_of};
-pub(crate) use self::build::{BulkResources, PERMANENT, build_bulk, calendar_job, transfer_job};
+pub(crate) use self::build::{
+    BulkResources, ChunkWork, PERMANENT, build_bulk, calendar_job, chunk_job, transfer_job,
+};
 pub(crate) use self::conditions::{
     CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, condition, find, whole_seconds,
 };
 pub(crate) use self::delete::{has_finalizer, take_finalizer};
-pub(crate) use self::dereference::{dereference, repaired};
+pub(crate) use self::dereference::dereference;
 pub(crate) use self::events::{columns, event, transitions};
-pub(crate) use self::facts::{PodFacts, References, Rejection, ValidatedPipeline};
+pub(crate) use self::facts::{PodFacts, References, Rejection, Trouble, ValidatedPipeline};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::message::count;
 pub(crate) use self::names::{FIELD_MANAGER, is_config};
-pub(crate) use self::observe::pod_facts;
+pub(crate) use self::observe::{address, pod_facts, trouble_to_begin};
 pub(crate) use self::outlook::{Outlook, known, outlook};
 pub(crate) use self::owner::Owner;
 pub(crate) use self::poll::PodClient;
@@ -248,7 +250,7 @@ impl<'a> Reconcile<'a> {
 
     fn validate(&mut self) {
         let resource = self.state.read(self.object);
-        let references = dereference(&self.context.caches, &self.owner);
+        let references = dereference(&self.context.caches, &self.owner, &resource);
         let rules = Rules { allow_local_tables: self.context.options.allow_local_tables };
         self.validation = validate(&self.owner, &resource, &references, rules);
     }

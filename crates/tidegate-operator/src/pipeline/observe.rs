@@ -86,7 +86,7 @@ fn liveliness(pod: &Pod) -> (bool, Option<Timestamp>) {
     (pod.metadata.deletion_timestamp.is_none(), made)
 }
 
-fn address(pod: &Pod) -> Option<&str> {
+pub(crate) fn address(pod: &Pod) -> Option<&str> {
     let status = pod.status.as_ref()?;
     let running = status.phase.as_deref() == Some("Running");
     status.pod_ip.as_deref().filter(|address| running && !address.is_empty())
@@ -118,6 +118,12 @@ fn facts_of<R>(pod: &Pod, report: Option<R>) -> PodFacts<R> {
 
 fn condition<'a>(status: Option<&'a PodStatus>, name: &str) -> Option<&'a PodCondition> {
     status?.conditions.iter().flatten().find(|condition| condition.type_ == name)
+}
+
+/// What keeps a pod from beginning; none once it has begun.
+pub(crate) fn trouble_to_begin(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    trouble(status).filter(|_| status.phase.as_deref() == Some("Pending"))
 }
 
 /// What is wrong with a pod that is not ready and may not be able to say so itself.
@@ -227,6 +233,20 @@ mod tests {
 
     fn facts(status: Value) -> PodFacts<()> {
         facts_of(&pod(status), None)
+    }
+
+    #[test]
+    fn a_pod_that_has_begun_is_not_kept_from_it() {
+        let unschedulable = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/3 nodes",
+        }]);
+        for (phase, waits) in [("Pending", true), ("Running", false), ("Failed", false)] {
+            let pod = pod(json!({"phase": phase, "conditions": unschedulable}));
+            let trouble = trouble_to_begin(&pod).map(|trouble| trouble.reason);
+            assert_eq!(trouble, waits.then_some(Reason::Unschedulable), "{phase}");
+        }
+        assert_eq!(trouble_to_begin(&pod(json!({"phase": "Pending"}))), None);
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
         | Reason::RunLimitReached
         | Reason::Interrupted
         | Reason::DeadlineExceeded
+        | Reason::ChunksFailed
         | Reason::RepairTooEarly => Outlook::Transient,
 
         Reason::StreamMissing

@@ -3,11 +3,11 @@
 //! A pod is a stranger: it may hang, answer something else or never stop. So every question has a
 //! time limit, every answer a size limit, and only so many are under way.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidegate_config::Assignment;
+use tidegate_config::{Assignment, GivenUp};
 use tokio::sync::Semaphore;
 
 use super::build::PORT;
@@ -46,7 +46,7 @@ impl PodClient {
     /// What the pod at `address` says about itself; none when it says nothing that can be read.
     pub(crate) async fn report<R: DeserializeOwned>(&self, address: &str) -> Option<R> {
         let _permit = self.permits.acquire().await.ok()?;
-        let answer = match self.read(&url(address, "status")).await {
+        let answer = match self.read(&url(address, "/status")).await {
             Ok(bytes) => serde_json::from_slice(&bytes).ok(),
             Err(error) => {
                 tracing::debug!(address, %error, "a pod does not answer");
@@ -60,12 +60,24 @@ impl PodClient {
     /// Hands a worker its assignment. The mounted file says the same a little later, so that a failure
     /// does not matter.
     pub(crate) async fn assign(&self, address: &str, assignment: &Assignment) {
+        self.post(address, "/assignment", assignment).await;
+    }
+
+    /// Tells the coordinator of an attempt that its readers were given up. It is told again with the next
+    /// look, until its pod has ended.
+    pub(crate) async fn give_up_chunks(&self, address: &str, told: &GivenUp) {
+        self.post(address, GivenUp::PAGE, told).await;
+    }
+
+    async fn post(&self, address: &str, page: &str, body: &impl Serialize) {
         let Ok(_permit) = self.permits.acquire().await else { return };
-        let sent = self.http.post(url(address, "assignment")).json(assignment).send().await;
+        let sent = self.http.post(url(address, page)).json(body).send().await;
         match sent.map(|answer| answer.status()) {
             Ok(status) if status.is_success() => {}
-            Ok(status) => tracing::debug!(address, %status, "a worker refuses its assignment"),
-            Err(error) => tracing::debug!(address, %error, "a worker does not take its assignment"),
+            Ok(status) => {
+                tracing::debug!(address, page, %status, "a pod does not take what it is told")
+            }
+            Err(error) => tracing::debug!(address, page, %error, "a pod does not hear"),
         }
     }
 
@@ -84,12 +96,15 @@ impl PodClient {
 }
 
 fn url(address: &str, page: &str) -> String {
-    let mut url = String::new();
-    let _ = match address.contains(':') {
-        true => write!(url, "http://[{address}]:{PORT}/{page}"),
-        false => write!(url, "http://{address}:{PORT}/{page}"),
-    };
-    url
+    format!("{}{page}", base_url(address))
+}
+
+/// Where the pod at `address` listens: `http://<address>:<port>`.
+pub(crate) fn base_url(address: &str) -> String {
+    match address.contains(':') {
+        true => format!("http://[{address}]:{PORT}"),
+        false => format!("http://{address}:{PORT}"),
+    }
 }
 
 #[cfg(test)]
@@ -98,7 +113,7 @@ mod tests {
 
     #[test]
     fn both_kinds_of_addresses_are_written_right() {
-        assert_eq!(url("10.0.0.7", "status"), "http://10.0.0.7:8080/status");
-        assert_eq!(url("fd00::7", "status"), "http://[fd00::7]:8080/status");
+        assert_eq!(url("10.0.0.7", "/status"), "http://10.0.0.7:8080/status");
+        assert_eq!(url("fd00::7", "/status"), "http://[fd00::7]:8080/status");
     }
 }

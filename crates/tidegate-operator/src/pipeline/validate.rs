@@ -180,7 +180,7 @@ fn check_servers(config: &PipelineConfig) -> Result<(), Rejection> {
 fn check_table(config: &PipelineConfig, rules: Rules) -> Result<(), Rejection> {
     if config.sink.url.starts_with("file:") && !rules.allow_local_tables {
         let problem = "spec.sink.storage.url: a pod's disk does not outlive it; write \
-                       s3://bucket/path";
+                       s3://bucket/path or abfss://container@account.dfs.core.windows.net/path";
         return Err(refused(Reason::InvalidConfiguration, problem));
     }
     Ok(())

@@ -27,12 +27,12 @@ const COLLECTED_WITHIN: Duration = Duration::from_secs(2);
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
 
-/// Makes a Job, unless it is there.
+/// Makes a Job, unless it is there; answers whether it was made.
 pub(crate) async fn create_job(
     context: &Context,
     namespace: &str,
     job: Job,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let name = job.name_any();
     let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
@@ -40,12 +40,39 @@ pub(crate) async fn create_job(
         Ok(made) => {
             tracing::debug!(namespace, job = name, "made");
             context.caches.jobs.put(made);
-            Ok(())
+            Ok(true)
         }
         Err(kube::Error::Api(status)) if status.code == CONFLICT => {
-            taken(context, &api, &job).await
+            taken(context, &api, &job).await.map(|()| false)
         }
         Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
+    }
+}
+
+/// Removes a Job and its pods.
+pub(crate) async fn delete_job(
+    context: &Context,
+    namespace: &str,
+    job: &Job,
+) -> Result<(), Failure> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let (name, how) = (job.name_any(), this_one(job.uid()));
+    match api.delete(&name, &how).await {
+        Ok(_) => {
+            tracing::debug!(namespace, job = name, "removed");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
+        Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
+    }
+}
+
+/// Not the successor that somebody may have made meanwhile.
+fn this_one(uid: Option<String>) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid, resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
     }
 }
 
@@ -97,8 +124,7 @@ pub(crate) async fn create_run(
     }
 }
 
-/// A run of that name does, whoever made it, but for one of a former pipeline that is about to be
-/// collected.
+/// A run of that name that a person made does. One of a former pipeline is about to be collected.
 fn there_already(context: &Context, key: &Key, wanted: &DynamicObject) -> Result<(), Failure> {
     let name = wanted.name_any();
     let runs = context.caches.runs.of(key);
@@ -106,7 +132,7 @@ fn there_already(context: &Context, key: &Key, wanted: &DynamicObject) -> Result
     let owner = |run: &DynamicObject| run.owner_references().first().map(|owner| owner.uid.clone());
     let made_by_another = owner(live).is_some_and(|live| Some(live) != owner(wanted));
     if made_by_another || live.metadata.deletion_timestamp.is_some() {
-        let what = format!("{KIND} {name} of a former pipeline is being deleted");
+        let what = format!("{KIND} {name} is made when one that belongs to somebody else is gone");
         return Err(Failure::waiting(Reason::Progressing, what, COLLECTED_WITHIN));
     }
     Ok(())
@@ -119,13 +145,7 @@ pub(crate) async fn delete_run(
     name: &str,
     uid: &str,
 ) -> Result<(), Failure> {
-    let how = DeleteParams {
-        // Not the successor that somebody may have made meanwhile.
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    };
-    match api(context, key).delete(name, &how).await {
+    match api(context, key).delete(name, &this_one(Some(uid.to_owned()))).await {
         Ok(_) => {
             tracing::info!(pipeline = %key, run = name, "removed, its time is over");
             Ok(())

@@ -78,8 +78,8 @@ mod tests {
         for (document, name, rerun) in [
             (scheduled_run(&owner, interval), "orders-20260601t010000z", false),
             (repeated_run(&owner, interval, 2, interval), "orders-20260601t010000z-r2", true),
-            (child_run(&owner.key, &parent, interval, true), "refill-20260601t010000z", true),
-            (child_run(&owner.key, &parent, interval, false), "refill-20260601t010000z", false),
+            (child_run(&owner.key, &parent, interval, true), "refill-20260601t010000z-b", true),
+            (child_run(&owner.key, &parent, interval, false), "refill-20260601t010000z-b", false),
         ] {
             let read = tidegate_api::read_run(&document);
             assert!(read.is_ok(), "{read:?}");

@@ -29,6 +29,8 @@ pub(crate) enum Ground<'a> {
         grid: Option<&'a Grid>,
         /// How long after its end an interval may be read.
         delay: SignedDuration,
+        /// Whether it is known since when its schedule counts. The log tells it, and a run adds to the log.
+        begun: bool,
         /// Whether rows are found by interval.
         by_interval: bool,
         /// How often a run is tried again.
@@ -67,32 +69,26 @@ pub(crate) fn decide(facts: &LeafFacts<'_>) -> Step {
 }
 
 fn refuse(facts: &LeafFacts<'_>, reason: Reason, message: &str) -> Step {
-    Step::Finish(Outcome {
-        succeeded: false,
-        reason,
-        message: message.to_owned(),
-        report: None,
-        at: facts.now,
-    })
+    Step::Finish(Outcome::refused(reason, message, facts.now))
 }
 
 /// The first attempt, when everything that it needs is there.
 fn first(facts: &LeafFacts<'_>, wish: &Wish) -> Step {
-    let (suspended, grid, delay, by_interval) = match facts.ground {
-        Ground::There { suspended, grid, delay, by_interval, .. } => {
-            (suspended, grid, delay, by_interval)
+    let (suspended, begun, grid, delay, by_interval) = match facts.ground {
+        Ground::There { suspended, begun, grid, delay, by_interval, .. } => {
+            (suspended, begun, grid, delay, by_interval)
         }
-        Ground::Streams => {
-            let what = "the pipeline reads a stream, and a stream has no runs";
-            return refuse(facts, Reason::InvalidConfiguration, what);
-        }
-        ground => return Step::Wait(no_ground(ground)),
+        ground => return no_ground(ground, facts.now),
     };
     if let Some(step) = fits(facts, wish, grid, by_interval) {
         return step;
     }
     if suspended {
         return Step::Wait(Waiting::new(Reason::Suspended, "the pipeline is suspended"));
+    }
+    if !begun {
+        let message = "the table's log is asked first since when the schedule counts";
+        return Step::Wait(Waiting::new(Reason::Progressing, message));
     }
     if let What::Interval(interval) = wish.what {
         let due = interval.end().checked_add(delay).unwrap_or(Timestamp::MAX);
@@ -108,14 +104,21 @@ fn first(facts: &LeafFacts<'_>, wish: &Wish) -> Step {
     }
 }
 
-fn no_ground(ground: Ground<'_>) -> Waiting {
-    match ground {
-        Ground::Unusable(rejection) => Waiting::new(
-            rejection.reason,
-            format!("the pipeline is not accepted: {}", rejection.message),
-        ),
-        _ => Waiting::new(Reason::PipelineMissing, "there is no pipeline of this name"),
-    }
+/// What becomes of a run whose pipeline is not there for it.
+pub(crate) fn no_ground(ground: Ground<'_>, now: Timestamp) -> Step {
+    let (reason, message) = match ground {
+        Ground::Streams => {
+            let what = "the pipeline reads a stream, and a stream has no runs";
+            return Step::Finish(Outcome::refused(Reason::InvalidConfiguration, what, now));
+        }
+        Ground::Unusable(rejection) => {
+            (rejection.reason, format!("the pipeline is not accepted: {}", rejection.message))
+        }
+        Ground::Missing | Ground::There { .. } => {
+            (Reason::PipelineMissing, "there is no pipeline of this name".to_owned())
+        }
+    };
+    Step::Wait(Waiting::new(reason, message))
 }
 
 /// What is wrong with what a run asks for, given its pipeline.
@@ -167,7 +170,7 @@ fn after(facts: &LeafFacts<'_>, number: u32, ended: &Ended) -> Step {
     let retry = match facts.ground {
         Ground::There { retry, .. } => retry,
         Ground::Streams => return over(message),
-        ground => return Step::Wait(no_ground(ground)),
+        ground => return no_ground(ground, facts.now),
     };
     let Some(pause) = retry.pause_after(number) else {
         return over(format!("attempt {number} was the last one: {message}"));
@@ -200,7 +203,7 @@ fn succeeded(end: &End) -> bool {
 /// What the attempt said of itself.
 fn report(ended: &Ended) -> Option<RunReport> {
     match &ended.end {
-        End::Exit { said, .. } => serde_json::from_str(said).ok(),
+        End::Exit { said, .. } | End::Deadline { said } => serde_json::from_str(said).ok(),
         _ => None,
     }
 }
@@ -221,13 +224,17 @@ fn success(ended: &Ended, report: Option<RunReport>) -> Outcome {
 
 /// Why an attempt failed.
 fn failure(end: &End, report: Option<&RunReport>) -> (Reason, String) {
+    let stopped = matches!(end, End::Deadline { .. });
+    // One that was told to end may not know that its time was up.
+    let tells =
+        |reason: &Reason| *reason != Reason::Ok && (!stopped || *reason != Reason::Interrupted);
     if let Some(report) = report
-        && let Some(reason) = known(&report.reason).filter(|reason| *reason != Reason::Ok)
+        && let Some(reason) = known(&report.reason).filter(tells)
     {
         return (reason, report.message.clone());
     }
     match end {
-        End::Deadline => (Reason::DeadlineExceeded, "it took longer than it may".to_owned()),
+        End::Deadline { .. } => (Reason::DeadlineExceeded, "it took longer than it may".to_owned()),
         End::Lost | End::Unheard => (Reason::PodFailing, "its pod was lost".to_owned()),
         End::Exit { code, said } => {
             // Of a process that was killed there is the end of its log at most.

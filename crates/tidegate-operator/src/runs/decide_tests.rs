@@ -24,6 +24,7 @@ struct World {
     grid: Grid,
     retry: RetrySpec,
     suspended: bool,
+    begun: bool,
     by_interval: bool,
     scheduled: bool,
     delay: SignedDuration,
@@ -37,6 +38,7 @@ impl World {
             grid: Grid::new("0 * * * *", "UTC").unwrap(),
             retry: RetrySpec::default(),
             suspended: false,
+            begun: true,
             by_interval: true,
             scheduled: true,
             delay: SignedDuration::ZERO,
@@ -50,6 +52,7 @@ impl World {
             suspended: self.suspended,
             grid: self.scheduled.then_some(&self.grid),
             delay: self.delay,
+            begun: self.begun,
             by_interval: self.by_interval,
             retry: &self.retry,
         };
@@ -73,7 +76,13 @@ fn over(step: Step) -> Outcome {
 }
 
 fn ended(number: u32, end: End) -> Attempt {
-    Attempt { number, ended: Some(Ended { at: at(0), end }), pod: None }
+    Attempt {
+        number,
+        ended: Some(Ended { at: at(0), end }),
+        pod: None,
+        address: None,
+        readers_wait: None,
+    }
 }
 
 fn exit(code: i32, said: &Value) -> End {
@@ -95,6 +104,10 @@ fn a_run_begins_when_everything_is_there() {
     world.suspended = true;
     assert_eq!(waits(&world.decide(&new, None)).0, Reason::Suspended);
     world.suspended = false;
+    world.begun = false;
+    let step = world.decide(&new, None);
+    assert!(waits(&step).1.contains("asked first"), "a run would change what the log answers");
+    world.begun = true;
     world.delay = SignedDuration::from_mins(5);
     let step = world.decide(&new, None);
     assert_eq!(waits(&step).0, Reason::WaitingForTick);
@@ -154,7 +167,8 @@ fn what_does_not_fit_the_pipeline_fails_at_once() {
 fn an_attempt_is_followed_and_its_success_is_the_run_s() {
     let world = World::new();
     let begun = scheduled(&json!({"attempt": 1, "phase": "Running"}));
-    let under_way = Attempt { number: 1, ended: None, pod: None };
+    let under_way =
+        Attempt { number: 1, ended: None, pod: None, address: None, readers_wait: None };
     assert_eq!(world.decide(&begun, Some(&under_way)), Step::Follow);
     let well = ended(1, exit(0, &report("Ok", "")));
     let outcome = over(world.decide(&begun, Some(&well)));
@@ -208,7 +222,7 @@ fn whatever_else_ends_an_attempt_is_tried_again_and_told() {
     let begun = scheduled(&json!({"attempt": 1}));
     for (end, reason, words) in [
         (End::Lost, Reason::PodFailing, "lost"),
-        (End::Deadline, Reason::DeadlineExceeded, "longer"),
+        (End::Deadline { said: String::new() }, Reason::DeadlineExceeded, "longer"),
         (End::Exit { code: 137, said: String::new() }, Reason::PodFailing, "137"),
         (End::Exit { code: 1, said: "a\nlast line\n".into() }, Reason::PodFailing, "last line"),
         (exit(75, &report("NewerWord", "?")), Reason::PodFailing, "75"),
@@ -217,6 +231,27 @@ fn whatever_else_ends_an_attempt_is_tried_again_and_told() {
         let (found, message) = waits(&step);
         assert_eq!(found, reason, "{end:?}");
         assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn an_attempt_whose_time_is_up_tells_what_it_did_and_why_unless_it_was_only_told_to_end() {
+    let world = World::new();
+    let last = scheduled(&json!({"attempt": 4}));
+    for (said, reason, words) in [
+        ("DeadLetterCommitPending", Reason::DeadLetterCommitPending, "words"),
+        ("Interrupted", Reason::DeadlineExceeded, "longer"),
+        ("Ok", Reason::DeadlineExceeded, "longer"),
+    ] {
+        let mut report = report(said, "words");
+        report["version"] = json!(7);
+        report["rowsCommitted"] = json!(5);
+        let end = End::Deadline { said: report.to_string() };
+        let outcome = over(world.decide(&last, Some(&ended(4, end))));
+        assert_eq!((outcome.succeeded, outcome.reason), (false, reason));
+        assert!(outcome.message.contains(words), "{outcome:?}");
+        let report = outcome.report.unwrap();
+        assert_eq!((report.version, report.rows_committed), (Some(7), 5), "{said}");
     }
 }
 
@@ -231,7 +266,7 @@ fn an_attempt_whose_job_is_gone_was_lost_and_an_older_one_says_nothing() {
     }
     // The status was lost with the cluster, the Job was not.
     let forgotten = scheduled(&Value::Null);
-    let third = Attempt { number: 3, ended: None, pod: None };
+    let third = Attempt { number: 3, ended: None, pod: None, address: None, readers_wait: None };
     assert_eq!(world.decide(&forgotten, Some(&third)), Step::Follow);
     world.suspended = true;
     assert_eq!(world.decide(&forgotten, Some(&third)), Step::Follow, "what is active ends");

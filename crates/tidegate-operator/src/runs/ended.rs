@@ -1,9 +1,11 @@
 //! How a Job's only pod ended.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::ResourceExt;
+
+use crate::pipeline::PERMANENT;
 
 /// The end of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,10 @@ pub(crate) enum End {
     /// The Job is complete, and its pod is gone with what it had to say.
     Unheard,
     /// It took longer than it may.
-    Deadline,
+    Deadline {
+        /// Its termination message; empty when its pod is gone.
+        said: String,
+    },
     /// The pod is gone: its node was drained or lost, or somebody deleted it.
     Lost,
 }
@@ -34,17 +39,46 @@ pub(crate) enum End {
 pub(crate) fn ended<'a>(job: &Job, pods: impl Iterator<Item = &'a Pod>) -> Option<Ended> {
     if let Some(state) = newest_pod(job, pods).and_then(terminated) {
         let at = state.finished_at.as_ref().map(|time| time.0).or_else(|| job_end(job));
-        let said = state.message.clone().unwrap_or_default();
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+        let said = state.message.clone().unwrap_or_default();
+        if was_stopped(job, state, at) {
+            return Some(Ended { at, end: End::Deadline { said } });
+        }
         return Some(Ended { at, end: End::Exit { code: state.exit_code, said } });
     }
     let condition = last_condition(job)?;
-    let end = match (condition.type_.as_str(), condition.reason.as_deref()) {
-        ("Complete", _) => End::Unheard,
-        (_, Some("DeadlineExceeded")) => End::Deadline,
+    let end = match condition.type_.as_str() {
+        "Complete" => End::Unheard,
+        _ if is_late(condition) => End::Deadline { said: String::new() },
         _ => End::Lost,
     };
     Some(Ended { at: job_end(job).unwrap_or(Timestamp::UNIX_EPOCH), end })
+}
+
+/// Whether the process ended because the Job's time was up: often all that it knows itself is that it was
+/// told to end. One that ended well or for good meanwhile has said more. The controller marks the Job before or
+/// after the pod's end is seen, so that the time tells too.
+fn was_stopped(job: &Job, state: &ContainerStateTerminated, at: Timestamp) -> bool {
+    let marks = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let marked = marks.is_some_and(|marks| {
+        marks.iter().any(|mark| {
+            let fails = matches!(mark.type_.as_str(), "Failed" | "FailureTarget");
+            fails && mark.status == "True" && is_late(mark)
+        })
+    });
+    let late = deadline(job).is_some_and(|deadline| at >= deadline);
+    (marked || late) && !matches!(state.exit_code, 0 | PERMANENT)
+}
+
+fn is_late(condition: &JobCondition) -> bool {
+    condition.reason.as_deref() == Some("DeadlineExceeded")
+}
+
+/// When a Job's time is up.
+fn deadline(job: &Job) -> Option<Timestamp> {
+    let seconds = job.spec.as_ref()?.active_deadline_seconds?;
+    let start = job.status.as_ref()?.start_time.as_ref()?.0;
+    start.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// The newest pod of a Job.
@@ -54,7 +88,7 @@ pub(crate) fn newest_pod<'a>(job: &Job, pods: impl Iterator<Item = &'a Pod>) -> 
 }
 
 /// Whether a pod belongs to the Job.
-fn is_of(job: &Job, pod: &Pod) -> bool {
+pub(crate) fn is_of(job: &Job, pod: &Pod) -> bool {
     let uid = job.uid();
     let mut owners = pod.owner_references().iter();
     owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
@@ -115,6 +149,7 @@ mod tests {
         let over = |code: i32| json!({"terminated": {"exitCode": code, "message": "words", "finishedAt": THEN}});
         let exit = |code| Some(End::Exit { code, said: "words".to_owned() });
         let running = json!({"running": {}});
+        let late = |said: &str| End::Deadline { said: said.to_owned() };
         for (what, job, pods, wanted) in [
             ("runs", job(None), vec![pod("job", running.clone())], None),
             ("has no pod yet", job(None), vec![], None),
@@ -127,7 +162,7 @@ mod tests {
             ),
             ("another's pod", job(None), vec![pod("other", over(0))], None),
             ("complete, pod gone", job(Some(("Complete", ""))), vec![], Some(End::Unheard)),
-            ("late", job(Some(("Failed", "DeadlineExceeded"))), vec![], Some(End::Deadline)),
+            ("late", job(Some(("Failed", "DeadlineExceeded"))), vec![], Some(late(""))),
             ("pod gone", job(Some(("Failed", "BackoffLimitExceeded"))), vec![], Some(End::Lost)),
             (
                 "evicted",
@@ -141,6 +176,60 @@ mod tests {
             if let Some(found) = found {
                 assert_eq!(found.at.to_string(), THEN, "{what}");
             }
+        }
+    }
+
+    #[test]
+    fn whoever_was_told_to_end_because_the_time_was_up_did_not_just_break_off() {
+        let over = |code: i32, at: &str| {
+            pod(
+                "job",
+                json!({"terminated": {"exitCode": code, "message": "words", "finishedAt": at}}),
+            )
+        };
+        let limited = |conditions: Value| -> Job {
+            serde_json::from_value(json!({
+                "metadata": {"name": "r-g1", "uid": "job"}, "spec": {"activeDeadlineSeconds": 10,
+                    "template": {}},
+                "status": {"startTime": "2026-06-01T00:00:00Z", "conditions": conditions},
+            }))
+            .unwrap()
+        };
+        let mark = |kind: &str, status: &str, reason: &str| json!([{"type": kind, "status": status, "reason": reason, "lastTransitionTime": THEN}]);
+        let exit = |code| End::Exit { code, said: "words".to_owned() };
+        let late = || End::Deadline { said: "words".to_owned() };
+        let early = "2026-06-01T00:00:09Z";
+        for (what, conditions, code, at, wanted) in [
+            ("marked", mark("Failed", "True", "DeadlineExceeded"), 75, early, late()),
+            ("about to be", mark("FailureTarget", "True", "DeadlineExceeded"), 75, early, late()),
+            (
+                "killed after its grace",
+                mark("Failed", "True", "DeadlineExceeded"),
+                137,
+                early,
+                late(),
+            ),
+            ("not marked yet", json!([]), 75, THEN, late()),
+            ("in time", json!([]), 75, early, exit(75)),
+            (
+                "not marked after all",
+                mark("Failed", "False", "DeadlineExceeded"),
+                75,
+                early,
+                exit(75),
+            ),
+            (
+                "failed by its pod",
+                mark("Failed", "True", "BackoffLimitExceeded"),
+                75,
+                early,
+                exit(75),
+            ),
+            ("ended well", mark("Failed", "True", "DeadlineExceeded"), 0, THEN, exit(0)),
+            ("given up", mark("Failed", "True", "DeadlineExceeded"), 65, THEN, exit(65)),
+        ] {
+            let found = ended(&limited(conditions), [over(code, at)].iter()).unwrap();
+            assert_eq!(found.end, wanted, "{what}");
         }
     }
 }

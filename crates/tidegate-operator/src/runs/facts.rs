@@ -7,7 +7,7 @@ use tidegate_config::RunReport;
 use tidegate_types::{DataInterval, Reason};
 
 use super::ended::Ended;
-use crate::pipeline::{PodFacts, Rejection};
+use crate::pipeline::{PodFacts, Rejection, Trouble};
 
 /// A run as it stands.
 #[derive(Debug, Clone)]
@@ -68,6 +68,10 @@ pub(crate) struct Attempt {
     pub(crate) ended: Option<Ended>,
     /// Its pod and what that says.
     pub(crate) pod: Option<PodFacts<RunReport>>,
+    /// Where its pod is.
+    pub(crate) address: Option<String>,
+    /// What keeps pods that read its chunks from beginning.
+    pub(crate) readers_wait: Option<Trouble>,
 }
 
 /// What is to be done about a run.
@@ -142,6 +146,13 @@ impl Run {
     /// Why it was made; none when that cannot be read.
     pub(crate) fn trigger(&self) -> Option<RunTrigger> {
         self.wish.as_ref().ok().map(|wish| wish.trigger)
+    }
+}
+
+impl Outcome {
+    /// The end of a run that asks for what cannot be done.
+    pub(crate) fn refused(reason: Reason, message: impl Into<String>, at: Timestamp) -> Self {
+        Self { succeeded: false, reason, message: message.into(), report: None, at }
     }
 }
 

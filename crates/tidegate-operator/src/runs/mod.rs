@@ -7,6 +7,7 @@
 
 mod apply;
 mod build;
+mod chunks;
 mod conditions;
 mod decide;
 mod ended;
@@ -20,15 +21,16 @@ mod read;
 mod status;
 mod tally;
 
-pub(crate) use apply::{create_job, create_run, delete_run, write_status};
+pub(crate) use apply::{create_job, create_run, delete_job, delete_run, write_status};
 pub(crate) use build::{child_run, repeated_run, scheduled_run};
-pub(crate) use decide::{Ground, LeafFacts, decide};
+pub(crate) use chunks::{ChunkStep, chunk_step, left_over};
+pub(crate) use decide::{Ground, LeafFacts, decide, no_ground};
 pub(crate) use ended::{End, Ended, ended, last_condition, terminated};
 pub(crate) use facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
 pub(crate) use keep::{Finished, KeepFacts, keep};
 pub(crate) use limit::{Contender, limit};
-pub(crate) use observe::attempt;
-pub(crate) use parent::{ChildState, ParentFacts, ParentStep, parent};
+pub(crate) use observe::{attempt, newest_job};
+pub(crate) use parent::{ChildState, ParentFacts, ParentStep, does_again, elsewhere, parent};
 pub(crate) use read::{pipeline_of, read};
 pub(crate) use status::{StatusFacts, next_status};
 pub(crate) use tally::RunTally;

@@ -8,10 +8,17 @@ use tidegate_config::content_hash;
 const LONGEST_RUN: usize = 58;
 /// A Job's name is a label of its pods.
 const LONGEST_JOB: usize = 63;
+/// With a dash and its number behind it the name of an Indexed Job is a pod's host name.
+const LONGEST_INDEXED_JOB: usize = 57;
 
 /// The Job of an attempt.
 pub(crate) fn job(run: &str, attempt: u32) -> String {
     shortened(run, &format!("g{attempt}"), LONGEST_JOB)
+}
+
+/// The Job that reads the chunks of an attempt.
+pub(crate) fn chunks(run: &str, attempt: u32) -> String {
+    shortened(run, &format!("g{attempt}-chunks"), LONGEST_INDEXED_JOB)
 }
 
 /// The run of a tick of the schedule.
@@ -24,9 +31,10 @@ pub(crate) fn again(pipeline: &str, tick: Timestamp, back: u32) -> String {
     shortened(pipeline, &format!("{}-r{back}", instant(tick)), LONGEST_RUN)
 }
 
-/// The run of one interval of a range, by its end.
+/// The run of one interval of a range, by its end. A range may be named like a pipeline, and the schedule's
+/// runs are others: none of theirs ends like this.
 pub(crate) fn child(parent: &str, end: Timestamp) -> String {
-    shortened(parent, &instant(end), LONGEST_RUN)
+    shortened(parent, &format!("{}-b", instant(end)), LONGEST_RUN)
 }
 
 /// `20260601t010000z`.
@@ -67,6 +75,8 @@ mod tests {
         assert!(run.len() <= LONGEST_RUN && run.ends_with("-20260601t010000z"), "{run}");
         for attempt in [1, 21] {
             assert!(job(&run, attempt).len() <= LONGEST_JOB);
+            assert!(chunks(&run, attempt).len() <= LONGEST_INDEXED_JOB);
+            assert!(chunks(&run, attempt).ends_with(&format!("-g{attempt}-chunks")));
         }
         for back in [1, 1000] {
             assert!(again(&longest, tick, back).len() <= LONGEST_RUN);
@@ -75,6 +85,12 @@ mod tests {
         let children = parents.each_ref().map(|parent| child(parent, tick));
         assert!(children.iter().all(|name| name.len() <= LONGEST_RUN), "{children:?}");
         assert_ne!(children[0], children[1]);
+        for name in ["orders", longest.as_str(), "orders.daily"] {
+            let child = child(name, tick);
+            assert_ne!(child, scheduled(name, tick), "a range may have a pipeline's name");
+            assert_ne!(child, again(name, tick, 1));
+        }
+        assert_eq!(child("orders", tick), "orders-20260601t010000z-b");
         assert!(!job("a.b", 1).contains('.'), "pods cannot have such a name");
     }
 }

@@ -6,22 +6,38 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::ended::{ended, newest_pod};
+use super::ended::{ended, is_of, newest_pod};
 use super::facts::{Attempt, Run};
 use crate::context::Context;
-use crate::pipeline::{labels, pod_facts};
+use crate::pipeline::labels::{self, Component};
+use crate::pipeline::{Trouble, address, pod_facts, trouble_to_begin};
 
 /// The newest Job of a run.
 pub(crate) fn newest_job<'a>(run: &Run, jobs: &'a [Arc<Job>]) -> Option<(u32, &'a Arc<Job>)> {
-    let own = jobs.iter().filter(|job| {
-        let mut owners = job.owner_references().iter();
-        owners.any(|owner| owner.controller == Some(true) && owner.uid == run.uid)
+    let coordinators = jobs.iter().filter(|job| !is_of_chunks(job));
+    let own = coordinators.filter_map(|job| {
+        let (uid, number) = attempt_of(job)?;
+        (uid == run.uid).then_some((number, job))
     });
-    own.filter_map(|job| Some((number(job)?, job))).max_by_key(|(number, _)| *number)
+    own.max_by_key(|(number, _)| *number)
 }
 
-fn number(job: &Job) -> Option<u32> {
-    job.labels().get(labels::ATTEMPT)?.parse().ok()
+/// The attempt that a Job is for: the uid of its run, and its number.
+pub(crate) fn attempt_of(job: &Job) -> Option<(&str, u32)> {
+    let mut owners = job.owner_references().iter();
+    let run = owners.find(|owner| owner.controller == Some(true))?;
+    Some((&run.uid, job.labels().get(labels::ATTEMPT)?.parse().ok()?))
+}
+
+/// The Job that reads the chunks of an attempt.
+pub(crate) fn readers_of<'a>(jobs: &'a [Arc<Job>], attempt: (&str, u32)) -> Option<&'a Arc<Job>> {
+    jobs.iter().find(|job| is_of_chunks(job) && attempt_of(job) == Some(attempt))
+}
+
+/// Whether a Job reads the chunks of an attempt.
+pub(crate) fn is_of_chunks(job: &Job) -> bool {
+    let component = job.labels().get(labels::COMPONENT);
+    component.is_some_and(|component| component == Component::Chunk.as_str())
 }
 
 /// The newest attempt of a run; a pod that runs is asked how far it is.
@@ -33,9 +49,18 @@ pub(crate) async fn attempt(
 ) -> Option<Attempt> {
     let (number, job) = newest_job(run, jobs)?;
     let ended = ended(job, pods.iter().map(AsRef::as_ref));
-    let pod = match newest_pod(job, pods.iter().map(AsRef::as_ref)) {
-        Some(pod) if ended.is_none() => Some(pod_facts(context, pod).await),
-        _ => None,
+    let newest = newest_pod(job, pods.iter().map(AsRef::as_ref)).filter(|_| ended.is_none());
+    let address = newest.and_then(address).map(str::to_owned);
+    let pod = match newest {
+        Some(pod) => Some(pod_facts(context, pod).await),
+        None => None,
     };
-    Some(Attempt { number, ended, pod })
+    let readers_wait = readers_wait(job, jobs, pods).filter(|_| ended.is_none());
+    Some(Attempt { number, ended, pod, address, readers_wait })
+}
+
+/// What keeps a reader of the attempt's chunks from beginning, where one has not begun.
+fn readers_wait(coordinator: &Job, jobs: &[Arc<Job>], pods: &[Arc<Pod>]) -> Option<Trouble> {
+    let readers = readers_of(jobs, attempt_of(coordinator)?)?;
+    pods.iter().filter(|pod| is_of(readers, pod)).find_map(|pod| trouble_to_begin(pod))
 }

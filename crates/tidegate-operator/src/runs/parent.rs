@@ -3,21 +3,17 @@
 //! `madeThrough` in its status is how far it is: everything before is counted, and the objects of those
 //! runs may go. What comes after is looked at by its objects and by what the log was found to hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tidegate_api::{ChildrenStatus, IntervalSpec, MOST_PLANNED_INTERVALS, Reprocess};
-use tidegate_schedule::Grid;
+use tidegate_schedule::{Grid, MOST_FAILED_RUNS, MOST_INTERVALS};
 use tidegate_types::{DataInterval, Reason};
 
-use super::facts::{Outcome, Waiting};
+use super::facts::{Outcome, Run, Waiting};
 use crate::calendar::Book;
 
-/// The most intervals of one range: two years of hours.
-const MOST_INTERVALS: usize = 20_000;
-/// When so many runs have failed it makes no more: the cause is a common one.
-const MOST_FAILED: u32 = 20;
 /// How far ahead of the first run that is not over others are made.
 const AHEAD: usize = 64;
 
@@ -42,6 +38,8 @@ pub(crate) struct ParentFacts<'a> {
     pub(crate) previous: Option<&'a ChildrenStatus>,
     /// The runs that are there.
     pub(crate) children: &'a BTreeMap<DataInterval, ChildState>,
+    /// Intervals on which others work, or that others did since the log was asked.
+    pub(crate) elsewhere: &'a BTreeSet<DataInterval>,
     /// What the log was found to hold.
     pub(crate) book: Option<&'a Book>,
     /// How many runs may be made now.
@@ -87,8 +85,7 @@ pub(crate) fn parent(facts: &ParentFacts<'_>) -> ParentStep {
 }
 
 fn refuse(facts: &ParentFacts<'_>, reason: Reason, message: &str) -> ParentStep {
-    let message = message.to_owned();
-    let end = Outcome { succeeded: false, reason, message, report: None, at: facts.now };
+    let end = Outcome::refused(reason, message, facts.now);
     let children = facts.previous.cloned();
     ParentStep { end: Some(end), children, ..ParentStep::default() }
 }
@@ -114,9 +111,44 @@ fn is_wanted(facts: &ParentFacts<'_>, interval: DataInterval) -> bool {
     match facts.reprocess {
         Reprocess::All => !facts.append || !done(),
         Reprocess::Missing => !done(),
-        // One that was done and failed when it was done again is both.
+        // To the log what is under way looks like what failed.
+        Reprocess::Failed if facts.elsewhere.iter().any(|one| one.overlaps(interval)) => false,
+        Reprocess::Failed if done() => {
+            // It failed when it was done again. A longer one that failed says nothing of it.
+            !facts.append && facts.book.is_some_and(|book| book.has_tried(interval))
+        }
         Reprocess::Failed => facts.book.is_some_and(|book| book.was_tried(interval)),
     }
+}
+
+/// Whether the run of an interval is to do it again where it is done by now.
+pub(crate) fn does_again(
+    reprocess: Reprocess,
+    book: Option<&Book>,
+    interval: DataInterval,
+) -> bool {
+    match reprocess {
+        Reprocess::All => true,
+        Reprocess::Missing => false,
+        // It was done before it failed.
+        Reprocess::Failed => book.and_then(|book| book.holds(interval)) == Some(true),
+    }
+}
+
+/// The intervals on which others work, or that others did since the log was asked.
+pub(crate) fn elsewhere(runs: &[Run], parent: &Run, book: Option<&Book>) -> BTreeSet<DataInterval> {
+    let is_newer = |run: &Run| {
+        let end = run.status.completion_time.as_ref().map(|time| time.0);
+        // A status knows whole seconds.
+        let asked = book.map(|book| book.taken().as_second());
+        end.zip(asked).is_some_and(|(end, asked)| end.as_second() >= asked)
+    };
+    let others = runs.iter().filter(|run| run.maker.as_deref() != Some(&parent.uid));
+    let busy = others.filter(|run| match run.succeeded() {
+        None => true,
+        Some(succeeded) => succeeded && is_newer(run),
+    });
+    busy.filter_map(Run::interval).collect()
 }
 
 /// A dry run says what would be done, and is done.
@@ -145,27 +177,35 @@ fn go_on(facts: &ParentFacts<'_>, ticks: &[DataInterval]) -> ParentStep {
     let made = made_through(facts);
     let rest = ticks.iter().copied().filter(|interval| interval.start() >= made);
     let mut make = Vec::new();
-    let (mut blocked, mut ahead) = (false, 0);
+    let mut ahead = 0;
+    // Behind one that is not over nothing is counted yet, but a common cause shows there too.
+    let mut failed = counts.failed;
     for interval in rest {
         let child = facts.children.get(&interval).copied();
-        if !blocked {
-            blocked = !count(facts, &mut counts, interval, child);
-        }
-        if !blocked {
+        if ahead == 0 && count(facts, &mut counts, interval, child) {
+            failed = counts.failed;
             continue;
         }
         ahead += 1;
+        failed += u32::from(child == Some(ChildState::Failed));
         let wanted = child.is_none() && is_wanted(facts, interval);
-        if wanted && make.len() < facts.room && counts.failed < MOST_FAILED {
+        if wanted && make.len() < facts.room {
             make.push(interval);
         }
-        if ahead >= AHEAD || make.len() >= facts.room {
+        if ahead >= AHEAD {
             break;
         }
     }
+    let gave_up = failed >= MOST_FAILED_RUNS;
+    if gave_up {
+        make.clear();
+    }
     let open = facts.children.values().filter(|child| **child == ChildState::Open).count();
     counts.active = number(open + make.len());
-    let end = end(facts, &counts, blocked, open + make.len());
+    if gave_up && open == 0 {
+        counts.failed = failed;
+    }
+    let end = end(facts, &counts, (ahead > 0).then_some(gave_up), open + make.len());
     ParentStep { make, children: Some(counts), end, ..ParentStep::default() }
 }
 
@@ -195,21 +235,22 @@ fn count(
     true
 }
 
+/// The end, once no run is open: when nothing is left, or what is left was given up. `left`: whether that
+/// was; none: nothing is left.
 fn end(
     facts: &ParentFacts<'_>,
     counts: &ChildrenStatus,
-    blocked: bool,
+    left: Option<bool>,
     active: usize,
 ) -> Option<Outcome> {
-    let gave_up = counts.failed >= MOST_FAILED;
-    if active > 0 || (blocked && !gave_up) {
+    if active > 0 || left == Some(false) {
         return None;
     }
     let runs = counts.succeeded + counts.failed;
-    let message = match (counts.failed, gave_up && blocked) {
+    let message = match (counts.failed, left) {
         (0, _) => format!("all {} intervals that were to be run are done", counts.succeeded),
-        (failed, false) => format!("{failed} of {runs} runs failed"),
-        (failed, true) => format!("{failed} of {runs} runs failed, no more are made"),
+        (failed, None) => format!("{failed} of {runs} runs failed"),
+        (failed, Some(_)) => format!("{failed} of {runs} runs failed, no more are made"),
     };
     let succeeded = counts.failed == 0;
     let reason = if succeeded { Reason::Ok } else { Reason::RunFailed };

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tidegate_config::Calendar;
 
+use super::super::read::{read, tests::object};
 use super::*;
 
 fn at(hour: i64) -> Timestamp {
@@ -24,6 +25,7 @@ struct World {
     append: bool,
     previous: Option<ChildrenStatus>,
     children: BTreeMap<DataInterval, ChildState>,
+    elsewhere: BTreeSet<DataInterval>,
     book: Option<Book>,
     room: usize,
 }
@@ -38,6 +40,7 @@ impl World {
             append: false,
             previous: None,
             children: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             book: None,
             room: 2,
         }
@@ -59,6 +62,7 @@ impl World {
             append: self.append,
             previous: self.previous.as_ref(),
             children: &self.children,
+            elsewhere: &self.elsewhere,
             book: self.book.as_ref(),
             room: self.room,
             now: at(100),
@@ -97,6 +101,75 @@ fn failed_runs_what_was_begun_and_is_not_done() {
     let mut world = World { reprocess: Reprocess::Failed, ..World::new(hours(0, 5)) }
         .knowing(&[hour(0)], &[hour(2), hour(4)]);
     assert_eq!(world.step().make, [hour(2), hour(4)]);
+}
+
+#[test]
+fn failed_leaves_alone_what_its_run_would_leave_alone() {
+    let failed = || World { reprocess: Reprocess::Failed, ..World::new(hours(0, 5)) };
+    // One run over three hours failed, of which one is done by itself.
+    let mut world = failed().knowing(&[hour(1)], &[hours(0, 3)]);
+    assert_eq!(world.step().make, [hour(0), hour(2)]);
+    let mut world = World { dry_run: true, ..failed() }.knowing(&[hour(1)], &[hours(0, 3)]);
+    let planned = world.step().children.unwrap();
+    assert_eq!((planned.total, planned.skipped), (2, 3), "the plan says the same");
+    // What was done, and failed when it was done again, is done again.
+    let mut world = failed().knowing(&[hour(0), hour(1)], &[hour(1), hour(3)]);
+    assert_eq!(world.step().make, [hour(1), hour(3)]);
+    let append = World { append: true, ..failed() };
+    let mut world = append.knowing(&[hour(0), hour(1)], &[hour(1), hour(3)]);
+    assert_eq!(world.step().make, [hour(3)], "its rows would come twice");
+}
+
+#[test]
+fn failed_leaves_alone_what_somebody_else_is_doing_or_has_just_done() {
+    let all = [hour(0), hour(2), hour(4)];
+    let mut world =
+        World { reprocess: Reprocess::Failed, ..World::new(hours(0, 5)) }.knowing(&[], &all);
+    world.elsewhere = BTreeSet::from([hour(0), hours(3, 5)]);
+    let step = world.step();
+    assert_eq!(step.make, [hour(2)], "the log cannot tell it from what failed");
+    assert_eq!(step.children.map(|counts| counts.total), Some(1));
+    let mut missing = World { reprocess: Reprocess::Missing, room: 9, previous: None, ..world };
+    assert_eq!(missing.step().make.len(), 5, "it finds what is done by then");
+}
+
+#[test]
+fn what_others_work_on_or_did_since_the_log_was_asked_is_elsewhere() {
+    let of = |name: &str, start: i64, status: serde_json::Value| {
+        let interval = json!({"start": at(start).to_string(), "end": at(start + 1).to_string()});
+        let spec = json!({"trigger": "Scheduled", "interval": interval});
+        read(&object(name, &spec, &status)).unwrap()
+    };
+    let over =
+        |phase: &str, hour: i64| json!({"phase": phase, "completionTime": at(hour).to_string()});
+    let parent = of("parent", 90, json!({}));
+    let mut child = of("child", 5, json!({"phase": "Running"}));
+    child.maker = Some(parent.uid.clone());
+    let runs = [
+        of("waits", 0, json!({})),
+        of("runs", 1, json!({"phase": "Running"})),
+        of("done-since", 2, over("Succeeded", 20)),
+        of("done-before", 3, over("Succeeded", 19)),
+        of("failed-since", 4, over("Failed", 21)),
+        child,
+    ];
+    let book = Book::of(&Calendar::default(), hours(0, 9), at(20));
+    let found = elsewhere(&runs, &parent, book.as_ref());
+    assert_eq!(found, BTreeSet::from([0, 1, 2].map(hour)));
+}
+
+#[test]
+fn a_run_of_what_failed_does_again_only_what_was_done_before() {
+    let world = World::new(hours(0, 5)).knowing(&[hour(1)], &[hour(1), hour(2)]);
+    let book = world.book.as_ref();
+    for (reprocess, book, start, wanted) in [
+        (Reprocess::Failed, book, 1, true),
+        (Reprocess::Failed, book, 2, false),
+        (Reprocess::Missing, book, 1, false),
+        (Reprocess::All, None, 1, true),
+    ] {
+        assert_eq!(does_again(reprocess, book, hour(start)), wanted, "{reprocess:?} {start}");
+    }
 }
 
 #[test]
@@ -148,6 +221,27 @@ fn after_many_failures_no_more_are_made() {
     assert_eq!(step.make, []);
     let end = step.end.unwrap();
     assert!(!end.succeeded && end.message.contains("no more"), "{end:?}");
+}
+
+#[test]
+fn failures_behind_a_run_that_is_not_over_count_too() {
+    let mut world = World { reprocess: Reprocess::All, room: 1, ..World::new(hours(0, 50)) };
+    world.children.insert(hour(0), ChildState::Open);
+    world.children.extend((1..20).map(|start| (hour(start), ChildState::Failed)));
+    assert_eq!(world.step().make, [hour(20)], "19 may have causes of their own");
+    world.children.insert(hour(20), ChildState::Failed);
+    let step = world.step();
+    assert_eq!((step.make, step.end), (vec![], None), "the open one is waited for");
+    assert_eq!(step.children.unwrap().failed, 0, "and nothing is counted before it");
+    world.children.insert(hour(0), ChildState::Succeeded);
+    let end = world.step().end.unwrap();
+    assert!(end.message.contains("20 of 21 runs failed, no more"), "{end:?}");
+
+    // Its object is gone with the answer.
+    world.previous = None;
+    world.children.remove(&hour(0));
+    let end = world.step().end.unwrap();
+    assert!(end.message.contains("20 of 20 runs failed, no more"), "{end:?}");
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn fresh(facts: &StatusFacts<'_>) -> IngestionRunStatus {
     status.phase = Some(phase(facts));
     status.children = facts.children.cloned().or(status.children);
     status.next_attempt_time = None;
+    adopt(&mut status, facts);
     match facts.step {
         Step::Start(number) => {
             status.attempt = Some(*number);
@@ -61,11 +62,7 @@ fn fresh(facts: &StatusFacts<'_>) -> IngestionRunStatus {
             status.pipeline_generation = facts.pipeline_generation;
             (status.chunks, status.rows) = (None, None);
         }
-        Step::Follow => {
-            status.attempt = facts.attempt.map(|attempt| attempt.number).or(status.attempt);
-            status.start_time = status.start_time.or(Some(Time(whole_seconds(now))));
-            take_numbers(&mut status, said(facts));
-        }
+        Step::Follow => take_numbers(&mut status, said(facts)),
         Step::Wait(waiting) => {
             let begun = status.attempt.is_some_and(|attempt| attempt > 0);
             status.next_attempt_time = waiting.until.filter(|_| begun).map(Time);
@@ -76,6 +73,17 @@ fn fresh(facts: &StatusFacts<'_>) -> IngestionRunStatus {
         Step::Finish(outcome) => finish(&mut status, outcome),
     }
     status
+}
+
+/// Takes in an attempt whose beginning was never written, because whoever made it died there.
+fn adopt(status: &mut IngestionRunStatus, facts: &StatusFacts<'_>) {
+    let is_new = |attempt: &&Attempt| status.attempt.is_none_or(|known| known < attempt.number);
+    let Some(attempt) = facts.attempt.filter(is_new) else { return };
+    status.attempt = Some(attempt.number);
+    let seen = attempt.ended.as_ref().map_or(facts.now, |ended| ended.at.min(facts.now));
+    status.start_time = status.start_time.take().or(Some(Time(whole_seconds(seen))));
+    status.pipeline_generation = facts.pipeline_generation;
+    (status.chunks, status.rows) = (None, None);
 }
 
 fn finish(status: &mut IngestionRunStatus, outcome: &Outcome) {
@@ -142,6 +150,9 @@ fn present(facts: &StatusFacts<'_>) -> Present {
     let pod = facts.attempt.and_then(|attempt| attempt.pod.as_ref());
     if let Some(trouble) = pod.and_then(|pod| pod.trouble.as_ref()) {
         return so(trouble.reason, &trouble.message);
+    }
+    if let Some(trouble) = facts.attempt.and_then(|attempt| attempt.readers_wait.as_ref()) {
+        return so(trouble.reason, &format!("a pod that is to read a chunk: {}", trouble.message));
     }
     match phase(facts) {
         RunPhase::Planning => so(Reason::Progressing, "the source is opened and divided"),

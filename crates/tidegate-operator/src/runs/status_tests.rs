@@ -1,9 +1,10 @@
 use serde_json::{Value, json};
 
+use super::super::ended::{End, Ended};
 use super::super::facts::Waiting;
 use super::super::read::{read, tests::object};
 use super::*;
-use crate::pipeline::PodFacts;
+use crate::pipeline::{PodFacts, Trouble};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_780_275_600 + second).unwrap()
@@ -50,7 +51,7 @@ fn report(phase: Phase, chunks_done: u32) -> RunReport {
 fn attempt(report: Option<RunReport>) -> Attempt {
     let pod =
         PodFacts { ready: true, not_ready_since: None, leaving: false, trouble: None, report };
-    Attempt { number: 1, ended: None, pod: Some(pod) }
+    Attempt { number: 1, ended: None, pod: Some(pod), address: None, readers_wait: None }
 }
 
 #[test]
@@ -87,6 +88,35 @@ fn a_run_from_its_start_to_its_end() {
     assert_eq!((status.phase, status.version), (Some(RunPhase::Succeeded), Some(12)));
     assert_eq!(status.duration.as_deref(), Some("3m12s"));
     assert_eq!(done.succeeded(), Some(true));
+}
+
+#[test]
+fn an_attempt_whose_beginning_nobody_wrote_down_is_told_when_it_is_found() {
+    let ended = |number| {
+        let end = End::Exit { code: 75, said: String::new() };
+        let ended = Some(Ended { at: at(20), end });
+        Attempt { number, ended, ..attempt(None) }
+    };
+    let over = |succeeded| {
+        let (reason, message) = (Reason::Ok, String::new());
+        Step::Finish(Outcome { succeeded, reason, message, report: None, at: at(20) })
+    };
+    let waits = || Step::Wait(Waiting { until: Some(at(60)), ..Waiting::new(Reason::Ok, "") });
+    let first = run(&json!({"attempt": 1, "startTime": at(0).to_string()}));
+    for step in [over(true), over(false), waits(), Step::Follow] {
+        let second = ended(2);
+        let facts = StatusFacts { attempt: Some(&second), ..facts(&first, &step, 30) };
+        let (found, _) = told(&first, &facts);
+        assert_eq!(found.status.attempt, Some(2), "{step:?}");
+        assert_eq!(found.status.pipeline_generation, Some(3), "{step:?}");
+        assert_eq!(found.status.start_time.map(|time| time.0), Some(at(0)), "{step:?}");
+    }
+    let (new, first) = (run(&Value::Null), ended(1));
+    let step = over(true);
+    let facts = StatusFacts { attempt: Some(&first), ..facts(&new, &step, 30) };
+    let (found, _) = told(&new, &facts);
+    assert_eq!(found.status.start_time.map(|time| time.0), Some(at(20)));
+    assert_eq!(found.status.duration.as_deref(), Some("0s"));
 }
 
 #[test]
@@ -139,4 +169,17 @@ fn durations_are_told_in_words() {
     for (seconds, words) in [(0, "0s"), (59, "59s"), (60, "1m0s"), (3_601, "1h0m1s")] {
         assert_eq!(in_words(at(0), at(seconds)), words);
     }
+}
+
+#[test]
+fn readers_of_chunks_that_find_no_node_are_told() {
+    let begun = run(&json!({"attempt": 1, "startTime": at(0).to_string()}));
+    let message = "0/3 nodes are available".to_owned();
+    let readers_wait = Some(Trouble { reason: Reason::Unschedulable, message });
+    let attempt = Attempt { readers_wait, ..attempt(Some(report(Phase::Running, 9))) };
+    let follow = StatusFacts { attempt: Some(&attempt), ..facts(&begun, &Step::Follow, 10) };
+    let (waits, _) = told(&begun, &follow);
+    let ready = waits.status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+    assert_eq!(ready.reason, "Unschedulable");
+    assert!(ready.message.contains("read a chunk: 0/3 nodes"), "{}", ready.message);
 }

@@ -6,5 +6,5 @@ mod owed;
 mod through;
 
 pub(crate) use dependency::{Dependency, waits_for};
-pub(crate) use owed::{Owed, ScheduleFacts, origin, owed};
+pub(crate) use owed::{Owed, ScheduleFacts, may_be_older, origin, owed};
 pub(crate) use through::{ThroughFacts, through};

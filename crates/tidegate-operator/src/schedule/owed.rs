@@ -3,13 +3,14 @@
 //! The status remembers up to which tick the schedule was followed. A few ticks after that are simply
 //! made: their names make them one, and a run whose interval the log holds ends at once. When many are
 //! due, or nothing is remembered (a new pipeline that begins in the past, a restored cluster), the table's
-//! log is asked first, because objects may long be gone.
+//! log is asked first, because objects may long be gone. A pipeline that remembers nothing may be one that
+//! was deleted and made anew: what the log holds says since when it is there.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_api::CatchupPolicy;
-use tidegate_schedule::Grid;
+use tidegate_schedule::{CatchUp, Grid, Since, open};
 use tidegate_types::DataInterval;
 
 use crate::calendar::Book;
@@ -26,12 +27,14 @@ pub(crate) struct ScheduleFacts<'a> {
     pub(crate) grid: &'a Grid,
     /// What happens to ticks that went by.
     pub(crate) policy: CatchupPolicy,
-    /// No interval begins before it; none: no interval ends before `created`.
+    /// No interval begins before it; none: see [`origin`].
     pub(crate) start_at: Option<Timestamp>,
-    /// When the pipeline was made.
+    /// When the pipeline was made, perhaps anew.
     pub(crate) created: Timestamp,
     /// How long after its tick an interval is due.
     pub(crate) delay: Duration,
+    /// Where the first interval was found to begin.
+    pub(crate) begin: Option<Timestamp>,
     /// The tick up to which the schedule was followed.
     pub(crate) last: Option<Timestamp>,
     /// How many runs may be made.
@@ -40,6 +43,12 @@ pub(crate) struct ScheduleFacts<'a> {
     pub(crate) book: Option<&'a Book>,
     /// The time.
     pub(crate) now: Timestamp,
+}
+
+impl ScheduleFacts<'_> {
+    fn asks_the_log(&self) -> bool {
+        may_be_older(self.policy, self.start_at.is_some())
+    }
 }
 
 /// What is to be done.
@@ -61,44 +70,67 @@ pub(crate) struct Owed {
 
 /// Finds out.
 pub(crate) fn owed(facts: &ScheduleFacts<'_>) -> Owed {
+    let next = next_due(facts);
+    if let Some(ask) = beginning(facts) {
+        return Owed { ask: Some(ask), next, ..Owed::default() };
+    }
     let Some(begun) = begun(facts) else {
-        return Owed { next: next_due(facts), last: facts.last, ..Owed::default() };
+        return Owed { next, last: facts.last, ..Owed::default() };
     };
     let Some(through) = newest_due(facts).filter(|tick| *tick > begun) else {
-        return Owed { last: Some(begun), next: next_due(facts), ..Owed::default() };
+        return Owed { last: Some(begun), next, ..Owed::default() };
     };
-    let mut owed = match facts.policy {
+    let owed = match facts.policy {
         CatchupPolicy::All => each(facts, begun, through),
         CatchupPolicy::Latest => newest(facts, begun, through, true),
         CatchupPolicy::None => newest(facts, begun, through, is_on_time(facts, through)),
     };
-    owed.next = next_due(facts);
-    owed
+    Owed { next, ..owed }
+}
+
+/// What the log has to be asked before it is known where the schedule begins: everything that is due.
+fn beginning(facts: &ScheduleFacts<'_>) -> Option<DataInterval> {
+    if facts.last.is_some() || !facts.asks_the_log() {
+        return None;
+    }
+    let told = facts.book.is_some_and(Book::begins_at_first);
+    let all = DataInterval::new(Timestamp::UNIX_EPOCH, newest_due(facts)?).ok();
+    all.filter(|_| !told)
+}
+
+/// Whether the log may know intervals of a time before the pipeline was made that are owed.
+pub(crate) fn may_be_older(policy: CatchupPolicy, start_is_written: bool) -> bool {
+    policy == CatchupPolicy::All && !start_is_written
 }
 
 /// The tick after which the schedule is to be followed: the beginning of the first interval.
-pub(crate) fn begun(facts: &ScheduleFacts<'_>) -> Option<Timestamp> {
-    let first = origin(facts.grid, facts.start_at, facts.created);
-    match (facts.last, first) {
-        // A later `startAt` leaves out; an earlier one is what backfills are for.
-        (Some(last), Some(first)) => Some(last.max(first)),
-        (last, first) => last.or(first),
+fn begun(facts: &ScheduleFacts<'_>) -> Option<Timestamp> {
+    let first = origin(facts);
+    match facts.last {
+        // A later `startAt` leaves out; an earlier one is what backfills are for. When an object was made
+        // says nothing about one that was made anew with what it remembered.
+        Some(last) => {
+            Some(first.filter(|_| facts.start_at.is_some()).map_or(last, |it| it.max(last)))
+        }
+        None => first,
     }
 }
 
-/// The beginning of the first interval that the schedule asks for.
-pub(crate) fn origin(
-    grid: &Grid,
-    start_at: Option<Timestamp>,
-    created: Timestamp,
-) -> Option<Timestamp> {
-    let Some(start) = start_at else {
-        return grid.tick_at_or_before(created).or_else(|| grid.next_tick(created));
+/// The beginning of the first interval that the schedule asks for, as far as that is known.
+pub(crate) fn origin(facts: &ScheduleFacts<'_>) -> Option<Timestamp> {
+    let since = Since {
+        policy: match facts.policy {
+            CatchupPolicy::All => CatchUp::All,
+            CatchupPolicy::Latest => CatchUp::Latest,
+            CatchupPolicy::None => CatchUp::None,
+        },
+        start_at: facts.start_at,
+        created: facts.created,
+        oldest: facts.book.filter(|book| book.begins_at_first()).and_then(Book::known_since),
     };
-    match grid.tick_at_or_before(start) {
-        Some(tick) if tick == start => Some(tick),
-        _ => grid.next_tick(start),
-    }
+    // The log is asked once. What it said then is remembered.
+    let remembered = facts.begin.filter(|_| facts.asks_the_log());
+    tidegate_schedule::origin(facts.grid, &since).into_iter().chain(remembered).min()
 }
 
 fn newest_due(facts: &ScheduleFacts<'_>) -> Option<Timestamp> {
@@ -121,24 +153,27 @@ fn is_on_time(facts: &ScheduleFacts<'_>, tick: Timestamp) -> bool {
 
 /// Every tick after `begun`, as far as there is room and the log is known where it has to be.
 fn each(facts: &ScheduleFacts<'_>, begun: Timestamp, through: Timestamp) -> Owed {
-    let mut owed = Owed { last: Some(begun), ..Owed::default() };
-    let mut cursor = begun;
-    for interval in intervals(facts.grid, begun, through) {
-        let known = facts.book.and_then(|book| book.holds(interval));
-        if known.is_none() && must_ask(facts, cursor, through) {
-            owed.ask = DataInterval::new(interval.start().max(begun), through).ok();
+    let mut owed = Owed::default();
+    // Where the grid was changed the first interval may begin before.
+    let first = intervals(facts.grid, begun, through).next().map_or(begun, DataInterval::start);
+    let done = facts.book.map_or(&[][..], Book::done);
+    let mut stays = None;
+    for interval in open(facts.grid, first, through, done) {
+        let start = interval.start().max(begun);
+        let known = facts.book.is_some_and(|book| book.holds(interval).is_some());
+        let has_room = owed.make.len() < facts.room;
+        // What the log holds now may be different when there is room.
+        if has_room && !known && must_ask(facts, start, through) {
+            owed.ask = DataInterval::new(start, through).ok();
+        }
+        if owed.ask.is_some() || !has_room {
+            stays = Some(start);
             break;
         }
-        if known != Some(true) {
-            if owed.make.len() >= facts.room {
-                break;
-            }
-            owed.make.push(interval);
-        }
-        cursor = interval.end();
-        owed.last = Some(cursor);
+        owed.make.push(interval);
     }
-    owed.waiting = count(facts.grid, cursor, through);
+    owed.waiting = stays.map_or(0, |start| count(facts.grid, start, through));
+    owed.last = stays.or(Some(through));
     owed
 }
 

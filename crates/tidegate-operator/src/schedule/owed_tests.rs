@@ -2,6 +2,8 @@ use proptest::prelude::*;
 use tidegate_config::Calendar;
 
 use super::*;
+use crate::bulk::BulkMemory;
+use crate::calendar::Purpose;
 
 const HOUR: i64 = 3600;
 
@@ -26,6 +28,17 @@ fn book(start: i64, end: i64, done: &[DataInterval]) -> Book {
     Book::of(&answer, DataInterval::new(at(start), at(end)).unwrap(), at(end)).unwrap()
 }
 
+/// What the log was found to hold of everything up to an hour.
+fn whole_book(end: i64, done: &[DataInterval], tried: &[DataInterval]) -> Book {
+    let (done, tried) = (done.to_vec(), tried.to_vec());
+    let answer = Calendar { done, tried, ..Calendar::default() };
+    Book::of(&answer, everything(end), at(end)).unwrap()
+}
+
+fn everything(end: i64) -> DataInterval {
+    DataInterval::new(Timestamp::UNIX_EPOCH, at(end)).unwrap()
+}
+
 fn facts(grid: &Grid) -> ScheduleFacts<'_> {
     ScheduleFacts {
         grid,
@@ -33,6 +46,7 @@ fn facts(grid: &Grid) -> ScheduleFacts<'_> {
         start_at: None,
         created: minutes(0, 30),
         delay: Duration::ZERO,
+        begin: None,
         last: Some(at(0)),
         room: 3,
         book: None,
@@ -43,11 +57,80 @@ fn facts(grid: &Grid) -> ScheduleFacts<'_> {
 #[test]
 fn a_new_pipeline_waits_for_the_end_of_the_interval_that_it_was_made_in() {
     let grid = hourly();
-    let new = ScheduleFacts { last: None, ..facts(&grid) };
+    let nothing = whole_book(0, &[], &[]);
+    let new = ScheduleFacts { last: None, book: Some(&nothing), ..facts(&grid) };
     let found = owed(&new);
     assert_eq!(found, Owed { last: Some(at(0)), next: Some(at(1)), ..Owed::default() });
     let next = owed(&ScheduleFacts { last: Some(at(0)), now: at(1), ..new });
     assert_eq!((next.make, next.last, next.next), (vec![hour(0)], Some(at(1)), Some(at(2))));
+}
+
+#[test]
+fn b1_a_pipeline_that_is_made_anew_goes_on_where_its_log_ends() {
+    let grid = hourly();
+    let anew = ScheduleFacts { last: None, room: 99, ..facts(&grid) };
+    let asked = owed(&anew);
+    assert_eq!((asked.ask, asked.last), (Some(everything(0)), None), "nothing is decided before");
+
+    // Nobody ran anything for four hours, and one run had failed.
+    let known = whole_book(0, &[hour(-9), hour(-8), hour(-6), hour(-5)], &[hour(-10)]);
+    let anew = ScheduleFacts { book: Some(&known), ..anew };
+    let found = owed(&anew);
+    assert_eq!(found.make, [-10, -7, -4, -3, -2, -1].map(hour));
+    assert_eq!((found.last, found.ask), (Some(at(0)), None));
+    assert_eq!(origin(&anew), Some(at(-10)));
+    let later = ScheduleFacts { begin: Some(at(-10)), last: Some(at(0)), book: None, ..anew };
+    assert_eq!(origin(&later), Some(at(-10)), "it is remembered when the book is old");
+    assert_eq!(origin(&ScheduleFacts { begin: None, ..later }), Some(at(0)));
+
+    for (done, tried) in
+        [(vec![hour(-200_000), hour(-2)], vec![]), (vec![hour(-2)], vec![hour(-200_000)])]
+    {
+        let known = whole_book(0, &done, &tried);
+        let found = owed(&ScheduleFacts { book: Some(&known), ..anew });
+        assert_eq!(found.make, [hour(-1)], "one interval of long ago is not the beginning");
+    }
+
+    let written = ScheduleFacts { start_at: Some(at(-3)), ..anew };
+    assert_eq!(owed(&written).make, [-3, -2, -1].map(hour), "who writes a start means it");
+    let written = ScheduleFacts { begin: Some(at(-10)), ..written };
+    assert_eq!(origin(&written), Some(at(-3)));
+    for policy in [CatchupPolicy::Latest, CatchupPolicy::None] {
+        let other = ScheduleFacts { policy, book: None, now: minutes(0, 55), ..anew };
+        assert_eq!((owed(&other).ask, owed(&other).last), (None, Some(at(0))), "{policy:?}");
+    }
+}
+
+#[test]
+fn b1_an_answer_in_pages_begins_with_the_first_one() {
+    let grid = hourly();
+    let cut_at = Some(at(-5).to_string());
+    let page = Calendar { done: vec![hour(-9), hour(-7)], cut_at, ..Calendar::default() };
+    let first = Book::of(&page, everything(0), at(0)).unwrap();
+    let anew = ScheduleFacts { last: None, room: 99, book: Some(&first), ..facts(&grid) };
+    let found = owed(&anew);
+    assert_eq!((found.make, found.last), ([-8, -6].map(hour).into(), Some(at(-5))));
+    assert_eq!(found.ask, DataInterval::new(at(-5), at(0)).ok());
+}
+
+#[test]
+fn a_status_that_was_restored_with_an_object_that_is_newer_is_gone_on_from() {
+    let grid = hourly();
+    let restored = ScheduleFacts { created: minutes(4, 30), last: Some(at(2)), ..facts(&grid) };
+    let found = owed(&ScheduleFacts { now: minutes(5, 1), ..restored });
+    assert_eq!(found.make, [2, 3, 4].map(hour), "when it was made anew says nothing");
+}
+
+#[test]
+fn ticks_of_many_years_that_are_done_cost_nothing() {
+    let grid = Grid::new("*/5 * * * *", "UTC").unwrap();
+    let done = DataInterval::new(Timestamp::from_second(300).unwrap(), at(-1)).unwrap();
+    let known = whole_book(0, &[done], &[]);
+    let anew = ScheduleFacts { last: None, room: 99, book: Some(&known), ..facts(&grid) };
+    let begun = std::time::Instant::now();
+    assert_eq!(owed(&anew).make.len(), 12);
+    // Walking six million ticks takes longer.
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -161,6 +244,74 @@ fn a_schedule_that_has_changed_goes_on_from_where_it_was() {
     assert_eq!(found.make, [DataInterval::new(midnight, next).unwrap()]);
 }
 
+/// An answer of at most `most` stretches.
+fn page(done: &[DataInterval], ask: DataInterval, most: usize) -> Calendar {
+    let inside = done.iter().copied().filter(|one| one.overlaps(ask));
+    let mut done = DataInterval::merged(inside);
+    let cut_at = done.get(most).map(|next| next.start().to_string());
+    done.truncate(most);
+    Calendar { done, cut_at, ..Calendar::default() }
+}
+
+/// With room for one, a look every two minutes and pages of twenty stretches; the log holds every third
+/// hour before.
+#[test]
+fn a_catch_up_of_many_hours_asks_now_and_then_and_comes_to_its_end() {
+    let grid = Grid::new("0 * * * *", "UTC").unwrap();
+    let mut done: Vec<_> = (0..300).filter(|start| start % 3 == 0).map(hour).collect();
+    let mut memory = BulkMemory::default();
+    let mut last = Some(at(0));
+    let (mut made, mut asked) = (0, 0);
+    for look in 0..260 {
+        let now = minutes(300, 1 + 2 * look);
+        let book = memory.books.get(&Purpose::Schedule).filter(|book| book.is_fresh(now));
+        let found = owed(&ScheduleFacts { last, room: 1, book, now, ..facts(&grid) });
+        made += found.make.len();
+        done.extend(&found.make);
+        last = found.last;
+        if let Some(ask) = found.ask {
+            asked += 1;
+            memory.take(&Purpose::Schedule, Book::of(&page(&done, ask, 20), ask, now).unwrap());
+        }
+    }
+    assert_eq!(last, Some(at(308)), "{made} were made");
+    assert!(made >= 200, "{made}");
+    assert!(asked <= 20, "{asked} questions");
+}
+
+#[test]
+fn what_there_is_no_room_for_is_not_asked_about() {
+    let grid = hourly();
+    let full = ScheduleFacts { room: 0, now: minutes(30, 1), ..facts(&grid) };
+    let found = owed(&full);
+    assert_eq!((found.ask, found.make, found.last), (None, vec![], Some(at(0))));
+    assert!(owed(&ScheduleFacts { room: 1, ..full }).ask.is_some());
+}
+
+/// A pipeline whose schedule is followed until nothing changes any more: what is made, and up to where.
+fn follow(
+    mut last: Option<Timestamp>,
+    done: &[DataInterval],
+    facts: &ScheduleFacts<'_>,
+) -> (Vec<DataInterval>, Option<Timestamp>, bool) {
+    let (mut known, mut made, mut asked): (Option<Book>, Vec<_>, _) = (None, Vec::new(), false);
+    for _ in 0..200 {
+        let found = owed(&ScheduleFacts { last, book: known.as_ref(), ..*facts });
+        if let Some(ask) = found.ask {
+            let answer = Calendar { done: done.to_vec(), ..Calendar::default() };
+            known = Book::of(&answer, ask, facts.now);
+            asked = true;
+        }
+        let nothing = found.make.is_empty() && found.ask.is_none() && found.last == last;
+        made.extend(&found.make);
+        last = found.last;
+        if nothing {
+            break;
+        }
+    }
+    (made, last, asked)
+}
+
 proptest! {
     /// However long nobody looked and however little room there is: what is made in the end is what the
     /// policy asks for, each once.
@@ -169,35 +320,38 @@ proptest! {
         outage in 1i64..60,
         done in proptest::collection::btree_set(0i64..60, 0..30),
         room in 1usize..5,
-        forgotten: bool,
     ) {
         let grid = hourly();
         let done: Vec<DataInterval> = done.into_iter().map(hour).collect();
-        let mut last = (!forgotten).then(|| at(0));
-        let mut known: Option<Book> = None;
-        let mut made: Vec<DataInterval> = Vec::new();
-        for _ in 0..200 {
-            let found = owed(&ScheduleFacts {
-                last, room, book: known.as_ref(), now: minutes(outage, 1), ..facts(&grid)
-            });
-            if let Some(ask) = found.ask {
-                let answer = Calendar { done: done.clone(), ..Calendar::default() };
-                known = Book::of(&answer, ask, found.next.unwrap());
-            }
-            let nothing = found.make.is_empty() && found.ask.is_none() && found.last == last;
-            made.extend(&found.make);
-            last = found.last;
-            if nothing {
-                break;
-            }
-        }
+        let facts = ScheduleFacts { room, now: minutes(outage, 1), ..facts(&grid) };
+        let (made, last, asked) = follow(Some(at(0)), &done, &facts);
         // A few are made unseen; the log then says that they are done already.
-        let asked = outage > i64::try_from(FEW).unwrap() || forgotten;
-        let wanted: Vec<DataInterval> = (0..outage)
-            .map(hour)
-            .filter(|one| !asked || !done.contains(one))
-            .collect();
+        prop_assert_eq!(asked, outage > i64::try_from(FEW).unwrap());
+        let wanted: Vec<DataInterval> =
+            (0..outage).map(hour).filter(|one| !asked || !done.contains(one)).collect();
         prop_assert_eq!(made, wanted);
         prop_assert_eq!(last, Some(at(outage)));
+    }
+
+    /// B1: Whenever the pipeline is deleted and made anew, and whatever its log holds by then: everything
+    /// between the oldest interval that the log knows and the newest tick is there in the end, once.
+    #[test]
+    fn b1_a_pipeline_made_anew_owes_what_is_missing_since_its_first_interval(
+        away in 1i64..60,
+        later in 0i64..10,
+        done in proptest::collection::btree_set(0i64..60, 0..30),
+        room in 1usize..5,
+    ) {
+        let grid = hourly();
+        let done: Vec<DataInterval> =
+            done.into_iter().filter(|start| *start < away).map(hour).collect();
+        let (created, now) = (minutes(away, 30), minutes(away + later, 45));
+        let facts = ScheduleFacts { created, room, now, ..facts(&grid) };
+        let (made, last, _) = follow(None, &done, &facts);
+        let first = done.first().map_or(away, |one| one.start().duration_since(at(0)).as_hours());
+        let wanted: Vec<DataInterval> =
+            (first..away + later).map(hour).filter(|one| !done.contains(one)).collect();
+        prop_assert_eq!(made, wanted);
+        prop_assert_eq!(last, Some(at(away + later)));
     }
 }

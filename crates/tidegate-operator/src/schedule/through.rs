@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tidegate_api::CatchupPolicy;
-use tidegate_schedule::Grid;
+use tidegate_schedule::{Grid, open};
 use tidegate_types::DataInterval;
 
 use super::owed::intervals;
 use crate::calendar::Book;
 
-/// Ticks looked at in one go; the rest follows in the next reconcile.
+/// Ticks looked at in one go, beside those that the log is known to hold; the rest follows in the next
+/// reconcile.
 const STEPS: usize = 1000;
 
 /// What the answer is made from.
@@ -22,7 +23,7 @@ pub(crate) struct ThroughFacts<'a> {
     pub(crate) policy: CatchupPolicy,
     /// Whether each run reads everything, so that the newest one stands for all.
     pub(crate) whole: bool,
-    /// The answer before.
+    /// The answer before, or where the log says that the schedule began.
     pub(crate) previous: Option<Timestamp>,
     /// The beginning of the first interval.
     pub(crate) origin: Option<Timestamp>,
@@ -54,10 +55,19 @@ pub(crate) fn through(facts: &ThroughFacts<'_>) -> Through {
         let known = facts.previous.into_iter().chain(newest).max();
         return Through { at: known, ask: None };
     }
+    let grid = facts.grid;
+    let first = intervals(grid, begin, last).next().map_or(begin, DataInterval::start);
+    let done = facts.book.map_or(&[][..], Book::done);
+    let mut looked = open(grid, first, last, done);
     let mut at = begin;
-    for interval in intervals(facts.grid, begin, last).take(STEPS) {
+    for _ in 0..STEPS {
+        let Some(interval) = looked.next() else {
+            at = grid.tick_at_or_before(last).map_or(at, |tick| tick.max(at));
+            break;
+        };
+        at = at.max(interval.start());
         match standing(facts, interval) {
-            Standing::Done => at = interval.end(),
+            Standing::Done => at = at.max(interval.end()),
             Standing::Open => break,
             Standing::Unknown => {
                 let ask = DataInterval::new(interval.start(), last).ok();
@@ -87,12 +97,11 @@ fn standing(facts: &ThroughFacts<'_>, interval: DataInterval) -> Standing {
         return Standing::Open;
     }
     match facts.book.and_then(|book| book.holds(interval)) {
-        Some(true) => Standing::Done,
         // It was begun, so that the policy did not leave it out.
         _ if facts.book.is_some_and(|book| book.was_tried(interval)) => Standing::Open,
         // Nobody will run it unasked.
         _ if facts.policy != CatchupPolicy::All => Standing::Done,
-        Some(false) => Standing::Open,
+        Some(_) => Standing::Open,
         None => Standing::Unknown,
     }
 }

@@ -79,6 +79,19 @@ fn an_interval_of_which_nobody_tells_is_asked_for_and_the_log_decides() {
 }
 
 #[test]
+fn what_the_log_holds_of_many_years_is_stepped_over_and_a_rerun_does_not_undo_it() {
+    let mut world = World::new(&[0], &[90_000]);
+    world.open.insert(hour(99_999));
+    let done = vec![DataInterval::new(at(1), at(100_000)).unwrap()];
+    let answer = Calendar { done, ..Calendar::default() };
+    let book = Book::of(&answer, DataInterval::new(at(1), at(100_000)).unwrap(), at(0)).unwrap();
+    let facts = ThroughFacts { last: Some(at(100_000)), book: Some(&book), ..world.facts() };
+    assert_eq!(through(&facts), Through { at: Some(at(100_000)), ask: None });
+    let more = ThroughFacts { last: Some(at(100_001)), ..facts };
+    assert_eq!(through(&more).at, Some(at(100_000)));
+}
+
+#[test]
 fn what_the_policy_leaves_out_holds_nothing_up_but_a_failed_run_does() {
     let world = World::new(&[0, 4], &[]);
     let latest = ThroughFacts { policy: CatchupPolicy::Latest, ..world.facts() };

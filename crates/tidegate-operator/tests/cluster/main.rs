@@ -9,6 +9,7 @@
 /// can be built.
 #[path = "."]
 mod cluster {
+    mod chunks;
     mod create;
     mod definition;
     mod deletion;

@@ -37,7 +37,7 @@ async fn a_malformed_resource_hurts_only_itself() {
         stage.namespace.apply(&bad_run(name, spec)).await.unwrap();
     }
     let _operator = stage.operator().await;
-    stage.apply(&Document::hourly("orders")).await;
+    stage.apply(&Document::hourly("orders").set("bulk.schedule.cron", json!("0 * * * *"))).await;
     let good = json!({"pipelineRef": {"name": "orders"}, "trigger": "Manual", "interval":
         {"start": "2026-06-01T00:00:00Z", "end": "2026-06-01T01:00:00Z"}});
     stage.namespace.apply(&bad_run("good", good)).await.unwrap();

@@ -70,6 +70,10 @@ async fn files_become_rows_and_another_run_takes_their_place() {
     // Or it stops the run, and the table stays as it was.
     stage.edit("orders", &json!({"decode": {"onError": "Halt"}})).await.unwrap();
     stage.until_ready("orders").await;
+    // Of two that end in one second the better one speaks for the pipeline.
+    let third = stage.run("third").await.status.unwrap().completion_time.unwrap().0;
+    let later = async || Timestamp::now().as_second() > third.as_second();
+    stage.until("the second is over", later).await;
     stage.ask("fourth", "orders", &json!({"trigger": "Manual"})).await;
     stage.until_phase("fourth", RunPhase::Failed).await;
     stage.until_condition("orders", "Ready", "False", "RunFailed").await;

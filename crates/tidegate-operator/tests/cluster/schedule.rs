@@ -157,6 +157,57 @@ async fn a_start_in_the_past_fetches_the_past_and_a_restored_cluster_does_not_fe
 
 #[tokio::test]
 #[ignore = "needs a control plane; run by make test"]
+async fn a_pipeline_that_is_deleted_and_made_anew_runs_what_nobody_ran_meanwhile() {
+    let stage = Stage::of_stand_ins("made-anew").await;
+    let clock = TestClock::default();
+    let hours = Hours::of(Timestamp::now());
+    let through = async |hour: i64| {
+        let complete = |schedule: &tidegate_api::ScheduleStatus| {
+            schedule.complete_through.as_ref().map(|time| time.0) == Some(hours.at(hour, 0))
+        };
+        stage.until_schedule("orders", complete).await;
+    };
+    // Its first life, hours ago.
+    clock.set(hours.at(-4, 10));
+    let operator = stage.operator_by(&clock).await;
+    let start = json!(hours.at(-8, 0).to_string());
+    stage.apply(&Document::hourly("orders").set("bulk.schedule.startAt", start)).await;
+    through(-4).await;
+    let wanted: Vec<String> = (-8..-4).map(|hour| hours.interval(hour)).collect();
+    assert_eq!(stage.read("orders"), wanted);
+    stage.namespace.kubectl(&["delete", "ipl", "orders"]).await.unwrap();
+    stage.until("its runs are collected", async || stage.runs().await.is_empty()).await;
+    operator.stop().await.unwrap();
+
+    // A run of another cluster did one hour meanwhile.
+    stage.node.mark_done("orders", &hours.interval(-2));
+    clock.set(hours.at(0, 10));
+    let _operator = stage.operator_by(&clock).await;
+    stage.apply(&Document::hourly("orders")).await;
+    through(0).await;
+    let wanted: Vec<String> =
+        (-8..0).filter(|hour| *hour != -2).map(|hour| hours.interval(hour)).collect();
+    assert_eq!(stage.read("orders"), wanted, "each once");
+    assert_eq!(stage.node.transfers("orders").len(), wanted.len(), "no other run was made");
+
+    // An hour later what the log said is forgotten, but for where it begins.
+    let again = json!({"bulk": {"incremental": {"rerunLast": 1}}});
+    stage.edit("orders", &again).await.unwrap();
+    stage
+        .until("the edit is taken in", async || {
+            let object = stage.pipeline("orders").await;
+            let seen = object.status.and_then(|status| status.observed_generation);
+            seen.is_some() && seen == object.metadata.generation
+        })
+        .await;
+    clock.set(hours.at(1, 10));
+    through(1).await;
+    let name = format!("{}-r1", hours.run("orders", 0));
+    stage.until_phase(&name, RunPhase::Succeeded).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
 async fn an_interval_waits_for_the_pipelines_that_it_depends_on() {
     let stage = Stage::of_stand_ins("depends").await;
     let clock = TestClock::default();
@@ -252,14 +303,14 @@ async fn an_idle_schedule_costs_no_writes() {
     let operator = stage.operator_by(&clock).await;
     stage.apply(&Document::hourly("orders")).await;
     stage.until_ready("orders").await;
-    stage.until_schedule("orders", |it| it.next_tick.is_some()).await;
+    stage.until_schedule("orders", |it| it.last_scheduled_tick.is_some()).await;
     let version = async || stage.pipeline("orders").await.resource_version();
     let before = version().await;
     // It is looked at again and again meanwhile, which another pipeline's being ready shows.
     for name in ["one", "two"] {
         stage.apply(&Document::hourly(name)).await;
         stage.until_ready(name).await;
-        stage.until_schedule(name, |it| it.next_tick.is_some()).await;
+        stage.until_schedule(name, |it| it.last_scheduled_tick.is_some()).await;
     }
     let annotate: Value = json!({"metadata": {"annotations": {"a": "b"}}});
     let _: IngestionPipeline = stage.namespace.merge("two", &annotate).await.unwrap();

@@ -11,6 +11,7 @@ mod cluster {
     mod crash_points;
     mod mutations;
     mod parameter;
+    mod run_crash_points;
     mod security;
     mod snapshot;
     #[path = "../cluster/support/mod.rs"]

@@ -26,6 +26,7 @@ impl PartitionReader {
             check_known(&self.connection, &self.options.stream, known).await?;
         }
         self.check_holes(&facts, &[]).await?;
+        self.copies = facts.copies;
         self.checked_at = Instant::now();
         self.reconnects_seen = reconnects;
         Ok(())
@@ -40,6 +41,7 @@ impl PartitionReader {
             ReadMode::FromFloor => {
                 let facts = stream_facts(&self.connection, &self.options.stream).await?;
                 judge(&facts, self.expected(self.cursor))?;
+                self.copies = facts.copies;
                 if facts.holes > 0 {
                     let read: Vec<_> = batch.messages.iter().map(|m| m.sequence).collect();
                     self.check_holes(&facts, &read).await?;

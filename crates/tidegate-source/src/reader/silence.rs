@@ -9,7 +9,7 @@ use crate::consumer;
 use crate::error::SourceError;
 use crate::leader_samples::next_message;
 use crate::options::{Fetched, ReadMode};
-use crate::stream_facts::parse_time;
+use crate::stream_facts::complete_as_of;
 
 impl PartitionReader {
     /// What silence means (S4); none: deliveries were lost, and reading goes on from the cursor.
@@ -30,7 +30,7 @@ impl PartitionReader {
             self.recover("the consumer is gone")?;
             return Ok(None);
         };
-        let as_of = info.ts.as_deref().and_then(parse_time);
+        let as_of = complete_as_of(info.ts.as_deref(), self.copies);
         if self.options.mode != ReadMode::FromFloor {
             let all_held = info.num_ack_pending <= self.held.len() as u64;
             let caught_up = info.num_pending == 0 && all_held;

@@ -4,7 +4,7 @@
 use object_store::path::Path;
 use tidegate_types::Ledger;
 
-use super::layout::{DEAD_LETTER_TABLE, LOG_FOLDER, SIDE_FOLDER};
+use super::layout::{DEAD_LETTER_TABLE, FileName, LOG_FOLDER, SIDE_FOLDER};
 
 /// What an object below a table's root is for, by its place and name alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) fn belonging(object: &Path, ledger: &Ledger) -> Belonging {
         [SIDE_FOLDER, name] if name.starts_with("probe-") => Belonging::Side,
         [folders @ .., name]
             if folders.iter().all(|folder| folder.contains('='))
-                && is_data_file_of(name, ledger) =>
+                && FileName::parse(name).is_some_and(|name| name.ledger == *ledger) =>
         {
             Belonging::Data
         }
@@ -41,27 +41,12 @@ pub(crate) fn belonging(object: &Path, ledger: &Ledger) -> Belonging {
     }
 }
 
-/// Whether a file's name is one of [`FileName`](super::layout::FileName), of this ledger. Names of ledgers may have hyphens, so it
-/// is read from the end.
-fn is_data_file_of(name: &str, ledger: &Ledger) -> bool {
-    let Some(stem) = name.strip_suffix(".parquet") else { return false };
-    let mut parts = stem.rsplitn(4, '-');
-    let (number, nonce, epoch, owner) = (parts.next(), parts.next(), parts.next(), parts.next());
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let hexadecimal = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let of_epoch = |text: &str| text.split_once('.').is_some_and(|(a, b)| digits(a) && digits(b));
-    number.is_some_and(digits)
-        && nonce.is_some_and(hexadecimal)
-        && epoch.is_some_and(of_epoch)
-        && owner.and_then(|owner| owner.strip_prefix("tg-")) == Some(ledger.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use tidegate_types::{Epoch, Nonce};
 
     use super::*;
-    use crate::files::layout::{DataPath, FileName};
+    use crate::files::layout::DataPath;
 
     fn name() -> FileName {
         FileName {

@@ -5,6 +5,8 @@
 //! to agree with us about spaces or Unicode. Nothing is inferred from a path that the log does not
 //! say; the Hive form is a courtesy to readers of folders.
 
+use std::fmt;
+
 use object_store::path::Path;
 use tidegate_types::{Epoch, Incarnation, Ledger, Nonce, PartitionId};
 use xxhash_rust::xxh3::xxh3_64;
@@ -39,19 +41,53 @@ pub struct FileName {
     pub number: u32,
 }
 
-/// How many bits of an epoch are its attempt; of a run's file, the chunk.
-const CHUNK_BITS: u32 = 20;
-
 impl FileName {
     /// The name of a run's file (B6): which claim, which chunk, and a nonce that is made anew whenever a
     /// chunk is read again. Under a name that comes again, a zombie would write over committed bytes.
     #[must_use]
     pub fn of_run(ledger: Ledger, generation: u64, chunk: u32, nonce: Nonce, number: u32) -> Self {
-        // Numbers that do not fit are cut: the nonce alone is unique.
-        let generation = i64::try_from(generation).unwrap_or(0) & ((1 << (62 - CHUNK_BITS)) - 1);
-        let chunk = i64::from(chunk) & ((1 << CHUNK_BITS) - 1);
-        Self { ledger, epoch: Epoch((generation << CHUNK_BITS) | chunk), nonce, number }
+        Self { ledger, epoch: run_epoch(generation, chunk), nonce, number }
     }
+
+    /// Reads a name back that was made here. Names of ledgers may have hyphens, so it is read from the end.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_suffix(".parquet")?.rsplitn(4, '-');
+        let (number, nonce, epoch) = (parts.next()?, parts.next()?, parts.next()?);
+        let (generation, attempt) = epoch.split_once('.')?;
+        let (generation, attempt): (i64, i64) = (generation.parse().ok()?, attempt.parse().ok()?);
+        let parsed = Self {
+            ledger: Ledger::new(parts.next()?.strip_prefix("tg-")?).ok()?,
+            epoch: Epoch((generation << CHUNK_BITS) | attempt),
+            nonce: Nonce::parse(nonce).ok()?,
+            number: number.parse().ok()?,
+        };
+        // Signs, leading zeros and numbers that do not fit are not ours.
+        (parsed.to_string() == name).then_some(parsed)
+    }
+
+    /// Whether it is a file of this run's chunk, whatever its nonce and its number.
+    #[must_use]
+    pub fn is_of_run(&self, ledger: &Ledger, generation: u64, chunk: u32) -> bool {
+        self.ledger == *ledger && self.epoch == run_epoch(generation, chunk)
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ledger, epoch, nonce, number } = self;
+        write!(f, "tg-{ledger}-{epoch}-{nonce}-{number}.parquet")
+    }
+}
+
+/// How many bits of an epoch are its attempt; of a run's file, the chunk.
+const CHUNK_BITS: u32 = 20;
+
+/// Numbers that do not fit are cut: the nonce alone is unique.
+fn run_epoch(generation: u64, chunk: u32) -> Epoch {
+    let generation = i64::try_from(generation).unwrap_or(0) & ((1 << (62 - CHUNK_BITS)) - 1);
+    let chunk = i64::from(chunk) & ((1 << CHUNK_BITS) - 1);
+    Epoch((generation << CHUNK_BITS) | chunk)
 }
 
 /// Where a data file lies.
@@ -63,9 +99,8 @@ impl DataPath {
     /// table's partition columns.
     #[must_use]
     pub fn new(partition_values: &[(String, Option<String>)], name: &FileName) -> Self {
-        let FileName { ledger, epoch, nonce, number } = name;
         let folders = partition_values.iter().map(|(column, value)| segment(column, value));
-        Self(join(folders.chain([format!("tg-{ledger}-{epoch}-{nonce}-{number}.parquet")])))
+        Self(join(folders.chain([name.to_string()])))
     }
 
     /// The path of the dead-letter file of a commit, below the root of the dead-letter table (P4).

@@ -24,11 +24,13 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use error::{FileError, is_out_of_space};
-pub use writer::{FileWriter, WriteOptions, describe_file, write_file};
+pub use writer::{FileWriter, WriteOptions, describe_file, describe_footer, write_file};
 
 /// A finished data file, as a commit names it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataFile {
     /// Where it lies, relative to the table and percent-encoded as the log wants it.
     pub path: String,

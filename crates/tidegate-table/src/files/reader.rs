@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::{AsyncFileReader, MetadataSuffixFetch};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -111,6 +111,16 @@ impl ObjectFile {
     fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
         Self { store, path, object: None }
     }
+
+    /// So many of its last bytes. Azure has to be told where they begin, which is another request.
+    async fn end(&self, bytes: u64) -> object_store::Result<GetResult> {
+        let of = |range| GetOptions { range: Some(range), ..GetOptions::default() };
+        let at_once = self.store.get_opts(&self.path, of(GetRange::Suffix(bytes))).await;
+        let Err(object_store::Error::NotSupported { .. }) = at_once else { return at_once };
+        let size = self.store.head(&self.path).await?.size;
+        let range = GetRange::Bounded(size.saturating_sub(bytes)..size);
+        self.store.get_opts(&self.path, of(range)).await
+    }
 }
 
 impl AsyncFileReader for ObjectFile {
@@ -141,10 +151,8 @@ impl AsyncFileReader for ObjectFile {
 
 impl MetadataSuffixFetch for &mut ObjectFile {
     fn fetch_suffix(&mut self, suffix: usize) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        let range = Some(GetRange::Suffix(suffix as u64));
-        let options = GetOptions { range, ..GetOptions::default() };
         async move {
-            let answer = self.store.get_opts(&self.path, options).await.map_err(external)?;
+            let answer = self.end(suffix as u64).await.map_err(external)?;
             self.object = Some(answer.meta.clone());
             answer.bytes().await.map_err(external)
         }

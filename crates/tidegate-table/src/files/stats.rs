@@ -110,8 +110,8 @@ impl<N: Iterator<Item = u64>> Walk<'_, N> {
             DataType::Struct(members) => self.members(members),
             DataType::List(_) | DataType::Map(..) => {
                 self.leaf += leaves(field.data_type());
-                let nulls = self.nested.next().unwrap_or(0);
-                Ok(ColumnStats { nulls: Some(json!(nulls)), ..ColumnStats::default() })
+                let nulls = self.nested.next().map(|nulls| json!(nulls));
+                Ok(ColumnStats { nulls, ..ColumnStats::default() })
             }
             _ => self.leaf(field),
         }

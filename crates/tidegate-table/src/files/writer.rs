@@ -274,17 +274,30 @@ pub async fn describe_file(
     schema: &Schema,
 ) -> Result<(DataFile, BTreeMap<String, String>), FileError> {
     let footer = read_footer(store, path.object()).await?;
+    Ok((describe_footer(&footer, path, schema)?, footer.entries()))
+}
+
+/// Describes a file by its footer alone; values of partition columns it does not have. Of lists and maps
+/// the null counts are left out.
+///
+/// # Errors
+///
+/// When the footer does not have the schema's columns.
+pub fn describe_footer(
+    footer: &Footer,
+    path: &DataPath,
+    schema: &Schema,
+) -> Result<DataFile, FileError> {
     let stats = file_stats(schema, &footer.metadata, &NestedNulls::default())
         .map_err(|source| FileError::Parquet { path: path.object().to_string(), source })?;
-    let file = DataFile {
+    Ok(DataFile {
         path: path.in_log(),
         size: footer.object.size,
         rows: footer.metadata.file_metadata().num_rows().unsigned_abs(),
         partition_values: BTreeMap::new(),
         modification_time_ms: footer.object.last_modified.timestamp_millis(),
         stats,
-    };
-    Ok((file, footer.entries()))
+    })
 }
 
 #[cfg(test)]

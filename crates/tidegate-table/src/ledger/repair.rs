@@ -20,6 +20,8 @@ use crate::replace::{Removed, RemovedRange};
 
 /// Stretches of time that the records of a ledger may tell apart; intervals that touch are one.
 const MOST_STRETCHES: usize = 10_000;
+/// What is wrong with a record that comes before itself.
+const CYCLE: &str = "a record before it names it again";
 
 /// The record of one repair. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub struct RepairRecord {
     pub before: Option<Nonce>,
     /// What was written anew.
     pub interval: DataInterval,
+    /// The column by which rows belong to it: the same in every record of a chain.
+    pub event_time: String,
     /// The ledger of the bulk pipeline that did it.
     pub by: Ledger,
     /// The run's generation.
@@ -79,6 +83,19 @@ pub enum RepairError {
         /// What was asked for.
         wanted: DataInterval,
     },
+    /// Rows would belong to repaired time by one column or another.
+    #[error(
+        "rows of {repaired} were replaced by the event time {known}, not {wanted}: write \
+         sink.eventTime.field: {known} again"
+    )]
+    OtherColumn {
+        /// What was repaired last.
+        repaired: DataInterval,
+        /// By which column.
+        known: String,
+        /// Which one the stream's pipeline names now.
+        wanted: String,
+    },
     /// Workers would have too much to remember.
     #[error(
         "{wanted} would be one stretch of repaired time more than {MOST_STRETCHES}: repair what lies between \
@@ -96,6 +113,7 @@ impl tidegate_types::Explained for RepairError {
     fn reason(&self) -> Reason {
         match self {
             Self::OfAnother { .. } => Reason::IntervalConflict,
+            Self::OtherColumn { .. } => Reason::TableMismatch,
             Self::TooMany { .. } => Reason::RunLimitReached,
         }
     }
@@ -126,6 +144,12 @@ impl Repaired {
             return Err(RepairError::TooMany { wanted });
         }
         Ok(all)
+    }
+
+    /// What `by` repaired, in order and joined where they touch.
+    #[must_use]
+    pub fn of(&self, by: &Ledger) -> &[DataInterval] {
+        self.0.get(by).map_or(&[], Vec::as_slice)
     }
 
     /// All of them, in order and joined where they touch.
@@ -171,33 +195,56 @@ impl RepairRecord {
         side_file::read(store, ledger, nonce).await
     }
 
-    /// What was repaired up to the record that the log names; nothing without one.
+    /// The record that the log names; none without one.
     ///
     /// # Errors
     ///
     /// [`SideFileError`] when the record cannot be used: nobody may guess what was repaired.
-    pub async fn repaired(
+    pub async fn newest(
         store: &dyn ObjectStore,
         ledger: &Ledger,
         newest: Option<Nonce>,
-    ) -> Result<Repaired, SideFileError> {
+    ) -> Result<Option<Self>, SideFileError> {
         match newest {
-            Some(nonce) => Ok(Self::read(store, ledger, nonce).await?.repaired),
-            None => Ok(Repaired::default()),
+            Some(nonce) => Self::read(store, ledger, nonce).await.map(Some),
+            None => Ok(None),
         }
     }
 
-    /// All records, the newest first, up to the first that cannot be used.
+    /// Checks that rows still belong to repaired time by the column by which they were replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError::OtherColumn`] with both names.
+    pub fn check_event_time(&self, wanted: &str) -> Result<(), RepairError> {
+        if self.event_time == wanted {
+            return Ok(());
+        }
+        let (repaired, known) = (self.interval, self.event_time.clone());
+        Err(RepairError::OtherColumn { repaired, known, wanted: wanted.to_owned() })
+    }
+
+    /// All records, the newest first, up to the first that cannot be used. Of what was repaired before only
+    /// the newest says anything: each repeats it.
     pub async fn chain(
         store: &dyn ObjectStore,
         ledger: &Ledger,
         newest: Option<Nonce>,
     ) -> (Vec<Self>, Option<SideFileError>) {
         let (mut records, mut seen, mut next) = (Vec::new(), HashSet::new(), newest);
-        while let Some(nonce) = next.filter(|nonce| seen.insert(*nonce)) {
+        while let Some(nonce) = next {
+            if !seen.insert(nonce) {
+                return (
+                    records,
+                    Some(side_file::damaged(&Self::path(ledger, nonce), CYCLE.to_owned())),
+                );
+            }
             match Self::read(store, ledger, nonce).await {
-                Ok(record) => {
+                Ok(mut record) => {
                     next = record.before;
+                    if !records.is_empty() {
+                        record.repaired = Repaired::default();
+                    }
                     records.push(record);
                 }
                 Err(error) => return (records, Some(error)),

@@ -23,6 +23,7 @@ fn record(before: Option<Nonce>, interval: DataInterval, known: &Repaired) -> Re
     RepairRecord {
         before,
         interval,
+        event_time: "ts".to_owned(),
         generation: 2,
         rows: 9,
         replaced: 1,
@@ -49,12 +50,34 @@ async fn b10_records_are_read_back_from_the_newest_to_the_first() {
     assert!(second.write(&store, &clicks, nonce(1)).await.is_err(), "it never changes");
     let (chain, broken) = RepairRecord::chain(&store, &clicks, Some(nonce(2))).await;
     assert!(broken.is_none(), "{broken:?}");
-    assert_eq!(chain, [second.clone(), first]);
+    let older = RepairRecord { repaired: Repaired::default(), ..first };
+    assert_eq!(chain, [second.clone(), older], "only the newest says what was repaired");
     assert_eq!(chain[0].removed_rows(), 7);
-    let all = RepairRecord::repaired(&store, &clicks, Some(nonce(2))).await.expect("read");
-    assert_eq!(all.stretches(), [hours(0, 2)]);
+    let newest = RepairRecord::newest(&store, &clicks, Some(nonce(2))).await.expect("read");
+    assert_eq!(newest.expect("there is one").repaired.stretches(), [hours(0, 2)]);
+    assert_eq!(RepairRecord::newest(&store, &clicks, None).await.expect("none"), None);
     let (chain, broken) = RepairRecord::chain(&store, &clicks, Some(nonce(3))).await;
     assert!(chain.is_empty() && broken.is_some_and(|error| error.is_damage()));
+}
+
+#[tokio::test]
+async fn b10_a_chain_that_comes_back_to_a_record_is_damaged() {
+    let (store, clicks) = (InMemory::new(), ledger("clicks"));
+    for (number, before) in [(1, 2), (2, 1)] {
+        let record = record(Some(nonce(before)), hours(0, 1), &Repaired::default());
+        record.write(&store, &clicks, nonce(number)).await.expect("written");
+    }
+    let (chain, broken) = RepairRecord::chain(&store, &clicks, Some(nonce(1))).await;
+    assert_eq!(chain.len(), 2);
+    assert!(broken.is_some_and(|error| error.is_damage()), "it would be followed for ever");
+}
+
+#[test]
+fn b10_rows_belong_to_repaired_time_by_one_column_for_ever() {
+    let known = record(None, hours(0, 1), &Repaired::default());
+    known.check_event_time("ts").expect("the same");
+    let told = known.check_event_time("at").expect_err("another").to_string();
+    assert!(told.contains("event time ts, not at"), "{told}");
 }
 
 #[test]

@@ -51,11 +51,11 @@ impl Explained for SideFileError {
     const WHAT: &'static str = "a side file of the ledger cannot be used";
 
     fn reason(&self) -> Reason {
-        Reason::SinkUnreachable
+        if self.is_damage() { Reason::TableMismatch } else { Reason::SinkUnreachable }
     }
 
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Store { .. })
+        !self.is_damage()
     }
 }
 
@@ -149,6 +149,26 @@ fn failed(operation: &'static str, path: &Path, source: object_store::Error) -> 
     SideFileError::Store { operation, path: path.to_string(), source: Box::new(source) }
 }
 
-fn damaged(path: &Path, problem: String) -> SideFileError {
+pub(super) fn damaged(path: &Path, problem: String) -> SideFileError {
     SideFileError::Damaged { path: path.to_string(), problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_fails_is_tried_again() {
+        let path = Path::from("_tidegate/clicks/x");
+        let source = || "x".into();
+        let gone = object_store::Error::NotFound { path: path.to_string(), source: source() };
+        let fails = object_store::Error::Generic { store: "S3", source: source() };
+        for (what, error, is_transient, reason) in [
+            ("it fails", failed("read", &path, fails), true, Reason::SinkUnreachable),
+            ("the file is gone", failed("read", &path, gone), false, Reason::TableMismatch),
+            ("it is another", damaged(&path, "it".to_owned()), false, Reason::TableMismatch),
+        ] {
+            assert_eq!((error.is_transient(), error.reason()), (is_transient, reason), "{what}");
+        }
+    }
 }

@@ -17,6 +17,7 @@
 mod boot_time;
 mod entry;
 mod error;
+mod foreign;
 mod hole;
 mod kernel;
 mod live_files;
@@ -39,6 +40,7 @@ use crate::store::TableStore;
 pub use boot_time::BootTime;
 pub use entry::{AddedFile, LogEntry, RemovedFile};
 pub use error::LogError;
+pub use foreign::{ForeignEdit, Rewinds, classify_foreign};
 pub use hole::{HoleEvidence, MAX_BASE_AGE};
 pub use live_files::LiveFile;
 pub use prepare::PreparedCommit;

@@ -1,5 +1,6 @@
 //! Reading whose rows a file holds, and of which time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -7,12 +8,12 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Int32Type, Int64Type};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use tidegate_types::{Incarnation, PartitionId, StreamTime};
 
-use super::Removed;
 use super::selection::{Part, Selection, Verdict};
+use super::{AT_ONCE, Removed};
 use crate::files::layout::object_of_log_path;
 use crate::files::reader::read_columns;
 use crate::files::times::microseconds;
@@ -46,7 +47,8 @@ pub(super) async fn count(
     Ok((in_log, counted))
 }
 
-/// The streamed rows that are selected, in any of the files; nothing is changed.
+/// The streamed rows that each of the selections selects, in any of the files; nothing is changed. A file is
+/// read once, whatever their number.
 ///
 /// # Errors
 ///
@@ -54,13 +56,48 @@ pub(super) async fn count(
 pub async fn find_streamed(
     store: &Arc<dyn ObjectStore>,
     files: &[LiveFile],
-    selection: &Selection,
-) -> Result<Removed, FileError> {
-    let mut found = Removed::default();
-    for file in files.iter().filter(|file| selection.judge(file) != Verdict::Stays) {
-        let (store, path) = (Arc::clone(store), file.path.clone());
-        let (_, counted) = count(store, path, selection.clone()).await?;
-        found.merge(&counted.streamed);
+    selections: &[Selection],
+) -> Result<Vec<Removed>, FileError> {
+    let looking: Vec<_> = files
+        .iter()
+        .map(|file| (file.path.clone(), may_select(selections, file)))
+        .filter(|(_, wanted)| !wanted.is_empty())
+        .map(|(path, wanted)| find(Arc::clone(store), path, wanted))
+        .collect();
+    let mut looking = stream::iter(looking).buffer_unordered(AT_ONCE);
+    let mut all = vec![Removed::default(); selections.len()];
+    while let Some(found) = looking.try_next().await? {
+        for (number, removed) in found {
+            all[number].merge(&removed);
+        }
+    }
+    Ok(all)
+}
+
+/// The selections of which the file may hold rows, with their numbers.
+fn may_select(selections: &[Selection], file: &LiveFile) -> Vec<(usize, Selection)> {
+    let may = |(_, selection): &(usize, &Selection)| selection.judge(file) != Verdict::Stays;
+    let wanted = selections.iter().enumerate().filter(may);
+    wanted.map(|(number, selection)| (number, selection.clone())).collect()
+}
+
+/// Owns what it needs, as [`count`] does.
+async fn find(
+    store: Arc<dyn ObjectStore>,
+    in_log: String,
+    wanted: Vec<(usize, Selection)>,
+) -> Result<Vec<(usize, Removed)>, FileError> {
+    let path = object_of_log_path(&in_log)?;
+    let columns: BTreeSet<&str> =
+        wanted.iter().flat_map(|(_, selection)| selection.columns()).collect();
+    let columns: Vec<&str> = columns.into_iter().collect();
+    let mut batches = read_columns(&store, &path, &columns).await?;
+    let mut found: Vec<_> =
+        wanted.iter().map(|(number, _)| (*number, Removed::default())).collect();
+    while let Some(batch) = batches.try_next().await? {
+        for ((_, selection), (_, removed)) in wanted.iter().zip(&mut found) {
+            selection.look(&batch, Some(removed))?;
+        }
     }
     Ok(found)
 }

@@ -54,7 +54,8 @@ impl Removed {
         self.by_partition.values().map(Ranges::rows).sum()
     }
 
-    /// When the newest of the messages was published, where the rows say that.
+    /// When the newest of the messages was published, where the rows say that. Those that do not are older
+    /// than deduplication: no window ever holds them, so that it stays the same without them (D1).
     #[must_use]
     pub fn newest(&self) -> Option<StreamTime> {
         self.newest

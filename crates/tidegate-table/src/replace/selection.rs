@@ -21,7 +21,7 @@ pub struct Selection {
 /// Rows with a source in a range of texts, and a time in an interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// What `_tg_src` begins with; the rest begins with a digit below `below`.
+    /// Whose rows: a range of `_tg_src`.
     pub(super) sources: Sources,
     /// The column with the time.
     pub(super) column: String,

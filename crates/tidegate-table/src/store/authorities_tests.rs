@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use super::{AccessKey, KeySource, StoreOptions, open};
+use super::{AccessKey, KeySource, Keys, StoreOptions, open};
 
 const NOTHING_HERE: &[u8] =
     b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -23,7 +23,7 @@ const NOTHING_HERE: &[u8] =
 #[derive(Debug)]
 struct AnyKey;
 
-impl KeySource for AnyKey {
+impl KeySource<AccessKey> for AnyKey {
     fn read(&self) -> Result<AccessKey, Box<dyn std::error::Error + Send + Sync>> {
         Ok(AccessKey { id: "id".to_owned(), secret: "secret".to_owned(), token: None })
     }
@@ -66,7 +66,7 @@ async fn empty_store() -> SocketAddr {
 
 fn options(address: SocketAddr, private: Option<Vec<u8>>) -> StoreOptions {
     StoreOptions {
-        keys: Some(Arc::new(AnyKey)),
+        keys: Some(Keys::S3(Arc::new(AnyKey))),
         endpoint: Some(format!("https://{address}")),
         path_style: true,
         private_authorities: private,

@@ -9,7 +9,7 @@ use crate::files::is_out_of_space;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The address has a scheme that there is no store for.
-    #[error("{url} has the scheme {scheme:?}; file, s3 and memory are known")]
+    #[error("{url} has the scheme {scheme:?}; file, s3, abfss, gs and memory are known")]
     UnknownScheme {
         /// The address.
         url: String,

@@ -1,4 +1,4 @@
-//! Keys of an S3 store that are read again while the store is open, and who we are without any.
+//! Keys of a store that are read again while the store is open, and who we are to S3 without any.
 
 use std::fmt;
 use std::future::Future;
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
+use object_store::azure::{AzureAccessKey, AzureCredential};
+use tidegate_types::Secret;
 
 /// How long keys are used before they are read again: a key that was replaced is in use this soon, without
 /// a restart, also while a commit is in doubt.
@@ -32,46 +34,104 @@ impl fmt::Debug for AccessKey {
     }
 }
 
+/// A key of an Azure storage account. Never printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AzureKey {
+    /// The account's, in base64.
+    Account(Secret<String>),
+    /// A shared access signature, `sv=…&sig=…`.
+    Signature(Secret<String>),
+}
+
+/// How we show a store who we are.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// To S3.
+    S3(Arc<dyn KeySource<AccessKey>>),
+    /// To Azure.
+    Azure(Arc<dyn KeySource<AzureKey>>),
+    /// To Google: a service account's JSON. It is read once, and what is made of it lives for an hour.
+    Google(Secret<String>),
+}
+
 /// Where a store's key is read: files that somebody may replace.
-pub trait KeySource: fmt::Debug + Send + Sync {
+pub trait KeySource<K>: fmt::Debug + Send + Sync {
     /// The key as it stands now.
     ///
     /// # Errors
     ///
     /// When it cannot be read; the last one is then used on.
-    fn read(&self) -> Result<AccessKey, Cause>;
+    fn read(&self) -> Result<K, Cause>;
+}
+
+/// A key as the store's client takes it.
+pub(super) trait ClientKey: Sized {
+    /// The client's form.
+    type Credential: fmt::Debug + Send + Sync + 'static;
+    /// The store, for messages.
+    const STORE: &'static str;
+
+    /// In the client's form.
+    fn for_client(self) -> Result<Self::Credential, Cause>;
+}
+
+impl ClientKey for AccessKey {
+    type Credential = AwsCredential;
+    const STORE: &'static str = "S3";
+
+    fn for_client(self) -> Result<AwsCredential, Cause> {
+        Ok(AwsCredential { key_id: self.id, secret_key: self.secret, token: self.token })
+    }
+}
+
+impl ClientKey for AzureKey {
+    type Credential = AzureCredential;
+    const STORE: &'static str = "Azure";
+
+    fn for_client(self) -> Result<AzureCredential, Cause> {
+        Ok(match self {
+            Self::Account(key) => AzureCredential::AccessKey(
+                // The client's error may have the key in it.
+                AzureAccessKey::try_new(key.expose().trim())
+                    .map_err(|_| "the account's key is no base64")?,
+            ),
+            Self::Signature(signature) => {
+                let signature = signature.expose().trim().trim_start_matches('?').as_bytes();
+                let pairs = url::form_urlencoded::parse(signature).into_owned();
+                AzureCredential::SASToken(pairs.collect())
+            }
+        })
+    }
 }
 
 /// The key of a store, read now and then.
 #[derive(Debug)]
-pub(super) struct RereadKey {
-    source: Arc<dyn KeySource>,
-    known: Mutex<Option<(Instant, Arc<AwsCredential>)>>,
+pub(super) struct RereadKey<K: ClientKey> {
+    source: Arc<dyn KeySource<K>>,
+    known: Mutex<Option<(Instant, Arc<K::Credential>)>>,
 }
 
-impl RereadKey {
-    pub(super) fn new(source: Arc<dyn KeySource>) -> Self {
+impl<K: ClientKey> RereadKey<K> {
+    pub(super) fn new(source: Arc<dyn KeySource<K>>) -> Self {
         Self { source, known: Mutex::new(None) }
     }
 
-    fn key(&self, now: Instant) -> object_store::Result<Arc<AwsCredential>> {
+    fn key(&self, now: Instant) -> object_store::Result<Arc<K::Credential>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read_at, key)) = known.as_ref()
             && now.saturating_duration_since(*read_at) < USED_FOR
         {
             return Ok(Arc::clone(key));
         }
-        let key = match (self.source.read(), known.as_ref()) {
-            (Ok(AccessKey { id, secret, token }), _) => {
-                Arc::new(AwsCredential { key_id: id, secret_key: secret, token })
-            }
+        let key = match (self.source.read().and_then(K::for_client), known.as_ref()) {
+            (Ok(key), _) => Arc::new(key),
             // A folder that is just being replaced.
             (Err(error), Some((_, last))) => {
                 tracing::warn!(%error, "the store's key cannot be read again");
                 Arc::clone(last)
             }
             (Err(source), None) => {
-                return Err(object_store::Error::Generic { store: "S3", source });
+                return Err(object_store::Error::Generic { store: K::STORE, source });
             }
         };
         *known = Some((now, Arc::clone(&key)));
@@ -79,12 +139,12 @@ impl RereadKey {
     }
 }
 
-impl CredentialProvider for RereadKey {
-    type Credential = AwsCredential;
+impl<K: ClientKey + fmt::Debug> CredentialProvider for RereadKey<K> {
+    type Credential = K::Credential;
 
     fn get_credential<'s, 'a>(
         &'s self,
-    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<AwsCredential>>> + Send + 'a>>
+    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<K::Credential>>> + Send + 'a>>
     where
         's: 'a,
         Self: 'a,
@@ -138,7 +198,7 @@ mod tests {
     #[derive(Debug)]
     struct Files(Mutex<Option<&'static str>>);
 
-    impl KeySource for Files {
+    impl KeySource<AccessKey> for Files {
         fn read(&self) -> Result<AccessKey, Cause> {
             let id = self.0.lock().expect("not poisoned").ok_or("it is gone")?;
             Ok(AccessKey { id: id.to_owned(), secret: "s".to_owned(), token: None })
@@ -171,6 +231,20 @@ mod tests {
         let (id, secret, token) = ("k3y".into(), "s3cr3t".into(), Some("t0ken".into()));
         let printed = format!("{:?}", AccessKey { id, secret, token });
         assert_eq!(printed, "AccessKey(…)");
+    }
+
+    #[test]
+    fn keys_of_azure_are_taken_as_they_are_copied_and_not_printed() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let account = |text| AzureKey::Account(secret(text)).for_client();
+        assert!(matches!(account("a2V5\n"), Ok(AzureCredential::AccessKey(_))));
+        let error = account("k3y!").expect_err("no base64").to_string();
+        assert!(!error.contains("k3y"), "{error}");
+        let signature = AzureKey::Signature(secret("?sv=2026&sig=a%2Bb%3D"));
+        assert!(!format!("{signature:?}").contains("sig"));
+        let Ok(AzureCredential::SASToken(pairs)) = signature.for_client() else { panic!() };
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(pairs, [("sv", "2026"), ("sig", "a+b=")]);
     }
 
     #[test]

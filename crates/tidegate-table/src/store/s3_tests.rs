@@ -1,62 +1,17 @@
 //! The two clients over a real S3 server, and over a proxy that loses answers.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use futures::StreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use tidegate_testing::FaultProxy;
 use tidegate_testing::fault::{Fault, Matcher, Rule};
-use tidegate_types::{Compression, Epoch, Ledger, Nonce};
+use tidegate_types::Nonce;
 
 use super::probe;
-use super::testing::{server, table};
-use crate::files::layout::{DataPath, FileName, object_of_log_path};
-use crate::files::reader::read_columns;
-use crate::files::{DataFile, FileError, FileWriter, WriteOptions};
+use super::testing::{ROWS, rows, server, table, write};
 
 /// The table of every test here.
 const TABLE: &str = "some/table";
-/// Rows of eight bytes: three parts of the least size that S3 takes.
-const ROWS: u64 = 1_500_000;
-
-/// Writes a file of several parts below a folder whose name needs encoding.
-async fn write(store: &Arc<dyn ObjectStore>, number: u32) -> Result<DataFile, FileError> {
-    let noise = |n: u64| xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes()).cast_signed();
-    let column: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(noise)));
-    let batch = RecordBatch::try_from_iter_with_nullable([("v", column, true)]).expect("a batch");
-    let values = vec![("site".to_owned(), Some("Nord/Süd 1".to_owned()))];
-    let name = FileName {
-        ledger: Ledger::new("a.b").expect("valid"),
-        epoch: Epoch(1),
-        nonce: Nonce::from_random(2),
-        number,
-    };
-    let options = WriteOptions {
-        compression: Compression::None,
-        row_group_rows: 400_000,
-        part_size: 5 << 20,
-        ..WriteOptions::default()
-    };
-    let path = DataPath::new(&values, &name);
-    let values = BTreeMap::from_iter(values);
-    let mut writer = FileWriter::create(Arc::clone(store), path, batch.schema(), values, &options);
-    writer.write(&batch).await?;
-    writer.finish().await
-}
-
-async fn rows(store: &Arc<dyn ObjectStore>, file: &DataFile) -> u64 {
-    let path = object_of_log_path(&file.path).expect("ours");
-    let mut batches = read_columns(store, &path, &["v"]).await.expect("opened");
-    let mut rows = 0;
-    while let Some(batch) = batches.next().await {
-        rows += batch.expect("read").num_rows() as u64;
-    }
-    rows
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an S3 server; run by make test"]
 async fn s3_passes_the_probe_and_nothing_of_it_stays() {

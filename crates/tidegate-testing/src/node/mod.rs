@@ -241,6 +241,12 @@ impl ProcessNode {
         self.change(pod, |saying| saying.end = Some((exit_code, message.to_owned())));
     }
 
+    /// How stand-ins end that are told to leave, as a process that hears SIGTERM: exit code and termination
+    /// message.
+    pub fn end_when_told(&self, pod: &str, exit_code: i32, message: &str) {
+        self.change(pod, |saying| saying.told = Some((exit_code, message.to_owned())));
+    }
+
     /// Whether stand-ins for pods of Jobs run on.
     pub fn hold(&self, pod: &str, held: bool) {
         self.change(pod, |saying| saying.held = held);
@@ -265,10 +271,18 @@ impl ProcessNode {
         self.change(pod, |saying| saying.end = None);
     }
 
-    /// The newest assignment that was posted to a stand-in.
+    /// What was posted to a stand-in last: to a worker its assignment, to a coordinator that its readers
+    /// were given up.
     #[must_use]
     pub fn posted(&self, pod: &str) -> Option<Value> {
         self.shared.stand_ins.as_ref()?.posted(pod)
+    }
+
+    /// Forgets what was posted to a stand-in, to see whether it is posted again.
+    pub fn forget_posted(&self, pod: &str) {
+        if let Some(stand_ins) = &self.shared.stand_ins {
+            stand_ins.forget_posted(pod);
+        }
     }
 
     fn change(&self, pod: &str, change: impl FnOnce(&mut Saying)) {

@@ -33,6 +33,8 @@ pub(crate) struct Saying {
     pub(crate) trouble: Option<(&'static str, String)>,
     /// How a pod that ends by itself ends: exit code and termination message; none: it runs on.
     pub(crate) end: Option<(i32, String)>,
+    /// How a pod that is told to leave ends; none: it is just gone.
+    pub(crate) told: Option<(i32, String)>,
     /// Pods of Jobs run on until this is taken back.
     pub(crate) held: bool,
 }
@@ -67,9 +69,14 @@ impl StandIns {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// The newest assignment that was posted to a pod.
+    /// What was posted to a pod last.
     pub(crate) fn posted(&self, pod: &str) -> Option<Value> {
         self.posted.lock().unwrap_or_else(PoisonError::into_inner).get(pod).cloned()
+    }
+
+    /// As if nothing had been posted to a pod.
+    pub(crate) fn forget_posted(&self, pod: &str) {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
     }
 
     /// All that is wanted of a pod; what is said of longer names wins.
@@ -86,6 +93,7 @@ impl StandIns {
             whole.held |= saying.held;
             whole.trouble = saying.trouble.clone().or(whole.trouble);
             whole.end = saying.end.clone().or(whole.end);
+            whole.told = saying.told.clone().or(whole.told);
         }
         whole
     }
@@ -116,7 +124,12 @@ pub(crate) async fn live(run: &mut PodRun) -> Result<()> {
             run.report().await;
         }
         tokio::select! {
-            () = run.latest.until_leaving() => return Ok(()),
+            () = run.latest.until_leaving() => {
+                if let Some((exit_code, message)) = stand_ins.of(&run.name()).told {
+                    run.finish(ended(exit_code, message, started)).await;
+                }
+                return Ok(());
+            }
             changed = changes.changed() => changed.context("the node has ended")?,
             Ok((stream, _)) = listener.accept() => {
                 let (shared, pod) = (Arc::clone(&shared), run.pod.clone());
@@ -143,8 +156,12 @@ fn end_of(
     let by_itself = || stand_ins.logs.end_of(&run.pod).unwrap_or_default();
     let end = saying.end.clone().or_else(|| of_a_job.then(by_itself));
     let (exit_code, message) = end?;
+    Some(ended(exit_code, message, started))
+}
+
+fn ended(exit_code: i32, message: String, started: Timestamp) -> Ended {
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
-    Some(Ended { exit_code, reason, message, started, finished: Timestamp::now() })
+    Ended { exit_code, reason, message, started, finished: Timestamp::now() }
 }
 
 async fn answer(
@@ -164,10 +181,10 @@ async fn answer(
         ("GET", "/status") => (200, report(pod, objects, &saying).to_string()),
         ("GET", "/readyz") if saying.unready => (503, String::new()),
         ("GET", "/livez" | "/readyz" | "/metrics") => (200, String::new()),
-        ("POST", "/assignment") => {
-            let assignment = serde_json::from_slice(&request.body).unwrap_or_default();
+        ("POST", "/assignment" | "/chunks/given-up") => {
+            let told = serde_json::from_slice(&request.body).unwrap_or_default();
             let mut posted = stand_ins.posted.lock().unwrap_or_else(PoisonError::into_inner);
-            posted.insert(pod.name_any(), assignment);
+            posted.insert(pod.name_any(), told);
             (200, String::new())
         }
         _ => (404, String::new()),

@@ -4,14 +4,12 @@ use std::fmt;
 
 use jiff::Timestamp;
 use tidegate_config::WriteMode;
-use tidegate_schedule::{Grid, ScheduleError};
-use tidegate_table::ledger::{IntervalKey, Intervals, RunState, conflict};
+use tidegate_schedule::{Grid, MOST_INTERVALS, ScheduleError};
+use tidegate_table::ledger::{IntervalKey, IntervalState, Intervals, RunState, conflict};
 use tidegate_types::{DataInterval, Reason};
 
 use super::claim::{covers, effect};
-
-/// Most intervals of one plan: two years of hours.
-const MAX_INTERVALS: usize = 20_000;
+use super::due::DueRun;
 
 /// Which intervals of a range are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,19 +17,47 @@ pub enum Reprocess {
     /// Those that the table does not hold.
     #[default]
     Missing,
-    /// Those that were begun and never committed.
+    /// Those whose last run was begun and never committed; the table may hold rows of the run before.
     Failed,
     /// Every one.
     All,
+}
+
+/// Whether the last run of an interval was begun and never committed. Its rows of the run before, if there
+/// are any, are still in the table.
+#[must_use]
+pub fn has_failed(known: &IntervalState) -> bool {
+    known.state == RunState::Claimed
+}
+
+/// The intervals whose last run was begun and never committed, by start, unless others brought all of their
+/// time. Every tick that shares time with one of them has failed, be it longer or shorter.
+pub fn failed(log: &Intervals) -> impl Iterator<Item = (DataInterval, IntervalState)> {
+    let held = DataInterval::merged(log.held());
+    log.iter().filter(|(_, known)| has_failed(known)).filter_map(move |(key, known)| {
+        let interval = key.interval()?;
+        let is_over = known.held().is_none() && held.iter().any(|held| held.contains(interval));
+        (!is_over).then_some((interval, known))
+    })
 }
 
 /// What happens to an interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is run.
-    Run,
-    /// It is left alone; why.
+    Run {
+        /// Though the table holds it: the run has to be told to do it again.
+        again: bool,
+    },
+    /// It was not asked for; why.
     Skip(String),
+    /// It was asked for and cannot be run.
+    Refuse {
+        /// Why.
+        why: String,
+        /// Whether it can once time has passed; otherwise somebody has to change something first.
+        later: bool,
+    },
 }
 
 /// One interval of a plan.
@@ -53,29 +79,46 @@ pub struct BackfillPlan {
 }
 
 impl BackfillPlan {
-    /// The intervals that would be run, oldest first.
-    pub fn runs(&self) -> impl Iterator<Item = DataInterval> + '_ {
-        self.intervals
-            .iter()
-            .filter(|planned| planned.verdict == Verdict::Run)
-            .map(|planned| planned.interval)
+    /// The runs that would be made, oldest first.
+    pub fn runs(&self) -> impl Iterator<Item = DueRun> + '_ {
+        self.intervals.iter().filter_map(|planned| match planned.verdict {
+            Verdict::Run { again } => Some(DueRun { interval: planned.interval, again }),
+            Verdict::Skip(_) | Verdict::Refuse { .. } => None,
+        })
+    }
+
+    /// How many intervals were asked for and cannot be run: those that can `later`, or the others.
+    #[must_use]
+    pub fn refused(&self, later: bool) -> usize {
+        let refused = |planned: &&Planned| match planned.verdict {
+            Verdict::Refuse { later: once_time_has_passed, .. } => once_time_has_passed == later,
+            Verdict::Run { .. } | Verdict::Skip(_) => false,
+        };
+        self.intervals.iter().filter(refused).count()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { .. } => f.write_str("run"),
+            Self::Skip(why) => write!(f, "skip: {why}"),
+            Self::Refuse { why, .. } => write!(f, "refused: {why}"),
+        }
     }
 }
 
 impl fmt::Display for BackfillPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Planned { interval, state, verdict } in &self.intervals {
-            match verdict {
-                Verdict::Run => writeln!(f, "{interval}  {state:<12}  run")?,
-                Verdict::Skip(why) => writeln!(f, "{interval}  {state:<12}  skip: {why}")?,
-            }
+            writeln!(f, "{interval}  {state:<12}  {verdict}")?;
         }
         write!(f, "{} of {} intervals to run", self.runs().count(), self.intervals.len())
     }
 }
 
-/// Plans a backfill of `range`, tick by tick. What has not ended at `now` is left alone: rows of it may
-/// still come.
+/// Plans a backfill of `range`, tick by tick. What has not ended at `now` is refused: rows of it may still
+/// come.
 ///
 /// # Errors
 ///
@@ -91,7 +134,7 @@ pub fn plan_backfill(
     let ticks = grid.split(range).map_err(|error| (reason_of(&error), error.to_string()))?;
     plan_each(ticks, reprocess, write_mode, log, now).ok_or_else(|| {
         let what =
-            format!("{range} has more than {MAX_INTERVALS} intervals; fill it in several parts");
+            format!("{range} has more than {MOST_INTERVALS} intervals; fill it in several parts");
         (Reason::RunLimitReached, what)
     })
 }
@@ -117,14 +160,16 @@ fn plan_each(
     log: &Intervals,
     now: Timestamp,
 ) -> Option<BackfillPlan> {
+    let failed: Vec<_> = failed(log).collect();
     let mut intervals = Vec::new();
     for interval in each {
-        if intervals.len() == MAX_INTERVALS {
+        if intervals.len() == MOST_INTERVALS {
             return None;
         }
-        let mut planned = plan_one(interval, reprocess, write_mode, log);
-        if interval.end() > now {
-            planned.verdict = Verdict::Skip("it has not ended".to_owned());
+        let mut planned = plan_one(interval, reprocess, write_mode, (log, &failed));
+        if interval.end() > now && matches!(planned.verdict, Verdict::Run { .. }) {
+            let why = "it has not ended, so that rows of it may still come".to_owned();
+            planned.verdict = Verdict::Refuse { why, later: true };
         }
         intervals.push(planned);
     }
@@ -142,13 +187,13 @@ fn plan_one(
     interval: DataInterval,
     reprocess: Reprocess,
     write_mode: WriteMode,
-    log: &Intervals,
+    (log, failed): (&Intervals, &[(DataInterval, IntervalState)]),
 ) -> Planned {
     let key = IntervalKey::Of(interval);
-    let own = log.get(key);
-    let held = own.and_then(|own| own.held());
+    let held = log.get(key).and_then(|own| own.held());
     let covered = held.is_none() && covers(log.held(), interval);
-    let begun = own.filter(|own| own.state == RunState::Claimed);
+    let mut overlapping = failed.iter().filter(|(failed, _)| failed.overlaps(interval));
+    let begun = overlapping.next().map(|(_, begun)| begun);
     let state = match (held, begun) {
         (Some(_), Some(again)) => format!("done, then failed (g{})", again.generation),
         (Some(generation), None) => format!("done (g{generation})"),
@@ -163,15 +208,19 @@ fn plan_one(
             skip("the table holds it")
         }
         Reprocess::Failed if begun.is_none() => skip("it was never begun"),
-        _ if held.is_some() && write_mode == WriteMode::Append => {
-            skip("writeMode Append would add its rows once more")
-        }
+        _ if held.is_some() && write_mode == WriteMode::Append => refuse(
+            "the table holds it, and writeMode Append would add its rows once more".to_owned(),
+        ),
         _ => match conflict(log, key, effect(write_mode)) {
-            Err(conflict) => Verdict::Skip(conflict.to_string()),
-            Ok(_) => Verdict::Run,
+            Err(conflict) => refuse(conflict.to_string()),
+            Ok(_) => Verdict::Run { again: held.is_some() },
         },
     };
     Planned { interval, state, verdict }
+}
+
+fn refuse(why: String) -> Verdict {
+    Verdict::Refuse { why, later: false }
 }
 
 #[cfg(test)]
@@ -215,10 +264,47 @@ mod tests {
             (Reprocess::Failed, Append, vec![1]),
         ] {
             let plan = plan(reprocess, write_mode);
-            let starts: Vec<_> = plan.runs().map(|run| run.start_second() / 3600).collect();
+            let starts: Vec<_> =
+                plan.runs().map(|run| run.interval.start_second() / 3600).collect();
             assert_eq!(starts, expected, "{reprocess:?} {write_mode:?}\n{plan}");
             assert_eq!(plan.intervals.len(), 4, "the others are shown too");
         }
+    }
+
+    #[test]
+    fn what_is_planned_is_what_a_run_of_it_does() {
+        use super::super::claim::{ClaimDecision, ClaimFacts, decide_claim};
+        for reprocess in [Reprocess::Missing, Reprocess::Failed, Reprocess::All] {
+            for write_mode in [WriteMode::ReplaceInterval, WriteMode::Append] {
+                for run in plan(reprocess, write_mode).runs() {
+                    let decided = decide_claim(&ClaimFacts {
+                        interval: Some(run.interval),
+                        write_mode,
+                        again: run.again,
+                        of_its_time: false,
+                        run: 7,
+                        log: &log(),
+                    });
+                    let claims = matches!(decided, ClaimDecision::Claim(_));
+                    assert!(claims, "{reprocess:?} {write_mode:?} {run:?}: {decided:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_and_cannot_be_run_is_refused_and_not_left_out() {
+        let append = plan(Reprocess::All, WriteMode::Append);
+        assert_eq!((append.refused(false), append.refused(true)), (2, 0), "{append}");
+        let missing = plan(Reprocess::Missing, WriteMode::Append);
+        assert_eq!((missing.refused(false), missing.refused(true)), (0, 0), "{missing}");
+        let grid = Grid::new("0 * * * *", "UTC").unwrap();
+        let now = Timestamp::from_second(4 * 3600 - 1).unwrap();
+        let mode = WriteMode::ReplaceInterval;
+        let early =
+            plan_backfill(&grid, hours(0, 4), Reprocess::Missing, mode, &log(), now).unwrap();
+        assert_eq!((early.runs().count(), early.refused(true)), (1, 1), "{early}");
+        assert!(early.to_string().contains("refused: it has not ended"), "{early}");
     }
 
     #[test]
@@ -228,6 +314,24 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(text.ends_with("2 of 4 intervals to run"), "{text}");
+    }
+
+    #[test]
+    fn every_tick_of_a_longer_run_that_failed_has_failed_until_others_bring_its_time() {
+        let failed = |txns: &[(&'static str, i64)]| {
+            let txns = Txns::from_iter(txns.iter().copied());
+            let log = Intervals::read(&txns, &Ledger::new("l").unwrap()).unwrap();
+            let grid = Grid::new("0 * * * *", "UTC").unwrap();
+            let mode = WriteMode::ReplaceInterval;
+            let failed = Reprocess::Failed;
+            let plan = plan_backfill(&grid, hours(0, 3), failed, mode, &log, Timestamp::MAX);
+            plan.unwrap().runs().map(|run| run.interval).collect::<Vec<_>>()
+        };
+        let begun = ("tidegate/l/i/0-7200", 4 + 1);
+        let (first, second) = (("tidegate/l/i/0-3600", 4 + 2), ("tidegate/l/i/3600-7200", 4 + 2));
+        assert_eq!(failed(&[begun]), [hours(0, 1), hours(1, 2)]);
+        assert_eq!(failed(&[begun, first]), [hours(0, 1), hours(1, 2)]);
+        assert_eq!(failed(&[begun, first, second]), []);
     }
 
     #[test]

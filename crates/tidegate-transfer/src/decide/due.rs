@@ -1,7 +1,7 @@
 //! What a schedule owes at a moment.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_schedule::{CatchUp, Grid, due};
+use tidegate_schedule::{CatchUp, Grid, Since, due};
 use tidegate_types::DataInterval;
 
 /// Everything the decision rests on.
@@ -13,7 +13,7 @@ pub struct DueFacts<'a> {
     pub catch_up: CatchUp,
     /// No interval begins before it.
     pub start_at: Option<Timestamp>,
-    /// When the pipeline was first there; none: nobody knows, and its oldest interval in the log tells,
+    /// When the pipeline was first there; none: nobody knows, and its log tells,
     /// or else the newest tick is the first one.
     pub created: Option<Timestamp>,
     /// How long after its tick an interval is due, in seconds.
@@ -22,8 +22,8 @@ pub struct DueFacts<'a> {
     pub rerun_last: u32,
     /// What the log holds, in any order.
     pub done: &'a [DataInterval],
-    /// The oldest interval that the log knows, done or not.
-    pub oldest: Option<DataInterval>,
+    /// Since when the log knows the pipeline: see [`tidegate_schedule::known_since`].
+    pub oldest: Option<Timestamp>,
     /// The moment.
     pub now: Timestamp,
     /// Most intervals to answer.
@@ -51,17 +51,21 @@ pub struct DueRuns {
 /// Decides what is due.
 #[must_use]
 pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
-    let created = facts.created.unwrap_or_else(|| first_end(facts));
-    let owed = due(
-        facts.grid,
-        facts.catch_up,
-        facts.start_at,
-        created,
-        facts.delay_seconds,
-        facts.done,
-        facts.now,
-        facts.limit,
-    );
+    // Where nobody knows since when it is there.
+    let newest = || newest_tick(facts).unwrap_or(facts.now);
+    let owed = due(&tidegate_schedule::DueFacts {
+        grid: facts.grid,
+        since: Since {
+            policy: facts.catch_up,
+            start_at: facts.start_at,
+            created: facts.created.unwrap_or_else(newest),
+            oldest: facts.oldest,
+        },
+        delay_seconds: facts.delay_seconds,
+        done: facts.done,
+        now: facts.now,
+        limit: facts.limit,
+    });
     let reruns = reruns(facts, &owed.now);
     let first = |interval| DueRun { interval, again: false };
     // Before the newest: once that is done nothing would ask for them any more.
@@ -70,12 +74,6 @@ pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
     now.extend(reruns);
     now.extend(newest);
     DueRuns { now, next: owed.next }
-}
-
-/// Where a pipeline begins of which nobody knows since when it is there.
-fn first_end(facts: &DueFacts<'_>) -> Timestamp {
-    let known = facts.oldest.map(DataInterval::end);
-    known.or_else(|| newest_tick(facts)).unwrap_or(facts.now)
 }
 
 /// The newest tick whose interval is due.
@@ -148,12 +146,12 @@ mod tests {
     #[test]
     fn b1_the_oldest_interval_in_the_log_says_since_when_a_pipeline_is_there() {
         let due = decide(&[], |facts| {
-            facts.oldest = Some(hour(95));
+            facts.oldest = Some(hour(95).start());
         });
         assert_eq!(intervals(&due), (95..100).map(hour).collect::<Vec<_>>());
         let done = [hour(95), hour(97)];
         let due = decide(&done, |facts| {
-            facts.oldest = Some(hour(95));
+            facts.oldest = Some(hour(95).start());
         });
         assert_eq!(intervals(&due), [hour(96), hour(98), hour(99)], "holes are filled");
     }
@@ -162,7 +160,7 @@ mod tests {
     fn the_last_intervals_are_run_again_before_the_newest_is() {
         let done: Vec<_> = (90..99).map(hour).collect();
         let due = decide(&done, |facts| {
-            facts.oldest = Some(hour(90));
+            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 2;
         });
         let expected = [
@@ -173,7 +171,7 @@ mod tests {
         assert_eq!(due.now, expected);
         // What was never done is owed anyway, and is not done twice.
         let due = decide(&done[..8], |facts| {
-            facts.oldest = Some(hour(90));
+            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 2;
         });
         let expected = [
@@ -184,7 +182,7 @@ mod tests {
         assert_eq!(due.now, expected);
         // While the past is caught up with, nothing is done again.
         let due = decide(&done[..2], |facts| {
-            facts.oldest = Some(hour(90));
+            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 2;
             facts.limit = 3;
         });
@@ -195,7 +193,7 @@ mod tests {
     fn nothing_is_due_when_all_is_done() {
         let done: Vec<_> = (90..100).map(hour).collect();
         let due = decide(&done, |facts| {
-            facts.oldest = Some(hour(90));
+            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 3;
         });
         assert_eq!((due.now, due.next), (vec![], Some(at(101))));

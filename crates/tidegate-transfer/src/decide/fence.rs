@@ -15,6 +15,17 @@ use super::claim::{RunClaim, held_within, named};
 /// Files older than this are written anew, never committed (P8): a collector may be after them.
 const MAX_FILE_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// A plan that took longer is made once more on a newer snapshot, so that the commit's base is young enough
+/// when it is put. The second is short: what was read and written for the first is known.
+const MAX_PLAN_AGE: Duration = Duration::from_secs(300);
+
+/// Whether what leaves the table is to be planned anew on a newer snapshot; `base_age` is the age of the one
+/// that the plan was made on, now that it is there.
+#[must_use]
+pub fn plans_again(base_age: Duration) -> bool {
+    base_age > MAX_PLAN_AGE
+}
+
 /// Everything the decision rests on.
 #[derive(Debug, Clone, Copy)]
 pub struct FenceFacts<'a> {
@@ -177,6 +188,14 @@ mod tests {
         ] {
             assert_eq!(decide(&txns, |_| {}), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn p8_a_plan_that_took_long_is_made_again_before_its_base_is_too_old() {
+        for (seconds, again) in [(0, false), (299, false), (301, true), (3_600, true)] {
+            assert_eq!(plans_again(Duration::from_secs(seconds)), again, "{seconds}");
+        }
+        assert!(plans_again(MAX_BASE_AGE));
     }
 
     #[test]

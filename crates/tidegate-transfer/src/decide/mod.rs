@@ -3,6 +3,7 @@
 mod backfill;
 mod claim;
 mod counts;
+mod desk;
 mod due;
 mod earlier;
 mod fence;
@@ -10,13 +11,18 @@ mod memory;
 mod repair;
 mod shrink;
 
-pub use backfill::{BackfillPlan, Planned, Reprocess, Verdict, plan_backfill, plan_repair};
+pub use backfill::{
+    BackfillPlan, Planned, Reprocess, Verdict, failed, has_failed, plan_backfill, plan_repair,
+};
 pub(crate) use claim::named;
 pub use claim::{ClaimDecision, ClaimFacts, RunClaim, decide_claim};
 pub use counts::{Counted, check_counts};
+pub(crate) use desk::{
+    DeskDecision, DeskFacts, GatherDecision, GatherFacts, check_outcome, decide_desk, decide_gather,
+};
 pub use due::{DueFacts, DueRun, DueRuns, decide_due};
 pub use earlier::committed_earlier;
-pub use fence::{FenceDecision, FenceFacts, decide_fence};
+pub use fence::{FenceDecision, FenceFacts, decide_fence, plans_again};
 pub(crate) use memory::{CHANNEL, Memory};
 pub use repair::{RepairDecision, RepairFacts, decide_repair};
 pub use shrink::check_shrink;

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use tidegate_config::{Trigger, WriteMode};
+use tidegate_types::Reason;
 
 use super::lake::{Lake, hours, rows_of};
 use super::source::Row;
@@ -65,4 +66,20 @@ async fn p4_dead_letters_of_an_attempt_that_never_committed_are_never_seen() {
     lake.database.dead_each.store(0, Ordering::SeqCst);
     lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
     assert_eq!(lake.dead_letters().await, []);
+}
+
+/// The stop may come while the commit is under way; who is ready first is decided anew each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_run_without_dead_letters_is_done_though_it_is_told_to_stop() {
+    let lake = filled(0);
+    for _ in 0..20 {
+        let options = lake.options(Trigger::Manual, Some(hours(0, 1)));
+        let report = lake.told_to_stop_at("run.after_put", options).await.expect("committed");
+        assert_eq!(report.reason, "Ok");
+    }
+    // Those of its own are left to the next run.
+    lake.database.dead_each.store(10, Ordering::SeqCst);
+    let options = lake.options(Trigger::Manual, Some(hours(0, 1)));
+    let outcome = lake.told_to_stop_at("run.after_put", options).await;
+    assert_eq!(outcome.expect_err("told to stop").reason(), Reason::DeadLetterCommitPending);
 }

@@ -1,17 +1,36 @@
 //! Sources of files: what an interval was loaded from is remembered (B8).
 
+use std::sync::Arc;
+
 use tidegate_config::{
-    BadFilePolicy, BulkSource, CsvOptions, FileCompression, FileFormat, ObjectSource, S3Options,
-    Schedule, Trigger, WriteMode,
+    BadFilePolicy, BulkSource, CsvOptions, FileCompression, FileFormat, Incremental,
+    NullCursorPolicy, ObjectSource, S3Options, Schedule, SourceSays, TransferConfig, Trigger,
+    WriteMode,
 };
-use tidegate_types::Reason;
+use tidegate_runtime::secrets::Secrets;
+use tidegate_types::{Reason, Span};
 
 use super::lake::{Lake, hours, rows_of};
+use super::source::{MemorySources, Row};
+use crate::recount::ask;
+
+fn immutable() -> Incremental {
+    Incremental {
+        cursor_field: "at".into(),
+        time_zone: None,
+        settle: Span::default(),
+        max_wait: Span::seconds(60),
+        ignore_roles: Vec::new(),
+        on_null_cursor: NullCursorPolicy::Fail,
+        rerun_last: 0,
+    }
+}
 
 fn files() -> BulkSource {
     BulkSource::ObjectStore(ObjectSource {
         url: "file:///orders".into(),
         secret: None,
+        endpoint: None,
         s3: S3Options::default(),
         glob: "dt=%Y-%m-%d/*.csv".into(),
         format: FileFormat::Csv,
@@ -34,7 +53,7 @@ async fn b8_files_that_appear_later_are_told_and_a_person_decides() {
     let same = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing to do");
     assert_eq!(same.reason, "AlreadyComplete");
     listing("two files");
-    lake.database.put(rows_of(0, 20, 1).map(|row| super::source::Row { id: row.id + 50, ..row }));
+    lake.database.put(rows_of(0, 20, 1).map(|row| Row { id: row.id + 50, ..row }));
     let stale = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing is done");
     assert_eq!((stale.reason.as_str(), stale.version), ("IntervalStale", None));
     assert_eq!(lake.rows().await.len(), 20);
@@ -42,6 +61,54 @@ async fn b8_files_that_appear_later_are_told_and_a_person_decides() {
     lake.holds(&lake.database.rows(None)).await;
     let same = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing to do");
     assert_eq!(same.reason, "AlreadyComplete");
+}
+
+/// Whoever looks sees it, without a run.
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_late_files_are_found_by_a_listing_of_the_newest_intervals() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.set(|config| config.source = files());
+    let listing = |text: &str| {
+        *lake.database.fingerprint.lock().expect("not poisoned") = Some(text.to_owned());
+    };
+    let recount = async |most| {
+        let sources = MemorySources(Arc::clone(&lake.database));
+        let (config, known) = (lake.config(), lake.intervals().await);
+        ask(&config, &Secrets::new(None), &sources, &known, most).await
+    };
+    listing("first");
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    listing("second");
+    lake.run(Trigger::Scheduled, Some(hours(1, 2))).await.expect("runs");
+    let found = recount(10).await;
+    let says: Vec<_> = found.answers.iter().map(|one| one.says.clone()).collect();
+    assert_eq!(says, [SourceSays::SameFiles, SourceSays::OtherFiles]);
+    assert_eq!(found.stale().collect::<Vec<_>>(), [Some(hours(0, 1))]);
+    // A run that is made again and fails takes nothing away, and the files are no better for it.
+    lake.dies_at(lake.options(Trigger::Manual, Some(hours(0, 1))), "run.planned").await;
+    assert_eq!(recount(10).await.stale().collect::<Vec<_>>(), [Some(hours(0, 1))]);
+    let newest = recount(1).await;
+    assert_eq!((newest.answers.len(), newest.left_out, newest.stale().count()), (1, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_counts_the_rows_of_each_interval_and_what_cannot_be_asked_is_said() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.set(|config| config.incremental = Some(immutable()));
+    lake.database.put(rows_of(0, 20, 1).chain(rows_of(1, 5, 1)));
+    for hour in [0, 1] {
+        lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await.expect("runs");
+    }
+    lake.database.put(rows_of(1, 1, 2).map(|row| Row { id: row.id + 50, ..row }));
+    let sources = MemorySources(Arc::clone(&lake.database));
+    let (config, known) = (lake.config(), lake.intervals().await);
+    let found = ask(&config, &Secrets::new(None), &sources, &known, 10).await;
+    let says: Vec<_> = found.answers.iter().map(|one| one.says.clone()).collect();
+    assert_eq!(says, [SourceSays::Rows(6), SourceSays::Rows(20)]);
+    // Loads that add to each other cannot be told apart.
+    let append = TransferConfig { write_mode: WriteMode::Append, incremental: None, ..config };
+    let found = ask(&append, &Secrets::new(None), &sources, &known, 10).await;
+    assert!(found.answers.is_empty(), "{found:?}");
 }
 
 /// The glob is filled with the start of the interval, so of several ticks only one's files would be read.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use object_store::memory::InMemory;
 use tidegate_config::{
     BulkSource, Chunking, DatabaseSource, DatabaseTls, DeltaTable, FilePolicy, FlushPolicy,
-    Relation, RunReport, S3Options, Sink, TransferConfig, Trigger, WriteMode,
+    Placement, Relation, RunReport, S3Options, Sink, TransferConfig, Trigger, WriteMode,
 };
 use tidegate_runtime::RunError;
 use tidegate_runtime::secrets::Secrets;
@@ -35,32 +35,32 @@ use crate::run::{Edges, Run, Steps};
 
 /// A row of the table, and the interval in whose name it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stored {
-    pub(super) row: Row,
+pub(crate) struct Stored {
+    pub(crate) row: Row,
     /// The interval's start in seconds.
-    pub(super) interval: Option<i64>,
+    pub(crate) interval: Option<i64>,
 }
 
-pub(super) struct Lake {
-    pub(super) store: TableStore,
-    pub(super) mood: Arc<Mood>,
-    pub(super) database: Arc<Database>,
+pub(crate) struct Lake {
+    pub(crate) store: TableStore,
+    pub(in crate::tests) mood: Arc<Mood>,
+    pub(crate) database: Arc<Database>,
     config: Mutex<TransferConfig>,
     runs: AtomicU32,
 }
 
 /// The interval `[start, end)`, in hours since 1970.
-pub(super) fn hours(start: i64, end: i64) -> DataInterval {
+pub(crate) fn hours(start: i64, end: i64) -> DataInterval {
     let at = |hour: i64| Timestamp::from_second(hour * 3600).expect("in range");
     DataInterval::new(at(start), at(end)).expect("not empty")
 }
 
 /// `count` rows of an hour, with numbers of their own.
-pub(super) fn rows_of(hour: i64, count: i64, value: i64) -> impl Iterator<Item = Row> {
+pub(crate) fn rows_of(hour: i64, count: i64, value: i64) -> impl Iterator<Item = Row> {
     (0..count).map(move |n| Row { id: hour * 100_000 + n, at: hour * 3600 + n % 3600, value })
 }
 
-pub(super) fn ledger() -> Ledger {
+pub(crate) fn ledger() -> Ledger {
     Ledger::new("shop.orders").expect("valid")
 }
 
@@ -79,6 +79,7 @@ fn config(write_mode: WriteMode) -> TransferConfig {
         on_error: BadRowPolicy::DeadLetter,
         incremental: None,
         chunking: Chunking { field: None, target_rows: 100, parallelism: 2 },
+        placement: Placement::InProcess,
         schedule: None,
         write_mode,
         allow_shrink: false,
@@ -86,6 +87,7 @@ fn config(write_mode: WriteMode) -> TransferConfig {
         sink: Sink {
             url: "memory:///orders".into(),
             secret: None,
+            endpoint: None,
             s3: S3Options::default(),
             delta: DeltaTable::default(),
             partition_by: Vec::new(),
@@ -105,7 +107,7 @@ fn config(write_mode: WriteMode) -> TransferConfig {
 }
 
 impl Lake {
-    pub(super) fn new(write_mode: WriteMode) -> Self {
+    pub(crate) fn new(write_mode: WriteMode) -> Self {
         let mood = Arc::new(Mood::default());
         let inner = Arc::new(InMemory::new());
         let client =
@@ -119,7 +121,7 @@ impl Lake {
     }
 
     /// A table in a folder, for what opens its store itself.
-    pub(super) fn in_folder(folder: &std::path::Path, write_mode: WriteMode) -> Self {
+    pub(crate) fn in_folder(folder: &std::path::Path, write_mode: WriteMode) -> Self {
         let lake = Self::new(write_mode);
         lake.set(|config| config.sink.url = format!("file://{}/orders", folder.display()));
         let store = tidegate_runtime::open_store(&lake.config().sink, &Secrets::new(None));
@@ -127,16 +129,16 @@ impl Lake {
     }
 
     /// The pipeline.
-    pub(super) fn config(&self) -> TransferConfig {
+    pub(crate) fn config(&self) -> TransferConfig {
         self.config.lock().expect("not poisoned").clone()
     }
 
     /// Changes the pipeline.
-    pub(super) fn set(&self, change: impl FnOnce(&mut TransferConfig)) {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut TransferConfig)) {
         change(&mut self.config.lock().expect("not poisoned"));
     }
 
-    pub(super) fn options(
+    pub(crate) fn options(
         &self,
         trigger: Trigger,
         interval: Option<DataInterval>,
@@ -154,12 +156,22 @@ impl Lake {
     }
 
     /// A run with these options; it goes no further than the step that is named.
-    pub(super) async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         options: TransferOptions,
         halt: Option<(&'static str, Arc<Notify>)>,
     ) -> Result<RunReport, RunError> {
-        self.attempt_with(options, Steps { halt, pause: None }).await
+        self.attempt_with(options, Steps { halt, ..Steps::default() }).await
+    }
+
+    /// A run that is told to stop when it reaches the step.
+    pub(crate) async fn told_to_stop_at(
+        &self,
+        step: &'static str,
+        options: TransferOptions,
+    ) -> Result<RunReport, RunError> {
+        let stop = Some((step, options.cancel.clone()));
+        self.attempt_with(options, Steps { stop, ..Steps::default() }).await
     }
 
     /// A run with these options that does something else at a step.
@@ -179,7 +191,7 @@ impl Lake {
     }
 
     /// A run that ends by itself.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         trigger: Trigger,
         interval: Option<DataInterval>,
@@ -188,7 +200,7 @@ impl Lake {
     }
 
     /// An attempt that dies when it reaches the step.
-    pub(super) async fn dies_at(&self, options: TransferOptions, step: &'static str) {
+    pub(crate) async fn dies_at(&self, options: TransferOptions, step: &'static str) {
         let reached = Arc::new(Notify::new());
         tokio::select! {
             outcome = self.attempt(options, Some((step, Arc::clone(&reached)))) => {
@@ -198,29 +210,29 @@ impl Lake {
         }
     }
 
-    pub(super) fn log(&self) -> CommitLog {
+    pub(crate) fn log(&self) -> CommitLog {
         CommitLog::open(&self.store)
     }
 
-    pub(super) async fn snapshot(&self) -> TableSnapshot {
+    pub(crate) async fn snapshot(&self) -> TableSnapshot {
         self.log().load().await.expect("readable").expect("there")
     }
 
-    pub(super) async fn intervals(&self) -> Intervals {
+    pub(crate) async fn intervals(&self) -> Intervals {
         Intervals::read(self.snapshot().await.txns(), &ledger()).expect("ours")
     }
 
-    pub(super) async fn generation(&self, interval: Option<DataInterval>) -> u64 {
+    pub(crate) async fn generation(&self, interval: Option<DataInterval>) -> u64 {
         let key = interval.map_or(IntervalKey::All, IntervalKey::Of);
         self.intervals().await.get(key).map_or(0, |known| known.generation)
     }
 
-    pub(super) async fn history(&self) -> Vec<LogEntry> {
+    pub(crate) async fn history(&self) -> Vec<LogEntry> {
         self.log().history(0).await.expect("readable")
     }
 
     /// Every row of the table, sorted.
-    pub(super) async fn rows(&self) -> Vec<Stored> {
+    pub(crate) async fn rows(&self) -> Vec<Stored> {
         let snapshot = self.snapshot().await;
         let mut rows = Vec::new();
         for file in self.log().live_files(&snapshot).await.expect("readable") {
@@ -253,7 +265,7 @@ impl Lake {
     }
 
     /// The table holds exactly these rows.
-    pub(super) async fn holds(&self, expected: &[Row]) {
+    pub(crate) async fn holds(&self, expected: &[Row]) {
         let mut expected = expected.to_vec();
         expected.sort_unstable();
         let stored: Vec<_> = self.rows().await.into_iter().map(|stored| stored.row).collect();
@@ -262,7 +274,7 @@ impl Lake {
     }
 
     /// `place` and generation of every dead letter, sorted; none without a table of them.
-    pub(super) async fn dead_letters(&self) -> Vec<(String, i64)> {
+    pub(crate) async fn dead_letters(&self) -> Vec<(String, i64)> {
         let store = self.store.below(FOLDER);
         let log = CommitLog::open(&store);
         let Some(snapshot) = log.load().await.expect("readable") else { return Vec::new() };

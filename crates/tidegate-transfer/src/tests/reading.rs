@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tidegate_config::{RunPhase, RunReport, Trigger, WriteMode};
 use tidegate_types::Reason;
@@ -165,6 +166,28 @@ async fn a_full_disk_is_told_and_nothing_is_committed() {
     lake.mood.full.store(false, Ordering::SeqCst);
     assert!(lake.rows().await.is_empty());
     lake.run(HOUR.0, Some(hours(0, 1))).await.expect("there is room again");
+    lake.holds(&rows_of(0, 60, 1).collect::<Vec<_>>()).await;
+}
+
+/// A store that takes nothing would otherwise keep the run from hearing that it is to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_make_its_table_leaves_when_it_is_told_to() {
+    let lake = filled();
+    lake.mood.full.store(true, Ordering::SeqCst);
+    let options = lake.options(HOUR.0, Some(hours(0, 1)));
+    let cancel = options.cancel.clone();
+    let stopped_while_it_tries = async {
+        while lake.mood.turned_away.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let attempt = tokio::time::timeout(Duration::from_secs(20), lake.attempt(options, None));
+    let (outcome, ()) = tokio::join!(attempt, stopped_while_it_tries);
+    let error = outcome.expect("it leaves").expect_err("there is no table");
+    assert_eq!((error.reason(), error.exit_code()), (Reason::Interrupted, 75));
+    lake.mood.full.store(false, Ordering::SeqCst);
+    lake.run(HOUR.0, Some(hours(0, 1))).await.expect("the next attempt makes it");
     lake.holds(&rows_of(0, 60, 1).collect::<Vec<_>>()).await;
 }
 

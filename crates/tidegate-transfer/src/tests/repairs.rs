@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use tidegate_config::{Trigger, WriteMode};
 use tidegate_runtime::failpoint::RUN_STEPS;
@@ -15,6 +15,7 @@ use super::lake::{Lake, hours, rows_of};
 use super::pause::Pause;
 use super::source::{Fault, Row};
 use super::stream::{Sent, Streamed, clicks};
+use crate::repair::Repair;
 use crate::run::Steps;
 
 /// A row that arrived half a minute after it happened.
@@ -112,7 +113,7 @@ async fn b10_a_streaming_commit_in_between_wins_and_the_repair_is_decided_anew()
     let repair = {
         let (stream, pause) = (Arc::clone(&stream), Some(Arc::clone(&pause)));
         tokio::spawn(async move {
-            let steps = Steps { halt: None, pause };
+            let steps = Steps { pause, ..Steps::default() };
             stream.lake.attempt_with(stream.options(hours(1, 2)), steps).await
         })
     };
@@ -137,52 +138,55 @@ async fn before(lake: &Lake, version: u64) -> Txns {
     txns
 }
 
+/// Repairs an hour, and commits a message of the stream when the repair is about to commit.
+async fn repair_overtaken(stream: &Arc<Streamed>, hour: i64, message: Sent) {
+    let pause = Arc::new(Pause::at("run.before_put"));
+    let repair = {
+        let (stream, pause) = (Arc::clone(stream), Some(Arc::clone(&pause)));
+        tokio::spawn(async move {
+            let steps = Steps { pause, ..Steps::default() };
+            stream.lake.attempt_with(stream.options(hours(hour, hour + 1)), steps).await
+        })
+    };
+    pause.reached().await;
+    stream.commit(0, &[message]).await;
+    stream.lake.database.put([message.row]);
+    pause.go();
+    repair.await.expect("ended").expect("repaired");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b10_the_record_tells_the_very_snapshot_that_the_commit_extends() {
     let stream = Arc::new(damaged().await);
-    let done = Arc::new(AtomicBool::new(false));
-    let writing = {
-        let (stream, done) = (Arc::clone(&stream), Arc::clone(&done));
-        tokio::spawn(async move {
-            let mut sequence = 2_000;
-            while !done.load(Ordering::SeqCst) {
-                let row = Row { id: -5, at: 7 * 3600, value: 1 };
-                stream.commit(0, &[sent(sequence, row)]).await;
-                stream.lake.database.put([row]);
-                sequence += 2;
-                tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-            }
-        })
-    };
-    for hour in 0..4 {
-        let options = stream.options(hours(hour, hour + 1));
-        stream.lake.attempt(options, None).await.expect("repaired");
+    for (hour, sequence) in [(0, 2_000), (1, 2_002), (2, 2_004), (3, 2_006)] {
+        let row = Row { id: -5, at: 7 * 3600, value: 1 };
+        repair_overtaken(&stream, hour, sent(sequence, row)).await;
     }
-    done.store(true, Ordering::SeqCst);
-    writing.await.expect("ended");
     assert_eq!(stream.values().await, whole(&stream));
     stream.is_consistent().await;
     let history = stream.lake.history().await;
-    let repairs = history
-        .iter()
-        .filter(|entry| entry.ours.as_ref().is_some_and(|tag| tag.kind == CommitKind::Repair));
+    let kind = |kind| {
+        let is = move |tag: &tidegate_table::log::CommitTag| tag.kind == kind;
+        let found = history.iter().filter(move |entry| entry.ours.as_ref().is_some_and(is));
+        found.map(|entry| entry.version).collect::<Vec<_>>()
+    };
+    let (repairs, streamed) = (kind(CommitKind::Repair), kind(CommitKind::Data));
     let mut records = stream.records().await;
     records.reverse();
-    for (entry, record) in repairs.zip(&records) {
-        let floors = StreamFloors::read(&before(&stream.lake, entry.version).await, &clicks());
+    assert_eq!((repairs.len(), records.len()), (4, 4));
+    for two in repairs.windows(2) {
+        let between = streamed.iter().filter(|version| (two[0]..two[1]).contains(version));
+        assert_eq!(between.count(), 1, "the stream went on between {two:?}");
+    }
+    for (version, record) in repairs.into_iter().zip(&records) {
+        let floors = StreamFloors::read(&before(&stream.lake, version).await, &clicks());
         let floors = floors.expect("ours");
+        assert_eq!(record.cuts.len(), 2);
         for cut in &record.cuts {
             let now = floors.lives[&cut.incarnation][&cut.partition];
-            assert_eq!(
-                Some(cut.floor),
-                now.floor,
-                "{} at version {}",
-                record.interval,
-                entry.version
-            );
+            assert_eq!(Some(cut.floor), now.floor, "{} at version {version}", record.interval);
         }
     }
-    assert_eq!(records.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,6 +320,60 @@ async fn b10_an_interval_that_another_pipeline_repaired_is_left_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn b10_a_repair_never_changes_the_tables_columns_nor_leaves_one_of_them_out() {
+    let stream = damaged().await;
+    let repair = Repair::of(&stream.lake.config(), Some(hours(1, 2))).expect("it repairs");
+    let snapshot = stream.lake.snapshot().await;
+    let table = snapshot.schema();
+    repair.check_columns(table, table).expect("the same");
+    let without = arrow::datatypes::Schema::new(
+        table.fields().iter().filter(|field| field.name() != "value").cloned().collect::<Vec<_>>(),
+    );
+    let lacks = repair.check_columns(table, &without).expect_err("values would become null");
+    assert!(lacks.to_string().contains("gives no column value"), "{lacks}");
+    let more = repair.check_columns(&without, table).expect_err("the table would change");
+    assert!(more.to_string().contains("gives a column value"), "{more}");
+    assert!([lacks, more].iter().all(|error| error.reason() == Reason::TableMismatch));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b10_a_ledger_that_repaired_another_stream_leaves_those_rows_alone() {
+    let mut stream = damaged().await;
+    stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect("repaired");
+    stream.ledger = Ledger::new("shop.other").expect("valid");
+    for (k, sequence) in [(0, 1), (1, 2)] {
+        let last = Row { id: -1, at: 6 * 3600, value: 1 };
+        stream.commit(k, &[sent(sequence, last)]).await;
+    }
+    let before = stream.rows().await;
+    stream.lake.set(|config| {
+        config.sink.delta.shared = true;
+        config.repairs.as_mut().expect("it repairs").ledger = stream.ledger.clone();
+    });
+    let error = stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect_err("theirs");
+    assert_eq!(error.reason(), Reason::LedgerMismatch, "{error}");
+    assert!(error.to_string().contains("own ledger"), "{error}");
+    assert_eq!(stream.rows().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b10_rows_are_replaced_by_one_column_for_ever() {
+    let stream = damaged().await;
+    stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect("repaired");
+    let before = stream.rows().await;
+    stream.lake.set(|config| {
+        let repairs = config.repairs.as_mut().expect("it repairs");
+        repairs.event_time = "value".to_owned();
+    });
+    let error = stream.lake.attempt(stream.options(hours(3, 4)), None).await.expect_err("another");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::TableMismatch, false));
+    let told = tidegate_runtime::in_words(&error);
+    assert!(told.contains("event time at, not value"), "{told}");
+    assert_eq!(stream.rows().await, before);
+    assert_eq!(stream.lake.generation(Some(hours(3, 4))).await, 0, "nothing was claimed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn b10_rows_of_every_life_of_the_stream_are_replaced_and_counted_where_they_were() {
     let mut stream = damaged().await;
     let late = Row { id: 7, at: 3600 + 5, value: 9 };
@@ -330,6 +388,7 @@ async fn b10_rows_of_every_life_of_the_stream_are_replaced_and_counted_where_the
     let report = stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect("repaired");
     assert_eq!(report.rows_replaced, 28);
     assert_eq!(stream.values().await, whole(&stream));
+    stream.is_consistent().await;
     assert_eq!(stream.partition(0).await.superseded, 1);
     let lives: BTreeSet<_> = stream.records().await[0]
         .cuts

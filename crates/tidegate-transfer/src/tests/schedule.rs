@@ -6,7 +6,7 @@ use tidegate_schedule::CatchUp;
 
 use super::lake::{Lake, hours, rows_of};
 use super::source::Fault;
-use crate::decide::Reprocess;
+use crate::decide::{DueRun, Reprocess};
 use crate::{DueQuery, backfill_plan, calendar, due_runs};
 
 fn hourly(lake: &Lake) {
@@ -48,6 +48,33 @@ async fn b1_what_is_due_follows_from_the_log_alone() {
     assert_eq!(part.done, [hours(11, 12)]);
 }
 
+/// What failed when it was done again is failed for the plan, for the calendar and for the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_done_interval_whose_rerun_failed_is_planned_and_then_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = Lake::in_folder(folder.path(), WriteMode::ReplaceInterval);
+    hourly(&lake);
+    lake.database.put(rows_of(0, 5, 1));
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    lake.database.fail(0, Fault::Refuses);
+    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect_err("refused");
+    let known = calendar(&lake.config(), None, None).await.expect("readable");
+    assert_eq!((known.done, known.tried), (vec![hours(0, 1)], vec![hours(0, 1)]));
+    let plan = backfill_plan(&lake.config(), None, hours(0, 2), Reprocess::Failed).await;
+    let planned: Vec<_> = plan.expect("planned").runs().collect();
+    assert_eq!(planned, [DueRun { interval: hours(0, 1), again: true }]);
+    lake.database.put((5..8).map(|n| super::source::Row { id: n, at: n, value: 2 }));
+    for run in planned {
+        let mut options = lake.options(Trigger::Backfill, Some(run.interval));
+        options.rerun = run.again;
+        let report = lake.attempt(options, None).await.expect("runs");
+        assert_eq!((report.reason.as_str(), report.rows_replaced), ("Ok", 5));
+    }
+    lake.holds(&lake.database.rows(None)).await;
+    let plan = backfill_plan(&lake.config(), None, hours(0, 2), Reprocess::Failed).await;
+    assert_eq!(plan.expect("planned").runs().count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_shows_what_it_would_do_before_anything_is_done() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -59,6 +86,7 @@ async fn a_backfill_shows_what_it_would_do_before_anything_is_done() {
     lake.run(Trigger::Scheduled, Some(hours(1, 2))).await.expect("runs");
     let plan = backfill_plan(&lake.config(), None, range, Reprocess::Missing).await;
     let plan = plan.expect("planned");
-    assert_eq!(plan.runs().collect::<Vec<_>>(), [hours(0, 1), hours(2, 3)]);
+    let planned: Vec<_> = plan.runs().map(|run| run.interval).collect();
+    assert_eq!(planned, [hours(0, 1), hours(2, 3)]);
     assert_eq!(lake.history().await.len(), lake.snapshot().await.version() as usize + 1);
 }

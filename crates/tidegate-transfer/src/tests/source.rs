@@ -1,6 +1,6 @@
 //! A source in memory: rows that a test may change while a run reads, and faults at will.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +8,7 @@ use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use serde_json::Value;
 use tidegate_extract::{
     Chunk, ChunkCounts, DeadRecord, ExtractError, Piece, Plan, ReadRequest, Snapshot,
 };
@@ -21,15 +22,15 @@ const BATCH: usize = 7;
 
 /// A row of the source: when it came, in seconds, and a value that tells versions apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) at: i64,
-    pub(super) value: i64,
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) at: i64,
+    pub(crate) value: i64,
 }
 
 /// What goes wrong in one reading of a chunk, half way through.
 #[derive(Debug, Clone)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It breaks off and may be tried again.
     Breaks,
     /// It breaks off for good.
@@ -42,37 +43,41 @@ pub(super) enum Fault {
 
 /// A database.
 #[derive(Debug, Default)]
-pub(super) struct Database {
+pub(crate) struct Database {
     rows: Mutex<Vec<Row>>,
-    pub(super) chunks: AtomicU32,
+    pub(crate) chunks: AtomicU32,
     /// What happens to the next readings of the chunk, in order.
     faults: Mutex<VecDeque<(u32, Fault)>>,
     /// The snapshot is gone.
-    pub(super) lost: AtomicBool,
+    pub(crate) lost: AtomicBool,
     /// Rows that the count leaves out.
-    pub(super) miscounts: AtomicU32,
+    pub(crate) miscounts: AtomicU32,
     /// Each so many rows one is dead; 0: none.
-    pub(super) dead_each: AtomicU32,
+    pub(crate) dead_each: AtomicU32,
+    /// The snapshots that were taken, by their names.
+    exported: Mutex<BTreeMap<String, Vec<Row>>>,
+    /// How often a snapshot was joined by another reader.
+    pub(crate) joined: AtomicU32,
     /// How often it was opened.
-    pub(super) opened: AtomicU32,
+    pub(crate) opened: AtomicU32,
     /// How often a snapshot was given back.
-    pub(super) closed: AtomicU32,
-    pub(super) fingerprint: Mutex<Option<String>>,
+    pub(crate) closed: AtomicU32,
+    pub(crate) fingerprint: Mutex<Option<String>>,
     /// The requests, as they came.
-    pub(super) requests: Mutex<Vec<ReadRequest>>,
+    pub(crate) requests: Mutex<Vec<ReadRequest>>,
 }
 
 impl Database {
-    pub(super) fn put(&self, rows: impl IntoIterator<Item = Row>) {
+    pub(crate) fn put(&self, rows: impl IntoIterator<Item = Row>) {
         self.rows.lock().expect("not poisoned").extend(rows);
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Vec<Row>)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Vec<Row>)) {
         change(&mut self.rows.lock().expect("not poisoned"));
     }
 
     /// The rows of an interval as they are now, or all.
-    pub(super) fn rows(&self, interval: Option<DataInterval>) -> Vec<Row> {
+    pub(crate) fn rows(&self, interval: Option<DataInterval>) -> Vec<Row> {
         let inside = |row: &&Row| {
             interval.is_none_or(|i| (i.start_second()..i.end_second()).contains(&row.at))
         };
@@ -83,7 +88,7 @@ impl Database {
     }
 
     /// The next reading of the chunk fails so.
-    pub(super) fn fail(&self, chunk: u32, fault: Fault) {
+    pub(crate) fn fail(&self, chunk: u32, fault: Fault) {
         self.faults.lock().expect("not poisoned").push_back((chunk, fault));
     }
 
@@ -93,13 +98,13 @@ impl Database {
         faults.remove(at).map(|(_, fault)| fault)
     }
 
-    pub(super) fn last_request(&self) -> ReadRequest {
+    pub(crate) fn last_request(&self) -> ReadRequest {
         self.requests.lock().expect("not poisoned").last().expect("opened").clone()
     }
 }
 
 /// Opens the database.
-pub(super) struct MemorySources(pub(super) Arc<Database>);
+pub(crate) struct MemorySources(pub(crate) Arc<Database>);
 
 impl Sources for MemorySources {
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
@@ -108,7 +113,26 @@ impl Sources for MemorySources {
             let number = database.opened.fetch_add(1, Ordering::SeqCst);
             let rows = database.rows(request.interval);
             database.requests.lock().expect("not poisoned").push(request);
-            let id = format!("snapshot-{number}");
+            // Files are named by their listing.
+            let listing = database.fingerprint.lock().expect("not poisoned").clone();
+            let id = listing.unwrap_or_else(|| format!("snapshot-{number}"));
+            database.exported.lock().expect("not poisoned").insert(id.clone(), rows.clone());
+            Ok(Box::new(MemorySnapshot { database, rows, id }) as Box<dyn Snapshot>)
+        })
+    }
+
+    fn join(
+        &self,
+        request: ReadRequest,
+        ticket: Value,
+    ) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
+        let database = Arc::clone(&self.0);
+        Box::pin(async move {
+            database.joined.fetch_add(1, Ordering::SeqCst);
+            database.requests.lock().expect("not poisoned").push(request);
+            let id = ticket.as_str().unwrap_or_default().to_owned();
+            let rows = database.exported.lock().expect("not poisoned").get(&id).cloned();
+            let rows = rows.ok_or_else(gone)?;
             Ok(Box::new(MemorySnapshot { database, rows, id }) as Box<dyn Snapshot>)
         })
     }
@@ -121,7 +145,7 @@ struct MemorySnapshot {
     id: String,
 }
 
-pub(super) fn columns() -> SchemaRef {
+pub(crate) fn columns() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
@@ -197,6 +221,10 @@ impl MemorySnapshot {
 impl Snapshot for MemorySnapshot {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn ticket(&self) -> Option<Value> {
+        Some(Value::from(self.id.as_str()))
     }
 
     fn columns(&self) -> SchemaRef {

@@ -42,6 +42,8 @@ pub(super) struct Sent {
 pub(super) struct Streamed {
     pub(super) lake: Arc<Lake>,
     pub(super) life: Incarnation,
+    /// Under which it streams.
+    pub(super) ledger: Ledger,
 }
 
 pub(super) fn clicks() -> Ledger {
@@ -62,7 +64,8 @@ impl Streamed {
                 partitions: 2,
             });
         });
-        let stream = Self { lake, life: Incarnation::derive("CLICKS", "", 0) };
+        let life = Incarnation::derive("CLICKS", "", 0);
+        let stream = Self { lake, life, ledger: clicks() };
         let spec = TableSpec::new(Arc::new(table_schema(&columns(), &[], COLUMNS)), Vec::new());
         let request = stream.request(CommitKind::Create, BTreeMap::new(), Vec::new());
         let log = stream.lake.log();
@@ -78,7 +81,8 @@ impl Streamed {
         txns: BTreeMap<String, i64>,
         adds: Vec<DataFile>,
     ) -> CommitRequest {
-        let tag = CommitTag { ledger: clicks(), kind, nonce: Random::from_system().nonce() };
+        let tag =
+            CommitTag { ledger: self.ledger.clone(), kind, nonce: Random::from_system().nonce() };
         CommitRequest { txns, adds, ..CommitRequest::new(tag) }
     }
 
@@ -88,7 +92,7 @@ impl Streamed {
         let file = self.file(k, sent).await;
         loop {
             let snapshot = self.lake.snapshot().await;
-            let state = LedgerState::read(snapshot.txns(), &clicks(), self.life).expect("ours");
+            let state = LedgerState::read(snapshot.txns(), &self.ledger, self.life).expect("ours");
             let before = state.partition(k);
             let rows = sent.len() as u64;
             let more = Counters { read: rows, rows, ..Counters::default() };
@@ -99,7 +103,7 @@ impl Streamed {
                 time: before.time.max(StreamTime(newest)),
                 ..before
             };
-            let txns = progress_txns(&clicks(), self.life, k, &before, &after);
+            let txns = progress_txns(&self.ledger, self.life, k, &before, &after);
             let txns = txns.into_iter().collect();
             let request = self.request(CommitKind::Data, txns, vec![file.clone()]);
             let log = self.lake.log();
@@ -123,7 +127,7 @@ impl Streamed {
             vec![long(|row| row.id), Arc::new(times), long(|row| row.value)],
         );
         let coordinates = RowCoordinates {
-            source: &source_name(&clicks(), self.life),
+            source: &source_name(&self.ledger, self.life),
             partition,
             sequences: &sent.iter().map(|sent| sent.sequence).collect::<Vec<_>>(),
             ordinals: None,
@@ -132,7 +136,7 @@ impl Streamed {
         };
         let rows = COLUMNS.append(&rows.expect("columns"), &coordinates).expect("fits");
         let nonce = Random::from_system().nonce();
-        let name = FileName { ledger: clicks(), epoch: Epoch(1), nonce, number: 0 };
+        let name = FileName { ledger: self.ledger.clone(), epoch: Epoch(1), nonce, number: 0 };
         let store = Arc::clone(&self.lake.store.data);
         let schema = Arc::new(file_schema(&rows.schema(), &[]));
         let (path, options) = (DataPath::new(&[], &name), WriteOptions::default());
@@ -182,28 +186,30 @@ impl Streamed {
     /// What the log says of the partition.
     pub(super) async fn partition(&self, partition: u32) -> PartitionState {
         let snapshot = self.lake.snapshot().await;
-        let state = LedgerState::read(snapshot.txns(), &clicks(), self.life).expect("ours");
+        let state = LedgerState::read(snapshot.txns(), &self.ledger, self.life).expect("ours");
         state.partition(PartitionId(partition))
     }
 
     /// The records, the newest first.
     pub(super) async fn records(&self) -> Vec<RepairRecord> {
-        let floors = StreamFloors::read(self.lake.snapshot().await.txns(), &clicks());
+        let floors = StreamFloors::read(self.lake.snapshot().await.txns(), &self.ledger);
         let newest = floors.expect("ours").record;
         let store = self.lake.store.data.as_ref();
-        let (records, broken) = RepairRecord::chain(store, &clicks(), newest).await;
+        let (records, broken) = RepairRecord::chain(store, &self.ledger, newest).await;
         assert!(broken.is_none(), "{broken:?}");
         records
     }
 
-    /// What holds at any time: the counters say how many streamed rows there are, and the records which went.
+    /// What holds at any time, over all lives: the counters say how many streamed rows there are, and the
+    /// records which went.
     pub(super) async fn is_consistent(&self) {
-        let life = self.life.to_string();
+        let of_runs = |source: &str| source.starts_with('g');
         let streamed =
-            self.rows().await.iter().filter(|(_, source)| *source == life).count() as u64;
+            self.rows().await.iter().filter(|(_, source)| !of_runs(source)).count() as u64;
+        let floors = StreamFloors::read(self.lake.snapshot().await.txns(), &self.ledger);
+        let floors = floors.expect("ours");
         let (mut expected, mut superseded) = (0, 0);
-        for k in [0, 1] {
-            let now = self.partition(k).await;
+        for now in floors.lives.values().flat_map(BTreeMap::values) {
             assert!(now.counters.conserved());
             expected += now.counters.rows - now.superseded;
             superseded += now.superseded;

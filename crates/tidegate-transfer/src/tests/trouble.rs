@@ -24,6 +24,8 @@ pub(super) struct Mood {
     random: Mutex<Random>,
     /// Nothing more can be stored.
     pub(super) full: AtomicBool,
+    /// How many objects could not be stored for that.
+    pub(super) turned_away: AtomicU64,
     /// How many calls failed.
     pub(super) failed: AtomicU64,
     /// The next commit is stored, and its answer lost.
@@ -36,6 +38,7 @@ impl Default for Mood {
             percent: AtomicU32::new(0),
             random: Mutex::new(Random::from_system()),
             full: AtomicBool::new(false),
+            turned_away: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             hide_commit: AtomicBool::new(false),
         }
@@ -111,6 +114,7 @@ impl ObjectStore for Troubled {
         'b: 'c,
     {
         if self.mood.full.load(Ordering::SeqCst) {
+            self.mood.turned_away.fetch_add(1, Ordering::SeqCst);
             return Box::pin(async { Err(full()) });
         }
         let hidden =

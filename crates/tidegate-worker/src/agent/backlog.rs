@@ -43,9 +43,11 @@ impl Backlog {
         u64::try_from(age / 1_000_000).unwrap_or(0)
     }
 
-    /// The partitions behind whose floors nothing waited, and when.
+    /// The instant before which everything published to a partition is behind its floor: when it was asked,
+    /// where nothing waited, and else when the oldest message that waits anywhere was published. Whoever asks
+    /// later is never told an earlier one, and needs no memory for that.
     pub(super) fn caught_up(&self) -> impl Iterator<Item = (PartitionId, StreamTime)> + '_ {
-        self.looks.iter().filter_map(|(k, look)| Some((*k, look.caught_up?)))
+        self.looks.iter().filter_map(|(k, look)| Some((*k, look.caught_up.or(self.oldest)?)))
     }
 
     /// Asks about every partition of which the look before is not the answer. `facts` are of before.
@@ -165,6 +167,25 @@ mod tests {
         assert_eq!(backlog.seconds(9_500_000), 7);
         assert_eq!(backlog.seconds(0), 0, "clocks differ");
         assert_eq!(Backlog::default().seconds(9_500_000), 0);
+    }
+
+    #[test]
+    fn what_was_complete_once_is_complete_for_whoever_looks_later() {
+        let at = |seconds: i64| StreamTime(seconds * 1_000_000);
+        let caught_up = |seconds| Look { caught_up: Some(at(seconds)), ..look_with(0) };
+        let through = |looks: [Look; 2], oldest| {
+            let looks = [PartitionId(0), PartitionId(1)].into_iter().zip(looks).collect();
+            let backlog = Backlog { looks, oldest };
+            let known: Vec<_> = backlog.caught_up().map(|(_, time)| time).collect();
+            assert_eq!(known.len(), 2, "of every partition");
+            known.into_iter().min()
+        };
+        let before = through([caught_up(100), caught_up(100)], None);
+        // A message came since; another process looks and knows nothing of the look before.
+        let after = through([look_with(3), caught_up(130)], Some(at(120)));
+        assert_eq!((before, after), (Some(at(100)), Some(at(120))));
+        let later = through([look_with(3), look_with(1)], Some(at(120)));
+        assert_eq!(later, Some(at(120)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ struct Known {
     conditional_put: Option<bool>,
     incarnation: Option<Incarnation>,
     backlog: Option<Backlog>,
-    /// Up to where each partition was caught up, by the broker's clock: true for ever.
+    /// The instant before which everything published to a partition is behind its floor: true for ever.
     caught_up: BTreeMap<PartitionId, StreamTime>,
     table: Option<TableView>,
     /// What was served last as `completeThrough`.
@@ -159,7 +159,9 @@ impl Board {
     pub(super) fn report(&self) -> AgentReport {
         let mut known = self.known();
         let ledger = ledger_numbers(&known, &self.config);
-        if !known.through_held {
+        // The log alone says less than an agent before this one may have said, who had asked the broker.
+        let asked = known.backlog.is_some() || known.through.is_some();
+        if asked && !known.through_held {
             known.through = through(&known, &ledger, &self.config);
         }
         let guarantee = assessment(&known, &self.config);

@@ -8,17 +8,15 @@ use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{
-    BootTime, CommitKind, CommitRequest, CommitTag, Outcome, PreparedCommit, PutOutcome,
-    RetryPolicy,
+    BootTime, CommitKind, CommitRequest, CommitTag, ForeignEdit, Outcome, PreparedCommit,
+    PutOutcome, RetryPolicy, classify_foreign,
 };
 use tidegate_telemetry::CommitOutcomeLabel;
 use tidegate_types::{Nonce, Reason};
 use tracing::warn;
 
 use super::Committer;
-use crate::decide::{
-    CommitDecision, CommitFacts, ForeignEdit, Held, classify_foreign, decide_commit,
-};
+use crate::decide::{CommitDecision, CommitFacts, Held, decide_commit};
 
 /// A commit that takes longer and was put again shows as in doubt.
 const DOUBT_SHOWN_AFTER: Duration = Duration::from_secs(1);

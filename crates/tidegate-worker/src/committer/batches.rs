@@ -6,13 +6,13 @@ use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::CommitKind;
-use tidegate_types::{Counters, Nonce, Reason, StreamTime};
+use tidegate_types::{Counters, Nonce, Reason};
 use tracing::{info, warn};
 
 use super::attempt::Attempt;
 use super::{Committed, Committer, Event, held};
 use crate::batch::SealedBatch;
-use crate::decide::{CommitDecision, LostPartition, eased};
+use crate::decide::{CommitDecision, LostPartition, eased, through};
 
 /// A checkpoint each this many versions keeps the log short to read.
 const CHECKPOINT_EACH: u64 = 20;
@@ -69,7 +69,7 @@ impl Committer {
                 fingerprint: progress.fingerprint,
                 counters: before.counters + progress.counters,
                 time,
-                through: self.through(progress.complete, &before),
+                through: through(progress.complete, self.parts.allowed_lateness, before.through),
                 snapshot: cut.map(|s| s.nonce).or(before.snapshot),
                 dead_letter: carries_dead.or(before.dead_letter),
                 stuck: eased(before.stuck),
@@ -81,13 +81,6 @@ impl Committer {
             self.release_txns(&mut txns);
         }
         txns
-    }
-
-    /// What `completeThrough` is when nothing that was published before `complete` is missing; it never
-    /// falls.
-    pub(super) fn through(&self, complete: StreamTime, before: &PartitionState) -> Option<i64> {
-        let through = complete.0 - self.parts.allowed_lateness.as_micros();
-        Some(before.through.map_or(through, |known| known.max(through)))
     }
 
     pub(super) async fn batch_won(

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::ledger::{PartitionState, release_txns};
 use tidegate_table::log::CommitKind;
-use tidegate_types::{Epoch, PartitionId, Reason};
+use tidegate_types::{Epoch, PartitionId, Reason, Span};
 
 use super::attempt::Attempt;
 use super::{Committer, Event, FloorMove, held};
 use crate::batch::PartitionProgress;
-use crate::decide::{CommitDecision, Held};
+use crate::decide::{CommitDecision, Held, through};
 
 impl Committer {
     pub(super) async fn advance(&mut self, moves: Vec<FloorMove>) -> Result<(), RunError> {
@@ -28,11 +28,7 @@ impl Committer {
                     .iter()
                     .flat_map(|step| {
                         let before = state.partition(step.partition);
-                        let floor = Some(step.to);
-                        // The message there is not of this partition: it has no fingerprint.
-                        let through = this.through(step.complete, &before);
-                        let after =
-                            PartitionState { floor, fingerprint: 0, stuck: 0, through, ..before };
+                        let after = moved(step, &before, this.parts.allowed_lateness);
                         this.progress(step.partition, &before, &after)
                     })
                     .collect()
@@ -101,5 +97,59 @@ impl Committer {
             None => idle(*k, *epoch),
         });
         Ok(held.collect())
+    }
+}
+
+/// A partition behind a move.
+fn moved(step: &FloorMove, before: &PartitionState, allowed_lateness: Span) -> PartitionState {
+    PartitionState {
+        floor: Some(step.to),
+        // The message there is not of this partition.
+        fingerprint: 0,
+        stuck: 0,
+        through: through(step.complete, allowed_lateness, before.through),
+        ..*before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_types::{Position, StreamTime};
+
+    use super::*;
+
+    #[test]
+    fn s5_an_idle_floor_tells_how_far_its_partition_is_complete() {
+        let known = PartitionState {
+            floor: Some(Position(3)),
+            fingerprint: 8,
+            stuck: 1,
+            time: StreamTime(40),
+            ..PartitionState::default()
+        };
+        for (complete, before, after) in [
+            (100_000, None, Some(70_000)),
+            (100_000, Some(60_000), Some(70_000)),
+            (100_000, Some(80_000), Some(80_000)),
+            // Nobody has answered yet.
+            (0, None, None),
+            (0, Some(60_000), Some(60_000)),
+        ] {
+            let before = PartitionState { through: before, ..known };
+            let step = FloorMove {
+                partition: PartitionId(0),
+                base: Position(3),
+                to: Position(9),
+                complete: StreamTime(complete),
+            };
+            let expected = PartitionState {
+                floor: Some(Position(9)),
+                fingerprint: 0,
+                stuck: 0,
+                through: after,
+                ..before
+            };
+            assert_eq!(moved(&step, &before, Span::millis(30)), expected, "{complete}");
+        }
     }
 }

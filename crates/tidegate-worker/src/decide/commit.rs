@@ -91,31 +91,6 @@ pub enum CommitDecision {
     Halt(String),
 }
 
-/// What somebody else did to the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ForeignEdit {
-    /// Rows came in, nothing else.
-    Append,
-    /// Rows were changed, removed or rewritten.
-    Edit(String),
-    /// The table went back in time: rows vanish while the floors stay.
-    Rewind(String),
-}
-
-/// Sorts a stranger's commit. `readded` says that it adds a file that an earlier commit removed.
-#[must_use]
-pub fn classify_foreign(operation: Option<&str>, removes: usize, readded: bool) -> ForeignEdit {
-    let name = operation.unwrap_or("an unnamed operation");
-    let upper = name.to_ascii_uppercase();
-    if readded || upper.starts_with("RESTORE") || upper.contains("REPLACE TABLE") {
-        ForeignEdit::Rewind(name.to_owned())
-    } else if removes > 0 {
-        ForeignEdit::Edit(name.to_owned())
-    } else {
-        ForeignEdit::Append
-    }
-}
-
 /// Decides whether the batch may be committed on the snapshot.
 #[must_use]
 pub fn decide_commit(facts: &CommitFacts<'_>) -> CommitDecision {
@@ -245,26 +220,6 @@ mod tests {
         let mut case = Case::undisturbed();
         case.rewound = Some("RESTORE");
         assert!(matches!(case.decide(), CommitDecision::Halt(_)));
-    }
-
-    #[test]
-    fn t1_strangers_commits_are_sorted() {
-        for (operation, removes, readded, expected) in [
-            (Some("WRITE"), 0, false, ForeignEdit::Append),
-            (Some("OPTIMIZE"), 3, false, ForeignEdit::Edit("OPTIMIZE".into())),
-            (Some("DELETE"), 1, false, ForeignEdit::Edit("DELETE".into())),
-            (Some("RESTORE"), 0, false, ForeignEdit::Rewind("RESTORE".into())),
-            (Some("WRITE"), 0, true, ForeignEdit::Rewind("WRITE".into())),
-            (
-                Some("CREATE OR REPLACE TABLE"),
-                1,
-                false,
-                ForeignEdit::Rewind("CREATE OR REPLACE TABLE".into()),
-            ),
-            (None, 1, false, ForeignEdit::Edit("an unnamed operation".into())),
-        ] {
-            assert_eq!(classify_foreign(operation, removes, readded), expected, "{operation:?}");
-        }
     }
 
     #[test]

@@ -12,9 +12,7 @@ mod through;
 
 pub use breaker::Breaker;
 pub use claim::{ClaimDecision, ClaimFacts, decide_claim, patience};
-pub use commit::{
-    CommitDecision, CommitFacts, ForeignEdit, Held, LostPartition, classify_foreign, decide_commit,
-};
+pub use commit::{CommitDecision, CommitFacts, Held, LostPartition, decide_commit};
 pub use progress::{StuckFacts, batch_limit, eased, next_stuck};
 pub use restart::Restarts;
-pub use through::{PartitionThrough, complete_through};
+pub use through::{PartitionThrough, complete_through, through};

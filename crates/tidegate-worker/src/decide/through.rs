@@ -9,7 +9,7 @@ pub struct PartitionThrough {
     pub committed: Option<i64>,
     /// The publish time at the floor; none while nothing was read.
     pub at_floor: Option<StreamTime>,
-    /// The broker's time of the last answer that nothing waits behind the floor.
+    /// The instant before which the broker knows nothing published that is not behind the floor.
     pub caught_up: Option<StreamTime>,
 }
 
@@ -18,6 +18,15 @@ impl PartitionThrough {
         let seen = self.caught_up.max(self.at_floor).map(|time| time.0.saturating_sub(lateness));
         seen.max(self.committed)
     }
+}
+
+/// What is written of a partition of which nothing is missing that was published before `complete`, which is
+/// 0 until that is known. It never falls below `before`, what is written already.
+#[must_use]
+pub fn through(complete: StreamTime, allowed_lateness: Span, before: Option<i64>) -> Option<i64> {
+    let lateness = allowed_lateness.as_micros();
+    let through = (complete.0 > 0).then(|| complete.0.saturating_sub(lateness));
+    through.max(before)
 }
 
 /// The minimum over all partitions, in microseconds since 1970; none while one of them is not known. It

@@ -6,21 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use tidegate_config::{TransferConfig, WriteMode};
+use tidegate_config::{Recount, TransferConfig, WriteMode};
 use tidegate_runtime::RunError;
 use tidegate_runtime::open_store;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_table::ledger::{IntervalKey, Intervals};
 use tidegate_table::log::CommitLog;
 use tidegate_table::store::TableStore;
-use tidegate_types::{Ledger, Reason};
+use tidegate_types::{DataInterval, Ledger};
 
 use super::bulk_contents::{BulkContents, Place};
 use super::bulk_dead_letters::check_dead_letters;
 use super::bulk_history::BulkHistory;
+use super::bulk_source::{Terms, check_source};
 use super::report::VerifyReport;
 
-/// Verifies the table of a bulk pipeline.
+/// Verifies the table of a bulk pipeline; with a recount also against what the source says now.
 ///
 /// # Errors
 ///
@@ -28,20 +29,23 @@ use super::report::VerifyReport;
 pub async fn verify_bulk(
     config: &TransferConfig,
     secrets_dir: Option<PathBuf>,
+    recount: Option<&Recount>,
 ) -> Result<VerifyReport, RunError> {
     let store = open_store(&config.sink, &Secrets::new(secrets_dir))?;
-    verify_table(&config.ledger, config.write_mode, &store).await
+    let recount = recount.map(|recount| (recount, config.incremental.is_some()));
+    verify_table(&config.ledger, config.write_mode, &store, recount).await
 }
 
+/// `recount`: what the source says, and whether its rows never change.
 async fn verify_table(
     ledger: &Ledger,
     mode: WriteMode,
     store: &TableStore,
+    recount: Option<(&Recount, bool)>,
 ) -> Result<VerifyReport, RunError> {
     let log = CommitLog::open(store);
     let Some(snapshot) = log.load().await? else {
-        let what = format!("there is no table at {}", store.root);
-        return Err(RunError::permanent(Reason::TableMismatch, what));
+        return Ok(VerifyReport::without_a_table(&store.root));
     };
     let mut report = VerifyReport::new(snapshot.version());
     let intervals = Intervals::read(snapshot.txns(), ledger)?;
@@ -62,9 +66,29 @@ async fn verify_table(
     check_generations(&intervals, &contents, mode, &mut report);
     check_rows(&history, &contents, &mut report);
     report.rows = contents.rows();
-    check_dead_letters((ledger, mode), store, (&log, &snapshot), &mut report).await?;
+    let dead = check_dead_letters((ledger, mode), store, (&log, &snapshot), &mut report).await?;
     report.read = report.rows + report.dead;
+    if let Some((recount, immutable)) = recount {
+        let rows: BTreeMap<Place, u64> = contents.by_place().collect();
+        let there = |interval| there(&intervals, &rows, &dead, interval);
+        check_source(recount, there, Terms { immutable, write_mode: mode }, &mut report);
+    }
     Ok(report)
+}
+
+/// Rows and dead letters that the table holds of an interval.
+fn there(
+    intervals: &Intervals,
+    rows: &BTreeMap<Place, u64>,
+    dead: &BTreeMap<String, u64>,
+    interval: Option<DataInterval>,
+) -> u64 {
+    let key = interval.map_or(IntervalKey::All, IntervalKey::Of);
+    let Some(known) = intervals.get(key) else { return 0 };
+    let place = known.held().map(|generation| Place { interval: start_of(key), generation });
+    let rows = place.and_then(|place| rows.get(&place)).copied().unwrap_or(0);
+    let commit = known.dead_letters.map(|nonce| nonce.to_string());
+    rows + commit.and_then(|commit| dead.get(&commit)).copied().unwrap_or(0)
 }
 
 /// Only the generation that an interval holds may have rows: those of one that was claimed and never

@@ -25,13 +25,13 @@ use super::report::VerifyReport;
 /// The column with the nonce of the commit that a dead letter is of.
 const COMMIT: &str = "commit";
 
-/// Checks the dead-letter table against what the runs named.
+/// Checks the dead-letter table against what the runs named. Returns how many are there of each commit.
 pub(super) async fn check_dead_letters(
     (ledger, mode): (&Ledger, WriteMode),
     store: &TableStore,
     (main, seen): (&CommitLog, &TableSnapshot),
     report: &mut VerifyReport,
-) -> Result<(), RunError> {
+) -> Result<BTreeMap<String, u64>, RunError> {
     let below = store.below(dead_letter::FOLDER);
     let log = CommitLog::open(&below);
     let snapshot = log.load().await?;
@@ -43,7 +43,7 @@ pub(super) async fn check_dead_letters(
     for nonce in named.difference(&shown) {
         waiting(&below.data, ledger, *nonce, report).await?;
     }
-    let Some(snapshot) = snapshot else { return Ok(()) };
+    let Some(snapshot) = snapshot else { return Ok(BTreeMap::new()) };
     let files = log.live_files(&snapshot).await?;
     let found = count(&below.data, &files, ledger, report).await?;
     report.dead = found.values().sum();
@@ -74,7 +74,7 @@ pub(super) async fn check_dead_letters(
         }
     }
     report.checked(format!("{} dead letters, of the runs that name them", report.dead));
-    Ok(())
+    Ok(found)
 }
 
 /// The files that the dead-letter table has taken in.

@@ -21,7 +21,7 @@ use tidegate_table::log::{
 };
 use tidegate_table::replace::{Naming, Replacement, Replacer, Selection};
 use tidegate_table::store::{StoreOptions, open};
-use tidegate_types::{DataInterval, Nonce};
+use tidegate_types::{DataInterval, Nonce, Reason};
 use url::Url;
 
 use super::*;
@@ -166,7 +166,7 @@ impl Lake {
     }
 
     async fn verify_as(&self, mode: WriteMode) -> VerifyReport {
-        verify_table(&ledger(), mode, &self.store).await.expect("readable")
+        verify_table(&ledger(), mode, &self.store, None).await.expect("readable")
     }
 
     /// The outcome must be `state`, found by `check`.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_table::ledger::{LedgerError, LedgerState, PartitionState};
-use tidegate_table::log::{CommitKind, LogEntry, Txns};
+use tidegate_table::log::{CommitKind, ForeignEdit, LogEntry, Txns, classify_foreign};
 use tidegate_types::{Incarnation, Ledger, PartitionId, Position};
 
 use super::report::VerifyReport;
-use crate::decide::{ForeignEdit, classify_foreign};
 
 /// What the log's JSON tells.
 #[derive(Default)]

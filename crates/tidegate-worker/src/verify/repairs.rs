@@ -10,7 +10,7 @@ use tidegate_runtime::RunError;
 use tidegate_table::files::system::source_name;
 use tidegate_table::ledger::{Cut, LedgerState, RepairRecord};
 use tidegate_table::log::{LiveFile, TableSnapshot};
-use tidegate_table::replace::{Selection, find_streamed};
+use tidegate_table::replace::{Removed, Selection, find_streamed};
 use tidegate_types::{Incarnation, PartitionId};
 
 use super::contents::Contents;
@@ -40,9 +40,7 @@ impl Repairs<'_> {
             Some(error) => report.damaged("repairs", format!("a record cannot be used: {error}")),
             None => self.check_sums(known, &records, report)?,
         }
-        for record in &records {
-            self.check_record(record, report).await?;
-        }
+        self.check_records(&records, report).await?;
         if !records.is_empty() {
             let rows: u64 = records.iter().map(RepairRecord::removed_rows).sum();
             report.checked(format!(
@@ -81,22 +79,29 @@ impl Repairs<'_> {
         Ok(())
     }
 
-    async fn check_record(
+    /// What each of them took out is gone.
+    async fn check_records(
         &self,
-        record: &RepairRecord,
+        records: &[RepairRecord],
         report: &mut VerifyReport,
     ) -> Result<(), RunError> {
-        for cut in &record.cuts {
-            self.check_ranges(record, cut, report);
-        }
-        let Some(event_time) = &self.config.sink.event_time else {
-            let detail = "without sink.eventTime it cannot be told which rows belong to them";
-            report.not_provable("repairs", detail);
-            return Ok(());
-        };
         let ledger = &self.config.ledger;
-        let selection = Selection::streamed(ledger, &event_time.field, record.interval);
-        let there = find_streamed(self.store, self.files, &selection).await?;
+        let select = |record: &RepairRecord| {
+            Selection::streamed(ledger, &record.event_time, record.interval)
+        };
+        let selections: Vec<_> = records.iter().map(select).collect();
+        let found = find_streamed(self.store, self.files, &selections).await?;
+        for (record, there) in records.iter().zip(&found) {
+            for cut in &record.cuts {
+                self.check_ranges(record, cut, report);
+            }
+            self.check_gone(record, there, report);
+        }
+        Ok(())
+    }
+
+    /// `there` are the streamed rows of the record's interval.
+    fn check_gone(&self, record: &RepairRecord, there: &Removed, report: &mut VerifyReport) {
         for cut in &record.cuts {
             let lowest = there.ranges_of((cut.incarnation, cut.partition)).next();
             if let Some(lowest) = lowest.filter(|lowest| lowest.from <= cut.floor.0) {
@@ -111,7 +116,6 @@ impl Repairs<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// What was taken out and what is there are not more than there were messages.

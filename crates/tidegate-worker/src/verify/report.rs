@@ -45,8 +45,11 @@ pub struct VerifyReport {
     pub duplicates: u64,
     /// Records dropped by the filter.
     pub filtered: u64,
-    /// Messages of the source that were counted; none without `--source`.
+    /// Messages of the source that were counted; none without `--source`, and of bulk pipelines.
     pub source_messages: Option<u64>,
+    /// Rows that the source of a bulk pipeline says it has of the intervals that it was asked about; none
+    /// without `--source`, and of sources that do not count.
+    pub source_rows: Option<u64>,
     /// Ids that stand in more than one partition (D6); outside the promise.
     pub ids_in_two_partitions: u64,
     /// Everything that is not as it should be, and what could not be looked at.
@@ -67,21 +70,33 @@ impl VerifyReport {
             duplicates: 0,
             filtered: 0,
             source_messages: None,
+            source_rows: None,
             ids_in_two_partitions: 0,
             findings: Vec::new(),
             checked: Vec::new(),
         }
     }
 
+    /// There is no table: nothing was committed, so there is nothing to prove.
+    pub(super) fn without_a_table(url: impl fmt::Display) -> Self {
+        let mut report = Self::new(0);
+        let detail = format!(
+            "there is none at {url}: nothing was committed yet; make the first run, or see whether \
+             spec.sink.storage.url is the one that is meant"
+        );
+        report.not_provable("table", detail);
+        report
+    }
+
     pub(super) fn damaged(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.add(VerifyState::Damaged, check, detail.into());
+        self.found(VerifyState::Damaged, check, detail.into());
     }
 
     pub(super) fn not_provable(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.add(VerifyState::NotProvable, check, detail.into());
+        self.found(VerifyState::NotProvable, check, detail.into());
     }
 
-    fn add(&mut self, state: VerifyState, check: &'static str, detail: String) {
+    pub(super) fn found(&mut self, state: VerifyState, check: &'static str, detail: String) {
         self.state = self.state.max(state);
         self.findings.push(Finding { state, check, detail });
     }

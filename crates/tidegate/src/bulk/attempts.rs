@@ -8,12 +8,13 @@ use tidegate_api::RetrySpec;
 use tidegate_config::{RunReport, TransferConfig, Trigger};
 use tidegate_runtime::{RunError, in_words};
 use tidegate_transfer::{TransferOptions, transfer};
-use tidegate_types::DataInterval;
+use tidegate_types::{DataInterval, Reason};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bulk::display;
 use crate::bulk::words::title;
+use crate::failure::passes_by_itself;
 use crate::progress::Progress;
 
 /// A run to be made.
@@ -33,6 +34,8 @@ pub(crate) struct RunRequest {
 pub(crate) struct RunEnding {
     pub(crate) interval: Option<DataInterval>,
     pub(crate) outcome: Result<RunReport, RunError>,
+    /// Whether an attempt before the last had to leave open whether it committed, or what follows a commit.
+    pub(crate) in_doubt: bool,
     pub(crate) took: Duration,
 }
 
@@ -45,24 +48,25 @@ impl RunRequest {
     /// Makes the run, and makes it again after faults that may pass.
     pub(crate) async fn make(self, progress: Progress, stop: CancellationToken) -> RunEnding {
         let (started, name) = (Instant::now(), self.unique_name());
-        let mut attempt = 1;
+        let (mut attempt, mut in_doubt) = (1, false);
         let outcome = loop {
             let outcome = self.attempt(&name, &progress, &stop).await;
             let pause = match &outcome {
-                Err(error) if error.is_transient() && !stop.is_cancelled() => {
+                Err(error) if passes_by_itself(error) && !stop.is_cancelled() => {
                     self.retry.pause_after(attempt)
                 }
                 _ => None,
             };
             let (Err(error), Some(pause)) = (&outcome, pause) else { break outcome };
             self.tell_pause(error, attempt, pause);
+            in_doubt |= leaves_open(error);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => break outcome,
             }
             attempt += 1;
         };
-        RunEnding { interval: self.interval, outcome, took: started.elapsed() }
+        RunEnding { interval: self.interval, outcome, in_doubt, took: started.elapsed() }
     }
 
     async fn attempt(
@@ -103,4 +107,9 @@ impl RunRequest {
         let now = jiff::Timestamp::now().as_nanosecond();
         format!("{}/{}/{now}", self.title(), std::process::id())
     }
+}
+
+/// Whether the commit may be in the log though the attempt failed.
+pub(crate) fn leaves_open(error: &RunError) -> bool {
+    matches!(error.reason(), Reason::CommitInDoubt | Reason::DeadLetterCommitPending)
 }

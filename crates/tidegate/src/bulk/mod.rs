@@ -6,6 +6,7 @@ mod outlook;
 mod plan;
 mod policy;
 mod rounds;
+mod tally;
 mod waves;
 mod words;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use tidegate_transfer::decide::{BackfillPlan, Planned, Verdict};
+use tidegate_transfer::decide::{BackfillPlan, Planned};
 
 use crate::output::{count, grouped};
 
@@ -62,10 +62,12 @@ pub(crate) fn told(pipeline: &str, plan: &BackfillPlan) -> Vec<String> {
     if hidden > 0 {
         lines.push(format!("  … and {}", count(hidden as u64, "more interval", "more intervals")));
     }
+    let refused = plan.refused(false) + plan.refused(true);
     lines.push(format!(
-        "{pipeline}: {} of {} to run",
+        "{pipeline}: {} of {} to run{}",
         grouped(plan.runs().count() as u64),
         count(plan.intervals.len() as u64, "interval", "intervals"),
+        if refused == 0 { String::new() } else { format!(", {} refused", grouped(refused as u64)) },
     ));
     lines
 }
@@ -79,19 +81,19 @@ fn same_fate(one: &Planned, next: &Planned) -> bool {
 fn line(group: &[Planned]) -> String {
     let [first, ..] = group else { return String::new() };
     let end = group.last().unwrap_or(first).interval.end();
-    let fate = match &first.verdict {
-        Verdict::Run => "run".to_owned(),
-        Verdict::Skip(why) => format!("skip: {why}"),
-    };
+    let fate = &first.verdict;
     let number = count(group.len() as u64, "interval", "intervals");
     format!("  {}/{end}  {number:>13}  {:<14}  {fate}", first.interval.start(), first.state)
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegate_transfer::decide::Verdict;
     use tidegate_types::DataInterval;
 
     use super::*;
+
+    const RUN: Verdict = Verdict::Run { again: false };
 
     fn planned(hour: i64, state: &str, verdict: Verdict) -> Planned {
         let edge = |hours: i64| Timestamp::from_second(hours * 3_600).unwrap();
@@ -104,11 +106,12 @@ mod tests {
         let skip = || Verdict::Skip("the table holds it".into());
         let plan = BackfillPlan {
             intervals: vec![
-                planned(0, "missing", Verdict::Run),
-                planned(1, "missing", Verdict::Run),
+                planned(0, "missing", RUN),
+                planned(1, "missing", RUN),
                 planned(2, "done (g1)", skip()),
                 planned(4, "done (g1)", skip()),
-                planned(5, "failed (g2)", Verdict::Run),
+                planned(5, "failed (g2)", RUN),
+                planned(6, "missing", Verdict::Refuse { why: "not yet".into(), later: true }),
             ],
         };
         assert_eq!(
@@ -120,16 +123,17 @@ mod tests {
                 "  1970-01-01T04:00:00Z/1970-01-01T05:00:00Z     1 interval  done (g1)       \
                  skip: the table holds it",
                 "  1970-01-01T05:00:00Z/1970-01-01T06:00:00Z     1 interval  failed (g2)     run",
-                "shop/orders: 3 of 5 intervals to run",
+                "  1970-01-01T06:00:00Z/1970-01-01T07:00:00Z     1 interval  missing         \
+                 refused: not yet",
+                "shop/orders: 3 of 6 intervals to run, 1 refused",
             ]
         );
     }
 
     #[test]
     fn a_long_plan_is_cut_and_counted() {
-        let intervals = (0..200).map(|hour| {
-            planned(hour, if hour % 2 == 0 { "missing" } else { "failed (g1)" }, Verdict::Run)
-        });
+        let intervals = (0..200)
+            .map(|hour| planned(hour, if hour % 2 == 0 { "missing" } else { "failed (g1)" }, RUN));
         let lines = told("p", &BackfillPlan { intervals: intervals.collect() });
         assert_eq!(lines.len(), LINES + 2);
         assert_eq!(lines[LINES], "  … and 140 more intervals");

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_config::Trigger;
+use tidegate_config::{Trigger, late_files_in_words};
 use tidegate_runtime::{RunError, in_words};
 use tidegate_transfer::decide::DueRuns;
-use tidegate_transfer::{DueQuery, due_runs};
+use tidegate_transfer::{DueQuery, MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, due_runs, recount};
 use tidegate_types::DataInterval;
 use tokio_util::sync::CancellationToken;
 
 use crate::bulk::policy::trigger_without_schedule;
 use crate::bulk::waves::{Failed, Wanted, Wave};
 use crate::documents::LoadedBulk;
-use crate::failure::{Failure, run_failed};
+use crate::failure::{Failure, passes_by_itself, run_failed};
 use crate::progress::Progress;
 
 /// Intervals asked for at a time; the log is asked again behind them.
@@ -86,7 +86,7 @@ impl Keeper {
     ) -> Result<(), Failure> {
         let began = Timestamp::now();
         let mut behind = Behind::default();
-        let mut told_waiting = None;
+        let (mut told_waiting, mut late) = (None, BTreeSet::new());
         while !stop.is_cancelled() {
             let Some(due) = self.ask_log(began, &behind, stop).await? else { break };
             let wanted = behind.sift(&due);
@@ -94,7 +94,10 @@ impl Keeper {
                 behind.tried(&wanted);
                 let failed = wave.roll(wanted, stop).await?;
                 behind.failed(&failed);
-            } else if let (Pace::Forever, Some(next)) = (self.pace, due.next) {
+                continue;
+            }
+            self.tell_late_files(&mut late, stop).await?;
+            if let (Pace::Forever, Some(next)) = (self.pace, due.next) {
                 self.tell_waiting(&mut told_waiting, next);
                 sleep_until(next, stop).await;
                 behind.next_tick();
@@ -120,7 +123,7 @@ impl Keeper {
             let Some(answer) = stop.run_until_cancelled(asked).await else { return Ok(None) };
             match answer {
                 Ok(due) => return Ok(Some(due)),
-                Err(error) if error.is_transient() && self.pace == Pace::Forever => {
+                Err(error) if passes_by_itself(&error) && self.pace == Pace::Forever => {
                     self.tell_unreadable(&error);
                 }
                 Err(error) => return Err(run_failed(error)),
@@ -132,6 +135,30 @@ impl Keeper {
     fn query(&self, began: Timestamp, behind: usize) -> DueQuery {
         // Those that are not tried again now must not hide the others.
         self.pipeline.policy.query(began, AT_A_TIME.saturating_add(behind))
+    }
+
+    /// Files that came after their interval was loaded are loaded by nobody until somebody asks (B8). Told
+    /// once; `told` are those that were.
+    async fn tell_late_files(
+        &self,
+        told: &mut BTreeSet<DataInterval>,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let config = &self.pipeline.config;
+        if !can_be_stale(config) {
+            return Ok(());
+        }
+        let asked = recount(config, self.secrets_dir.clone(), MOST_LOOKED_AT_FOR_LATE_FILES);
+        // Best effort: the runs themselves tell when log or source cannot be read.
+        let Some(Ok(recount)) = stop.run_until_cancelled(asked).await else { return Ok(()) };
+        let late: Vec<_> = recount.stale().flatten().collect();
+        let news: Vec<_> = late.iter().filter(|one| !told.contains(one)).copied().collect();
+        *told = late.into_iter().collect();
+        if !news.is_empty() {
+            let what = late_files_in_words(&news, config.write_mode);
+            self.progress.complain(format!("{}: {what}", config.name))?;
+        }
+        Ok(())
     }
 
     fn tell_waiting(&self, told: &mut Option<Timestamp>, next: Timestamp) {

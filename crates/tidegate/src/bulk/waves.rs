@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tidegate_config::{TransferConfig, Trigger};
-use tidegate_types::DataInterval;
+use tidegate_runtime::RunError;
+use tidegate_types::{DataInterval, Reason};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bulk::attempts::{RunEnding, RunRequest};
+use crate::bulk::attempts::{RunEnding, RunRequest, leaves_open};
 use crate::bulk::policy::RunPolicy;
-use crate::bulk::words::{self, Tally};
+use crate::bulk::tally::Tally;
+use crate::bulk::words;
 use crate::documents::LoadedBulk;
-use crate::failure::{Failure, crashed, run_failed};
+use crate::failure::{Failure, crashed, passes_by_itself, run_failed};
 use crate::progress::Progress;
 
 /// The runs of one pipeline: what they have in common, and how they ended.
@@ -22,6 +24,8 @@ pub(crate) struct Wave {
     policy: RunPolicy,
     secrets_dir: Option<std::path::PathBuf>,
     progress: Progress,
+    /// When so many have failed no more are begun.
+    most_failed: Option<u64>,
     /// How they ended.
     pub(crate) tally: Tally,
 }
@@ -55,12 +59,23 @@ impl Wave {
             policy: pipeline.policy.clone(),
             secrets_dir,
             progress,
+            most_failed: None,
             tally: Tally::default(),
         }
     }
 
+    /// Begins no more when so many have failed: the cause is a common one.
+    pub(crate) fn giving_up_after(self, failed: u32) -> Self {
+        Self { most_failed: Some(failed.into()), ..self }
+    }
+
+    /// Whether so many failed that no more are begun.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.most_failed.is_some_and(|most| self.tally.failures() >= most)
+    }
+
     /// Makes the runs, as many at once as the pipeline allows, and says how each ended. Returns those that
-    /// failed. Told to stop, it begins no further one.
+    /// failed. Told to stop, or when it gave up, it begins no further one.
     pub(crate) async fn roll(
         &mut self,
         wanted: Vec<Wanted>,
@@ -70,13 +85,13 @@ impl Wave {
         let mut active = JoinSet::new();
         let mut failed = Vec::new();
         loop {
-            while active.len() < self.policy.max_active && !stop.is_cancelled() {
+            while active.len() < self.policy.max_active && !stop.is_cancelled() && !self.gave_up() {
                 let Some(next) = waiting.pop_front() else { break };
                 active.spawn(self.request(next).make(self.progress.clone(), stop.clone()));
             }
             match active.join_next().await {
                 None => return Ok(failed),
-                Some(Ok(ending)) => failed.extend(self.take(ending)?),
+                Some(Ok(ending)) => failed.extend(self.take(ending, stop)?),
                 Some(Err(error)) => return Err(crashed("a run", error)),
             }
         }
@@ -94,17 +109,31 @@ impl Wave {
     }
 
     /// Says how a run ended, and remembers it.
-    fn take(&mut self, ending: RunEnding) -> Result<Option<Failed>, Failure> {
-        let RunEnding { interval, outcome, took } = ending;
+    fn take(
+        &mut self,
+        ending: RunEnding,
+        stop: &CancellationToken,
+    ) -> Result<Option<Failed>, Failure> {
+        let RunEnding { interval, outcome, in_doubt, took } = ending;
         let title = words::title(&self.config.name, interval);
         match outcome {
+            Ok(report) if in_doubt && words::was_done_before(&report) => {
+                self.progress.say(words::found(&title, &self.config.sink.url))?;
+                self.tally.found();
+                Ok(None)
+            }
             Ok(report) => {
                 self.progress.say(words::ended(&title, &report, &self.config.sink.url, took))?;
                 self.tally.succeeded(&report);
                 Ok(None)
             }
+            Err(error) if stop.is_cancelled() && was_cut_short(&error) => {
+                self.progress.say(words::interrupted(&title, &error))?;
+                self.tally.interrupted();
+                Ok(None)
+            }
             Err(error) => {
-                let transient = error.is_transient();
+                let transient = passes_by_itself(&error);
                 let failure = run_failed(error).during(format!("{title} failed"));
                 self.progress.complain(failure.to_string())?;
                 self.tally.failed(failure.code());
@@ -117,4 +146,9 @@ impl Wave {
     pub(crate) fn together(&self) -> Option<String> {
         self.tally.in_words(&self.config.name)
     }
+}
+
+/// Whether a run ended only because it was told to stop: it failed at nothing.
+fn was_cut_short(error: &RunError) -> bool {
+    error.reason() == Reason::Interrupted || leaves_open(error)
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tidegate_config::RunReport;
+use tidegate_runtime::{RunError, in_words};
 use tidegate_types::{DataInterval, Reason};
 
-use crate::failure::worse;
 use crate::output::{count, grouped};
 
 /// What people call a run: the pipeline, and the stretch of time when there is one.
@@ -42,8 +42,18 @@ pub(crate) fn ended(title: &str, report: &RunReport, table: &str, took: Duration
     text
 }
 
+/// A run whose last attempt found the commit of an earlier one, of which nobody knew.
+pub(crate) fn found(title: &str, table: &str) -> String {
+    format!("{title}: committed by an earlier attempt, as the log of the table {table} shows.")
+}
+
+/// A run that was told to stop.
+pub(crate) fn interrupted(title: &str, error: &RunError) -> String {
+    format!("{title}: interrupted: {}.", in_words(error))
+}
+
 /// Whether the log held it, whatever its files are by now.
-fn was_done_before(report: &RunReport) -> bool {
+pub(super) fn was_done_before(report: &RunReport) -> bool {
     [Reason::AlreadyComplete, Reason::IntervalStale].iter().any(|r| r.as_str() == report.reason)
 }
 
@@ -51,56 +61,6 @@ fn note(report: &RunReport) -> String {
     match report.message.as_str() {
         "" => String::new(),
         message => format!(" Note: {message}."),
-    }
-}
-
-/// How the runs of a pipeline ended together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tally {
-    done: u64,
-    done_before: u64,
-    failed: u64,
-    rows: u64,
-    /// The exit code of the worst.
-    exit: u8,
-}
-
-impl Tally {
-    /// A run ended well.
-    pub(crate) fn succeeded(&mut self, report: &RunReport) {
-        *(if was_done_before(report) { &mut self.done_before } else { &mut self.done }) += 1;
-        self.rows += report.rows_committed;
-    }
-
-    /// A run failed with this exit code.
-    pub(crate) fn failed(&mut self, code: u8) {
-        self.failed += 1;
-        self.exit = worse(self.exit, code);
-    }
-
-    /// Runs that ended, one way or the other.
-    pub(crate) fn ended(&self) -> u64 {
-        self.done + self.done_before + self.failed
-    }
-
-    /// The exit code of the worst.
-    pub(crate) fn exit(&self) -> u8 {
-        self.exit
-    }
-
-    /// What all runs did; none where the single lines say all.
-    pub(crate) fn in_words(&self, pipeline: &str) -> Option<String> {
-        if self.ended() < 2 {
-            return None;
-        }
-        let mut parts = vec![format!("{} done", count(self.done, "run", "runs"))];
-        for (number, what) in [(self.done_before, "done before"), (self.failed, "failed")] {
-            if number > 0 {
-                parts.push(format!("{} {what}", grouped(number)));
-            }
-        }
-        parts.push(count(self.rows, "row", "rows"));
-        Some(format!("{pipeline}: {}.", parts.join(", ")))
     }
 }
 
@@ -144,23 +104,5 @@ mod tests {
         let report = RunReport { reason: "AlreadyComplete".into(), ..Default::default() };
         let text = ended(&title("p", None), &report, "file:///t", Duration::ZERO);
         assert_eq!(text, "p: done before, the table file:///t was left as it is.");
-    }
-
-    #[test]
-    fn several_runs_are_told_together_and_a_single_one_is_not_told_twice() {
-        let report = |reason: &str, rows| RunReport {
-            reason: reason.into(),
-            rows_committed: rows,
-            ..Default::default()
-        };
-        let mut tally = Tally::default();
-        tally.succeeded(&report("Ok", 3));
-        assert_eq!(tally.in_words("p"), None);
-        tally.succeeded(&report("Ok", 4));
-        tally.succeeded(&report("AlreadyComplete", 0));
-        tally.failed(75);
-        let text = tally.in_words("p");
-        assert_eq!(text.as_deref(), Some("p: 2 runs done, 1 done before, 1 failed, 7 rows."));
-        assert_eq!((tally.ended(), tally.exit()), (4, 75));
     }
 }

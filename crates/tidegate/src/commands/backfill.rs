@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tidegate_config::Trigger;
+use tidegate_schedule::MOST_FAILED_RUNS;
 use tidegate_transfer::backfill_plan;
 use tidegate_transfer::decide::{BackfillPlan, Reprocess};
 use tidegate_types::DataInterval;
@@ -27,8 +28,12 @@ const WORDS: Words = Words {
 /// Run the intervals of a stretch of time, after showing what would be done.
 ///
 /// Which intervals are done stands in the table's log; each is replaced by one commit. The same call again
-/// goes on where the first one was stopped. Of a pipeline with bulk.repairs the whole stretch is one repair of
-/// the streamed table, whose pipeline stands in one of the files.
+/// goes on where the first one was stopped. When 20 runs have failed no more are begun. Of a pipeline with
+/// bulk.repairs the whole stretch is one repair of the streamed table, whose pipeline stands in one of the
+/// files.
+///
+/// Exit codes: 0 nothing is left to do, 65 an interval was refused or failed for good, 75 another call may
+/// do, 130 told to stop before the end.
 #[derive(Debug, Args)]
 pub(crate) struct BackfillArgs {
     #[command(flatten)]
@@ -43,7 +48,8 @@ pub(crate) struct BackfillArgs {
     /// The first instant that no longer belongs to it
     #[arg(long, value_name = "TIME")]
     to: Edge,
-    /// Which intervals: Missing ones, Failed ones (begun and never done), or All, which does done ones again
+    /// Which intervals: Missing ones, Failed ones (their last run was begun and never done), or All, which
+    /// does done ones again
     #[arg(long, value_enum, default_value_t = ReprocessArg::Missing)]
     reprocess: ReprocessArg,
     /// Show the plan and do nothing
@@ -77,13 +83,31 @@ pub(crate) async fn backfill(args: BackfillArgs, progress: Progress) -> Result<u
     for line in told(&pipeline.config.name, &plan) {
         say(line)?;
     }
-    if args.dry_run || plan.runs().next().is_none() || !agreed(args.yes, &plan)? {
+    if args.dry_run {
+        return Ok(0);
+    }
+    if plan.runs().next().is_none() {
+        return Ok(refused(&plan));
+    }
+    if !agreed(args.yes, &plan)? {
         return Ok(0);
     }
     let work = carry_out(&args, &pipeline, &plan, progress, signals.drain.clone());
     match signals.leave.run_until_cancelled(work).await {
-        Some(ended) => ended,
+        Some(ended) => Ok(worse(ended?, refused(&plan))),
         None => Ok(code::INTERRUPTED),
+    }
+}
+
+/// The exit code of what was asked for and cannot be run. What has not ended yet is not missed where
+/// anything else was asked for.
+fn refused(plan: &BackfillPlan) -> u8 {
+    if plan.refused(false) > 0 {
+        code::PERMANENT
+    } else if plan.refused(true) == plan.intervals.len() {
+        code::RETRY
+    } else {
+        0
     }
 }
 
@@ -145,25 +169,47 @@ async fn carry_out(
     progress: Progress,
     stop: CancellationToken,
 ) -> Result<u8, Failure> {
-    let rerun = args.reprocess == ReprocessArg::All;
     let trigger = match pipeline.config.repairs {
         Some(_) => Trigger::Repair,
         None => Trigger::Backfill,
     };
-    let wanted = plan.runs().map(|interval| Wanted { interval: Some(interval), trigger, rerun });
+    let wanted =
+        plan.runs().map(|run| Wanted { interval: Some(run.interval), trigger, rerun: run.again });
     let wanted: Vec<_> = wanted.collect();
-    let mut wave = Wave::new(pipeline, args.secrets_dir.clone(), progress);
-    wave.roll(wanted.clone(), &stop).await?;
+    let all = wanted.len() as u64;
+    let wave = Wave::new(pipeline, args.secrets_dir.clone(), progress);
+    let mut wave = wave.giving_up_after(MOST_FAILED_RUNS);
+    wave.roll(wanted, &stop).await?;
     if let Some(line) = wave.together() {
         say(line)?;
     }
-    let left = (wanted.len() as u64).saturating_sub(wave.tally.ended());
+    tell_not_begun(&pipeline.config.name, all, &wave)?;
+    let unfinished = all > wave.tally.ended();
+    Ok(worse(wave.tally.exit(), cut_short(unfinished, stop.is_cancelled())))
+}
+
+fn tell_not_begun(name: &str, all: u64, wave: &Wave) -> Result<(), Failure> {
+    let left = all.saturating_sub(wave.tally.begun());
     if left == 0 {
-        return Ok(wave.tally.exit());
+        return Ok(());
     }
     let intervals = count(left, "interval was", "intervals were");
-    say(format!("{}: {intervals} not begun.", pipeline.config.name))?;
-    Ok(worse(wave.tally.exit(), code::RETRY))
+    let why = if wave.gave_up() {
+        let failed = count(wave.tally.failures(), "run", "runs");
+        format!(": {failed} failed, mend the cause first")
+    } else {
+        String::new()
+    };
+    Ok(say(format!("{name}: {intervals} not begun{why}."))?)
+}
+
+/// The exit code where not all that was wanted has ended.
+fn cut_short(unfinished: bool, stopped: bool) -> u8 {
+    match (unfinished, stopped) {
+        (false, _) => 0,
+        (true, true) => code::INTERRUPTED,
+        (true, false) => code::RETRY,
+    }
 }
 
 #[cfg(test)]
@@ -177,5 +223,39 @@ mod tests {
         {
             assert_eq!(means_yes(answer), yes, "{answer:?}");
         }
+    }
+
+    #[test]
+    fn a_stop_matters_only_where_something_was_left() {
+        for (unfinished, stopped, expected) in [
+            (false, false, 0),
+            (false, true, 0),
+            (true, true, code::INTERRUPTED),
+            (true, false, code::RETRY),
+        ] {
+            assert_eq!(cut_short(unfinished, stopped), expected, "{unfinished} {stopped}");
+        }
+    }
+
+    #[test]
+    fn the_exit_code_tells_what_was_refused_from_what_is_done() {
+        use tidegate_transfer::decide::{Planned, Verdict};
+        let of = |verdicts: &[Verdict]| {
+            let hour = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z".parse().expect("an interval");
+            let planned = |verdict: &Verdict| Planned {
+                interval: hour,
+                state: String::new(),
+                verdict: verdict.clone(),
+            };
+            refused(&BackfillPlan { intervals: verdicts.iter().map(planned).collect() })
+        };
+        let skip = Verdict::Skip("done".into());
+        let conflict = Verdict::Refuse { why: "overlaps".into(), later: false };
+        let early = Verdict::Refuse { why: "not ended".into(), later: true };
+        assert_eq!(of(&[skip.clone(), skip.clone()]), 0);
+        assert_eq!(of(std::slice::from_ref(&conflict)), code::PERMANENT);
+        assert_eq!(of(&[skip.clone(), conflict, early.clone()]), code::PERMANENT);
+        assert_eq!(of(&[early.clone(), early.clone()]), code::RETRY);
+        assert_eq!(of(&[skip, early]), 0);
     }
 }

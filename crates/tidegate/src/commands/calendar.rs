@@ -5,7 +5,7 @@ use tidegate_config::Calendar;
 use tidegate_types::{DataInterval, Reason};
 
 use crate::commands::pod::{ConfigArgs, leave_message, terminate_with};
-use crate::failure::{Failure, run_failed};
+use crate::failure::{Failure, attempt_failed};
 use crate::output::say;
 
 /// Say which intervals of a bulk pipeline are done. Started by the operator
@@ -29,7 +29,7 @@ pub(crate) async fn calendar(args: CalendarArgs) -> Result<u8, Failure> {
         Ok(calendar) => answer(&calendar).map(|()| 0),
         Err(error) => {
             let reason = error.reason();
-            let failure = run_failed(error);
+            let failure = attempt_failed(error);
             leave_message(&failure, reason);
             Err(failure)
         }

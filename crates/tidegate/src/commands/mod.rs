@@ -13,6 +13,7 @@ pub(crate) mod pod;
 pub(crate) mod publish;
 pub(crate) mod run;
 pub(crate) mod transfer;
+pub(crate) mod transfer_chunk;
 pub(crate) mod validate;
 pub(crate) mod verify;
 pub(crate) mod worker;

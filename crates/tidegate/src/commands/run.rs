@@ -184,14 +184,12 @@ async fn run_all(
 
 /// Keeps one bulk pipeline; how its runs ended was told run by run.
 async fn run_bulk(keeper: Keeper, drain: CancellationToken) -> Ending {
-    let name = keeper.pipeline.config.name.clone();
-    let (wave, outcome) = keeper.keep(drain).await;
-    Ending {
-        name,
-        told: wave.together(),
-        failures: outcome.err().into_iter().collect(),
-        exit: wave.tally.exit(),
-    }
+    let (name, pace) = (keeper.pipeline.config.name.clone(), keeper.pace);
+    let (wave, outcome) = keeper.keep(drain.clone()).await;
+    // Who keeps a schedule is stopped some day; who was asked for what is due has not done it.
+    let cut_short = pace == Pace::Once && drain.is_cancelled();
+    let exit = worse(wave.tally.exit(), if cut_short { code::INTERRUPTED } else { 0 });
+    Ending { name, told: wave.together(), failures: outcome.err().into_iter().collect(), exit }
 }
 
 async fn open_endpoint(

@@ -1,20 +1,21 @@
 //! `tidegate transfer`: one attempt of a bulk run, in the pod of a Job.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use tidegate_config::{LONGEST_MESSAGE, RunPhase, RunReport, TransferConfig, Trigger};
+use tidegate_config::{
+    GivenUp, LONGEST_MESSAGE, Placement, RunPhase, RunReport, TransferConfig, Trigger,
+};
 use tidegate_runtime::RunError;
-use tidegate_telemetry::{Pages, Registry, RunMetrics, RunNumbers};
-use tidegate_transfer::TransferOptions;
+use tidegate_telemetry::{Answer, Pages, Registry, RunMetrics, RunNumbers};
+use tidegate_transfer::{ChunkDesk, DeskToken, LARGEST_OUTCOME, Reply, TransferOptions};
 use tidegate_types::{DataInterval, Reason};
 use tidegate_worker::pod::bounded;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::pod::{ConfigArgs, Endpoint, ListenArgs, shows, terminate_with};
-use crate::failure::{Failure, code, run_failed};
+use crate::failure::{Failure, attempt_failed, code};
 use crate::signals::{Signals, Words};
 
 /// Nothing is committed half way, so both signals say much the same.
@@ -45,9 +46,6 @@ pub(crate) struct TransferArgs {
     /// The run's name, the same for all its attempts
     #[arg(long, value_name = "NAME")]
     run: String,
-    /// Where a run may put files of its own; unused so far
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
-    data_dir: PathBuf,
 }
 
 /// Why a run was made, on the command line.
@@ -69,10 +67,35 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
     let config = args.config.load_transfer().inspect_err(|failure| {
         terminate_with_report(&refused(failure));
     })?;
-    let ended = attempt(args, config).await;
+    let (listen, name) = (args.listen, config.name.clone());
+    let desk = (config.placement == Placement::Pods)
+        .then(|| Arc::new(ChunkDesk::new(DeskToken::from_environment())));
+    let pages = desk.clone().map_or_else(Pages::default, desk_pages);
+    let work = |sender, cancel| {
+        tidegate_transfer::transfer_with(args.options(config, cancel), sender, desk)
+    };
+    let ended = attempt(listen, &name, WORDS, pages, work).await;
+    exit_code(ended)
+}
+
+/// Where chunks are fetched and outcomes brought.
+fn desk_pages(desk: Arc<ChunkDesk>) -> Pages {
+    let (orders, outcomes) = (Arc::clone(&desk), Arc::clone(&desk));
+    Pages::default()
+        .read_below("/chunks", move |rest| said(orders.order(rest)))
+        .take_alone("/chunks", LARGEST_OUTCOME, move |body| said(outcomes.take(body)))
+        .take(GivenUp::PAGE, move |body| said(desk.give_up(body)))
+}
+
+fn said(reply: Reply) -> Answer {
+    Answer { status: reply.status, body: reply.body }
+}
+
+/// What the process ends with.
+pub(crate) fn exit_code(ended: Result<Ended, Failure>) -> Result<u8, Failure> {
     match ended {
         Ok(Some(Ok(_))) => Ok(0),
-        Ok(Some(Err(error))) => Err(run_failed(error)),
+        Ok(Some(Err(error))) => Err(attempt_failed(error)),
         Ok(None) => Ok(code::INTERRUPTED),
         Err(failure) => {
             terminate_with_report(&refused(&failure));
@@ -82,20 +105,26 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
 }
 
 /// The outcome; none after a second signal.
-async fn attempt(
-    args: TransferArgs,
-    config: TransferConfig,
-) -> Result<Option<Result<RunReport, RunError>>, Failure> {
-    let signals = Signals::listen_saying(WORDS)?;
+pub(crate) type Ended = Option<Result<RunReport, RunError>>;
+
+/// Does the work of a pod that reports how far it is: `work` is handed where it reports, and what asks it
+/// to stop. `pages` are served beside `/status`.
+pub(crate) async fn attempt<W: Future<Output = Result<RunReport, RunError>>>(
+    listen: ListenArgs,
+    name: &str,
+    words: Words,
+    pages: Pages,
+    work: impl FnOnce(watch::Sender<RunReport>, CancellationToken) -> W,
+) -> Result<Ended, Failure> {
+    let signals = Signals::listen_saying(words)?;
     let mut registry = Registry::default();
-    let metrics = Arc::new(RunMetrics::new(&mut registry, &config.name));
+    let metrics = Arc::new(RunMetrics::new(&mut registry, name));
     let (sender, reports) = watch::channel(RunReport::default());
     let told = reports.clone();
-    let pages = Pages::default().read("/status", move || shows(&*told.borrow()));
-    let endpoint = Endpoint::open(args.listen, registry, metrics.clone(), pages).await?;
+    let pages = pages.read("/status", move || shows(&*told.borrow()));
+    let endpoint = Endpoint::open(listen, registry, metrics.clone(), pages).await?;
     let counting = tokio::spawn(count(metrics, reports.clone()));
-    let options = args.options(config, signals.drain.clone());
-    let work = tidegate_transfer::transfer(options, sender);
+    let work = work(sender, signals.drain.clone());
     let outcome = signals.leave.run_until_cancelled(work).await;
     if let Some(outcome) = &outcome {
         terminate_with_report(&last_report(outcome, &reports.borrow()));
@@ -151,7 +180,7 @@ fn last_report(outcome: &Result<RunReport, RunError>, seen: &RunReport) -> RunRe
 }
 
 /// An attempt that never began.
-fn refused(failure: &Failure) -> RunReport {
+pub(crate) fn refused(failure: &Failure) -> RunReport {
     RunReport {
         phase: RunPhase::Failed,
         reason: Reason::InvalidConfiguration.to_string(),
@@ -160,7 +189,7 @@ fn refused(failure: &Failure) -> RunReport {
     }
 }
 
-fn terminate_with_report(report: &RunReport) {
+pub(crate) fn terminate_with_report(report: &RunReport) {
     match serde_json::to_value(report) {
         Ok(report) => terminate_with(&report),
         Err(error) => tracing::error!(%error, "the run's report cannot be written"),

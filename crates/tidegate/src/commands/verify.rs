@@ -2,12 +2,16 @@
 
 use clap::Args;
 use serde_json::json;
+use tidegate_transfer::recount;
 use tidegate_worker::{VerifyReport, VerifyState};
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::documents::{Loaded, LoadedBulk, LoadedPipeline, PipelineArgs};
 use crate::failure::{Failure, code, run_failed, worker_failed, worse};
 use crate::output::say;
+
+/// Intervals of a bulk pipeline that its source is asked about, the newest ones: a query or a listing each.
+const MOST_RECOUNTED: usize = 500;
 
 /// Prove that the tables hold every message, or every interval's rows, once: exit code 0 ok, 1 damaged, 2 not provable.
 #[derive(Debug, Args)]
@@ -16,7 +20,8 @@ pub(crate) struct VerifyArgs {
     pipelines: PipelineArgs,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Count the messages of the stream as well; not of bulk pipelines
+    /// Ask the source as well: every message of the stream is counted; of a bulk pipeline the rows of each
+    /// interval that the table holds, or whether its files are still those that were loaded
     #[arg(long)]
     source: bool,
     /// Print one JSON object a pipeline
@@ -45,7 +50,13 @@ async fn verify_all(args: &VerifyArgs, pipelines: Loaded) -> Result<u8, Failure>
         exit = worse(exit, tell(args, &config.name, &report.map_err(worker_failed)?)?);
     }
     for LoadedBulk { config, .. } in pipelines.bulk {
-        let report = tidegate_worker::verify_bulk(&config, secrets_dir()).await;
+        let recount = match args.source {
+            true => {
+                Some(recount(&config, secrets_dir(), MOST_RECOUNTED).await.map_err(run_failed)?)
+            }
+            false => None,
+        };
+        let report = tidegate_worker::verify_bulk(&config, secrets_dir(), recount.as_ref()).await;
         exit = worse(exit, tell(args, &config.name, &report.map_err(run_failed)?)?);
     }
     Ok(exit)

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidegate_api::{Documents, IngestionPipeline, Violation};
+use tidegate_api::{Documents, IngestionPipeline, IngestionRun, Violation};
 
 use super::{ChangeArgs, Loaded, LoadedFile};
 use crate::failure::Failure;
@@ -57,17 +57,12 @@ pub(super) fn resolve_files(checked: Vec<Result<CheckedFile, Vec<Violation>>>) -
 
 fn resolve_file(file: CheckedFile, all: &[IngestionPipeline]) -> FileOutcome {
     let directory = std::env::current_dir().ok();
-    let mut loaded = LoadedFile { pipelines: Loaded::default(), notes: file.documents.notes };
+    let runs = file.documents.runs.iter().map(name_of_run).collect();
+    let notes = file.documents.notes;
+    let mut loaded = LoadedFile { pipelines: Loaded::default(), runs, notes };
     let mut violations = Vec::new();
     for pipeline in &file.documents.pipelines {
-        let namespace = &pipeline.metadata.namespace;
-        let others = |name: &str| {
-            let is_meant = |other: &&IngestionPipeline| {
-                other.metadata.name.as_deref() == Some(name)
-                    && other.metadata.namespace == *namespace
-            };
-            all.iter().find(is_meant).cloned()
-        };
+        let others = |name: &str| tidegate_resolve::find_among(all, pipeline, name);
         match tidegate_resolve::resolve_among(pipeline, directory.as_deref(), &others) {
             Ok(resolved) => loaded.pipelines.push(&pipeline.spec, resolved),
             Err(found) => violations.extend(found.into_iter().map(|one| one.in_file(&file.name))),
@@ -84,6 +79,18 @@ fn read_text(file: &Path) -> Result<String, Failure> {
         std::fs::read_to_string(file)
     };
     outcome.map_err(|error| Failure::of(error).during(format!("reading {}", file.display())))
+}
+
+/// What a run is called: those that are made by `kubectl create` have the beginning of a name only.
+fn name_of_run(run: &IngestionRun) -> String {
+    let metadata = &run.metadata;
+    let named = metadata.name.clone();
+    let begun = || metadata.generate_name.as_ref().map(|begin| format!("{begin}…"));
+    let name = named.or_else(begun).unwrap_or_default();
+    match &metadata.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name,
+    }
 }
 
 fn name_of(document: &Value) -> String {

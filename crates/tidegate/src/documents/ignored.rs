@@ -1,7 +1,7 @@
 //! What of a pipeline's document only a cluster heeds.
 
 use tidegate_api::{
-    BulkSpec, DeletionPolicySpec, IngestionPipelineSpec, ScalingSpec, TemplateSpec,
+    BulkSpec, ChunkPlacement, DeletionPolicySpec, IngestionPipelineSpec, ScalingSpec, TemplateSpec,
 };
 
 /// The number of workers that a spec has when it says nothing.
@@ -17,6 +17,7 @@ pub(crate) fn ignored(spec: &IngestionPipelineSpec) -> Vec<&'static str> {
         ("serviceAccountName", spec.service_account_name.is_some()),
         ("template", spec.template != TemplateSpec::default()),
         ("bulk.schedule.dependsOn", bulk.is_some_and(waits_for_others)),
+        ("bulk.chunking.placement", bulk.is_some_and(wants_pods)),
         ("bulk.runTemplate.activeDeadlineSeconds", bulk.is_some_and(has_deadline)),
     ];
     said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name).collect()
@@ -24,6 +25,10 @@ pub(crate) fn ignored(spec: &IngestionPipelineSpec) -> Vec<&'static str> {
 
 fn waits_for_others(bulk: &BulkSpec) -> bool {
     bulk.schedule.as_ref().is_some_and(|schedule| !schedule.depends_on.is_empty())
+}
+
+fn wants_pods(bulk: &BulkSpec) -> bool {
+    bulk.chunking.placement == ChunkPlacement::Pods
 }
 
 fn has_deadline(bulk: &BulkSpec) -> bool {

@@ -89,6 +89,8 @@ pub(crate) struct Loaded {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LoadedFile {
     pub(crate) pipelines: Loaded,
+    /// The names of the runs in it, which were checked for their shape and nothing else.
+    pub(crate) runs: Vec<String>,
     /// About documents that were left alone.
     pub(crate) notes: Vec<String>,
 }
@@ -137,12 +139,22 @@ impl PipelineArgs {
         let mut fitting = bulk.into_iter().filter(|pipeline| pipeline.is_called(name));
         match (fitting.next(), fitting.next()) {
             (Some(only), None) => Ok(only),
-            (None, _) if names.is_empty() => {
-                Err(Failure::says("there is no bulk pipeline in these files"))
-            }
-            _ => Err(Failure::says("one bulk pipeline is wanted here")
-                .advising(format!("name one of {} with --pipeline", names.join(", ")))),
+            (other, _) => Err(not_one(name, &names, other.is_some())),
         }
+    }
+}
+
+/// Why there is not one bulk pipeline: none of that name, or `several`.
+fn not_one(name: Option<&str>, names: &[String], several: bool) -> Failure {
+    let there = names.join(", ");
+    match name {
+        _ if names.is_empty() => Failure::says("there is no bulk pipeline in these files"),
+        Some(name) if !several => {
+            Failure::says(format!("there is no bulk pipeline {name:?} in these files"))
+                .advising(format!("name one that is there with --pipeline: {there}"))
+        }
+        _ => Failure::says("one bulk pipeline is wanted here")
+            .advising(format!("name one of {there} with --pipeline")),
     }
 }
 
@@ -157,7 +169,7 @@ impl LoadedBulk {
 
 impl Loaded {
     /// Whether there is none.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.streams.is_empty() && self.bulk.is_empty()
     }
 
@@ -230,178 +242,4 @@ fn refuse_shared_ledgers(pipelines: &Loaded) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::files::{check_text, resolve_files};
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        changes: ChangeArgs,
-    }
-
-    const PIPELINE: &str = "
-apiVersion: tidegate.dev/v1alpha1
-kind: IngestionPipeline
-metadata: {name: clicks, namespace: web}
-spec:
-  guarantee: AtLeastOnce
-  source: {type: JetStream, jetStream: {stream: CLICKS, subjects: [\"clicks.>\"]}}
-  schema: {fields: [{name: id, type: string}]}
-  sink: {type: Delta, storage: {url: \"file:./lake\"}}
-";
-
-    const BULK: &str = "
-apiVersion: tidegate.dev/v1alpha1
-kind: IngestionPipeline
-metadata: {name: orders, namespace: shop}
-spec:
-  source: {type: Postgres, postgres: {connection: {secretRef: {name: db}}, table: public.orders}}
-  bulk:
-    schedule: {cron: \"0 * * * *\", startAt: \"2026-01-01T00:00:00Z\", delay: 5m}
-    incremental: {cursorField: created_at, mutability: Immutable}
-    maxActiveRuns: 3
-    runTemplate: {activeDeadlineSeconds: 3600}
-  sink: {type: Delta, writeMode: ReplaceInterval, storage: {url: \"file:./lake\"}}
-";
-
-    fn loaded(text: &str, arguments: &[&str]) -> Result<LoadedFile, Vec<Violation>> {
-        let cli = Cli::parse_from([&["tidegate"], arguments].concat());
-        let checked = check_text("p.yaml", text, &cli.changes, Path::new("/data"));
-        resolve_files(vec![checked]).remove(0)
-    }
-
-    #[test]
-    fn a_document_is_changed_before_it_is_checked() {
-        let set = ["--set", "sink.flush.maxInterval=7s", "--set", "suspend=true"];
-        let file = loaded(PIPELINE, &set).expect("a valid pipeline");
-        let [pipeline] = &file.pipelines.streams[..] else { panic!("one pipeline: {file:?}") };
-        assert!(pipeline.suspended);
-        assert_eq!(pipeline.config.sink.flush.max_interval.to_string(), "7s");
-        let url = &pipeline.config.sink.url;
-        assert!(url.starts_with("file:///") && url.ends_with("/lake"), "{url}");
-    }
-
-    #[test]
-    fn a_misspelt_assignment_is_a_violation_like_any_other() {
-        let found = loaded(PIPELINE, &["--set", "sink.flush.maxIntervall=7s"]).expect_err("typo");
-        let text = refusal(&found).to_string();
-        assert!(text.contains("p.yaml: clicks: spec.sink.flush.maxIntervall"), "{text}");
-        assert!(text.contains("did you mean maxInterval?"), "{text}");
-        let found = loaded(PIPELINE, &["--set", "suspend.x=1", "--set", "suspend.x.y=1"]);
-        let text = refusal(&found.expect_err("no container")).to_string();
-        assert!(text.contains("spec.suspend.x is a number"), "{text}");
-    }
-
-    #[test]
-    fn the_local_profile_needs_no_cluster_and_can_be_overridden() {
-        let set = ["--profile", "local", "--set", "source.jetStream.servers=['nats://h:1']"];
-        let file = loaded(PIPELINE, &set).expect("a valid pipeline");
-        let config = &file.pipelines.streams[0].config;
-        assert_eq!(config.sink.url, "file:///data/tables/clicks");
-        assert_eq!(config.source.servers, ["nats://h:1"]);
-    }
-
-    #[test]
-    fn what_only_a_cluster_heeds_is_named_when_it_says_something() {
-        let ignored = |arguments: &[&str]| {
-            let mut file = loaded(PIPELINE, arguments).expect("a valid pipeline");
-            file.pipelines.streams.remove(0).ignored
-        };
-        assert_eq!(ignored(&[]), Vec::<&str>::new());
-        let defaults = ["--set", "replicas=1", "--set", "scaling.mode=Lag"];
-        assert_eq!(ignored(&defaults), Vec::<&str>::new());
-        for (set, field) in [
-            ("replicas=2", "replicas"),
-            ("scaling.mode=Fixed", "scaling"),
-            ("template.labels={team: lake}", "template"),
-            ("serviceAccountName=writer", "serviceAccountName"),
-            ("deletionPolicy.stream=Delete", "deletionPolicy"),
-        ] {
-            assert_eq!(ignored(&["--set", set]), [field]);
-        }
-    }
-
-    #[test]
-    fn documents_of_other_kinds_are_left_alone() {
-        let other = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: c}\n---\n";
-        let file = loaded(&format!("{other}{PIPELINE}"), &["--set", "suspend=true"]);
-        let file = file.expect("a valid pipeline");
-        assert_eq!((file.pipelines.streams.len(), file.notes.len()), (1, 1));
-    }
-
-    #[test]
-    fn a_bulk_pipeline_comes_with_how_its_runs_are_made() {
-        let file = loaded(&format!("{PIPELINE}---{BULK}"), &[]).expect("valid pipelines");
-        assert_eq!(file.pipelines.streams.len(), 1);
-        let [bulk] = &file.pipelines.bulk[..] else { panic!("one bulk pipeline: {file:?}") };
-        assert_eq!(bulk.config.name, "shop/orders");
-        assert_eq!(bulk.policy.max_active, 3);
-        assert_eq!(bulk.policy.delay.as_secs(), 300);
-        let start = bulk.policy.start_at.expect("it is given").to_string();
-        assert_eq!(start, "2026-01-01T00:00:00Z");
-        assert_eq!(bulk.ignored, ["bulk.runTemplate.activeDeadlineSeconds"]);
-        for (name, called) in
-            [(None, true), (Some("orders"), true), (Some("shop/orders"), true), (Some("x"), false)]
-        {
-            assert_eq!(bulk.is_called(name), called, "{name:?}");
-        }
-    }
-
-    #[test]
-    fn the_local_profile_moves_the_table_of_a_bulk_pipeline_and_leaves_its_source() {
-        let file = loaded(BULK, &["--profile", "local"]).expect("a valid pipeline");
-        let config = &file.pipelines.bulk[0].config;
-        assert_eq!(config.sink.url, "file:///data/tables/orders");
-        assert!(matches!(config.source, tidegate_config::BulkSource::Postgres(_)));
-    }
-
-    const REPAIR: &str = "
-apiVersion: tidegate.dev/v1alpha1
-kind: IngestionPipeline
-metadata: {name: mend, namespace: web}
-spec:
-  source: {type: Postgres, postgres: {connection: {secretRef: {name: db}}, table: public.clicks}}
-  bulk:
-    repairs: {pipelineRef: {name: clicks}}
-    incremental: {cursorField: ts, mutability: Immutable}
-  sink: {type: Delta, storage: {url: \"file:./lake\"}}
-";
-
-    #[test]
-    fn b10_a_pipeline_that_repairs_finds_the_other_one_in_any_of_the_files() {
-        let timed = PIPELINE
-            .replace("type: string}]", "type: string}, {name: ts, type: timestamp}]")
-            .replace("sink: {", "sink: {eventTime: {field: ts}, ");
-        for profile in [[].as_slice(), &["--profile", "local"]] {
-            let cli = Cli::parse_from([&["tidegate"], profile].concat());
-            let check =
-                |file: &str, text: &str| check_text(file, text, &cli.changes, Path::new("/data"));
-            let files = vec![check("mend.yaml", REPAIR), check("clicks.yaml", &timed)];
-            let mend =
-                resolve_files(files).remove(0).expect("both are valid").pipelines.bulk.remove(0);
-            let repairs = mend.config.repairs.expect("it repairs");
-            assert_eq!(
-                (repairs.pipeline.as_str(), repairs.ledger.as_str()),
-                ("web/clicks", "web.clicks")
-            );
-            let alone = resolve_files(vec![check("mend.yaml", REPAIR)]).remove(0);
-            let text = refusal(&alone.expect_err("nobody is repaired")).to_string();
-            assert!(text.contains("mend.yaml: mend: spec.bulk.repairs"), "{text}");
-            assert!(text.contains("another -f"), "{text}");
-        }
-    }
-
-    #[test]
-    fn two_pipelines_with_one_ledger_are_refused() {
-        let mut pipelines = loaded(PIPELINE, &[]).expect("a valid pipeline").pipelines;
-        assert!(refuse_shared_ledgers(&pipelines).is_ok());
-        let mut other = pipelines.streams[0].clone();
-        other.config.name = "web/other".to_owned();
-        pipelines.streams.push(other);
-        let text = refuse_shared_ledgers(&pipelines).expect_err("one ledger").to_string();
-        assert!(text.contains("web/clicks and web/other have the same ledger"), "{text}");
-    }
-}
+mod tests;

@@ -5,11 +5,14 @@
 //! After each death the next attempt of the run must end well, and engines that we did not write must
 //! find exactly the rows of the attempt that committed, in full and once.
 //!
-//! `CYCLES` is the number of kills (100 by default).
+//! `trouble.rs`: a store that fails, a disk that is full, a source that dies, two runs at once.
+//!
+//! `CYCLES` is the number of kills (100 by default); troubles come a tenth as often.
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 mod lake;
 mod source;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -54,7 +57,11 @@ struct World {
 
 impl World {
     async fn start(mode: Mode) -> Result<Self> {
-        let lake = Lake::new(mode)?;
+        Self::over(Lake::new(mode)?).await
+    }
+
+    /// Over a table wherever it lies.
+    async fn over(lake: Lake) -> Result<Self> {
         let source = Source::start(lake.folder(), HOURS).await?;
         lake.connect(&source)?;
         let random = Random::from_system();

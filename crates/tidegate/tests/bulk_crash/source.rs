@@ -29,6 +29,12 @@ impl Source {
         Ok(Self { server })
     }
 
+    /// The server dies and comes up again: snapshots and connections are gone.
+    pub(crate) async fn kill_and_restart(&mut self) -> Result<()> {
+        self.server.kill().await?;
+        self.server.restart().await
+    }
+
     pub(crate) fn url(&self) -> String {
         self.server.url(POSTGRES_DATABASE)
     }

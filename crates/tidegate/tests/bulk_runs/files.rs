@@ -117,3 +117,36 @@ async fn doctor_and_plan_say_what_a_pipeline_stands_on() {
     let none = days.set("source.objectStore.storage.url", Value::from(ground.scratch.url("none")));
     ground.ask("doctor", &none).await.expect(65).says("failed  source:");
 }
+
+#[tokio::test]
+async fn b8_a_file_that_comes_late_is_noticed_by_whoever_looks_and_loaded_when_asked_for() {
+    let ground = Ground::new("bulk-files");
+    let days = three_days(&ground);
+    ground.run(&days).await.expect(0);
+    let source = ground.call("verify", &days).argument("--source");
+    ground.end(source, "verify").await.expect(0).says("3 intervals against the source");
+    ground.ask("doctor", &days).await.expect(0).says("ok      files: those of the newest 3");
+
+    ground.write(&format!("files/dt={}/late.csv", day(2)), "id,name\n22,late\n");
+    let load = format!(
+        "backfill -f FILE --reprocess All --from {}T00:00:00Z --to {}T00:00:00Z",
+        day(2),
+        day(1)
+    );
+    ground.run(&days).await.expect(0).says("nothing is due").says(&load);
+    ground.ask("doctor", &days).await.expect(65).says("failed  files:").says(&load);
+    ground.ask("verify", &days).await.expect(0);
+    let source = ground.call("verify", &days).argument("--source");
+    ground
+        .end(source, "verify")
+        .await
+        .expect(2)
+        .says("came, changed or went after they were loaded");
+
+    let again = ["--reprocess", "All"];
+    ground.backfill(&days, (&day(2), &day(1)), &again).await.expect(0).says("3 rows in place of 2");
+    let after = ground.run(&days).await.expect(0);
+    assert!(!after.output.contains("backfill"), "{}", after.output);
+    let source = ground.call("verify", &days).argument("--source");
+    ground.end(source, "verify").await.expect(0);
+}

@@ -5,6 +5,8 @@
 mod support;
 
 mod backfill;
+mod chunks;
+mod clouds;
 mod datasets;
 mod files;
 mod ground;

@@ -97,6 +97,32 @@ async fn days_that_went_by_are_run_once_and_later_ones_with_the_next_call() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL; run by make test"]
+async fn verify_asks_the_source_how_many_rows_each_day_has() {
+    let shop = Shop::open("bulk-recount").await;
+    shop.fill_ledger(3, 10).await;
+    let ledger = shop.daily("ledger", 3);
+    shop.ground.run(&ledger).await.expect(0);
+    let ask = async || {
+        let call = shop.ground.call("verify", &ledger).argument("--source");
+        shop.ground.end(call, "verify").await
+    };
+    ask().await.expect(0).says("3 intervals against the source as it is now");
+    // A row that came after its day was loaded is in the source and not in the table.
+    let late = within_day(2, 5);
+    shop.sql(&format!("INSERT INTO ledger VALUES (100, 1, '{late}')")).await;
+    let missing = ask().await.expect(1);
+    missing.says("the source has 11 rows, the table 10 with its dead letters; run it again");
+    let that_day = (day(2), day(1));
+    let that_day = (that_day.0.as_str(), that_day.1.as_str());
+    shop.ground.backfill(&ledger, that_day, &["--reprocess", "All"]).await.expect(0);
+    ask().await.expect(0);
+    // What is gone from the source since is no fault of the table.
+    shop.sql("DELETE FROM ledger WHERE id = 100").await;
+    ask().await.expect(2).says("the source has 10 rows by now, the table 11");
+}
+
+#[tokio::test]
 #[ignore = "needs PostgreSQL and the Python readers; run by make test"]
 async fn a_day_that_lost_its_rows_is_refused_until_that_is_allowed() {
     let shop = Shop::open("bulk-shrink").await;

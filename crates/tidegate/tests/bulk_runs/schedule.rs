@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::ground::{Ground, at_once, daily, day};
-use crate::support::{Bench, Pipeline, call, end};
+use crate::support::{Bench, LONG, Pipeline, call, end};
 
 fn whole(folder: &Ground, name: &str) -> Pipeline {
     let source = json!({"type": "ObjectStore", "objectStore": {
@@ -67,4 +67,31 @@ async fn a_stream_and_files_are_carried_out_by_one_call() {
         .argument(ground.scratch.join("data"));
     let ended = end(&ground.scratch, run, "run").await.expect(0);
     ended.says("default/clicks: read 2 messages").says("default/files: 1 row, from 1 chunk");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_is_told_at_once_with_its_file() {
+    let ground = Ground::new("bulk-run");
+    let source = json!({"type": "Postgres", "postgres": {
+        "connection": {"secretRef": {"name": "shop-db"}}, "table": "public.orders",
+    }});
+    // As it is by default: a fault that may pass is tried again after half a minute.
+    let orders = Pipeline::bulk("orders", &source, ground.path());
+    let began = std::time::Instant::now();
+    let missing = ground.run(&orders).await.expect(65);
+    assert!(began.elapsed() < LONG / 3, "nobody waits for it: {}", missing.output);
+    missing.says("shop-db").says("uri").says("to do: put the secret below --secrets-dir");
+    assert!(!missing.output.contains("the run is tried again"), "{}", missing.output);
+}
+
+#[tokio::test]
+async fn before_the_first_run_there_is_nothing_to_prove() {
+    let ground = Ground::new("bulk-run");
+    ground.write("files/a.ndjson", "{\"id\": 1}\n");
+    let days = whole(&ground, "fresh");
+    let verify = ground.ask("verify", &days).await.expect(2);
+    verify.says("nothing was committed yet; make the first run");
+    assert!(!verify.output.contains("spec.schema"), "{}", verify.output);
+    ground.run(&days).await.expect(0);
+    ground.ask("verify", &days).await.expect(0);
 }

@@ -15,7 +15,7 @@ async fn lag_floors_and_completeness_are_known_without_workers() {
     let mut bench = Bench::start("far").await;
     let pipeline = partitioned(Pipeline::new("far", &bench.nats.url(), bench.scratch.path()));
     // It makes the stream, and looks at everything before there is a table.
-    let agent = bench.agent(&pipeline).await;
+    let mut agent = bench.agent(&pipeline).await;
     let well = |status: &Value| status["pod"]["state"]["reason"] == "Ok";
     let status = agent.says("all was looked at", well).await;
     assert_eq!(
@@ -56,4 +56,11 @@ async fn lag_floors_and_completeness_are_known_without_workers() {
     assert_eq!(number(&status, "completeThrough"), stuck, "nothing was read meanwhile");
     let metric = agent.serving.metric("tidegate_agent_lag").await;
     assert!((metric - 30.0).abs() < 1e-9, "{metric}");
+
+    // Another agent knows nothing of this one, and takes nothing back that it said.
+    agent.serving.process.kill().await.unwrap();
+    let agent = bench.agent(&pipeline).await;
+    let known = |status: &Value| status["completeThrough"].is_i64();
+    let again = number(&agent.says("completeness", known).await, "completeThrough");
+    assert!(again >= stuck, "{again} after {stuck}: {} s less", (stuck - again) / 1_000_000);
 }

@@ -1,51 +1,16 @@
 //! A local table on a disk that fills up.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use serde_json::json;
+use tidegate_testing::SmallDisk;
 use tidegate_testing::readers::Question;
 
 use crate::support::Bench;
-
-/// A small file system of its own; unmounted at the end.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None where this process may not mount anything.
-    fn mount(at: &Path) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at);
-        mount.status().is_ok_and(|status| status.success()).then(|| Self(at.to_path_buf()))
-    }
-
-    /// Takes all the space but about so many bytes.
-    fn fill(&self, left: usize) {
-        use std::io::Write;
-        let mut filler = fs::File::create(self.0.join("filler")).unwrap();
-        while filler.write_all(&[7; 4096]).is_ok() {}
-        let full = filler.metadata().unwrap().len();
-        filler.set_len(full - left as u64).unwrap();
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[tokio::test]
 #[ignore = "needs nats-server; run by make test"]
 async fn a_full_disk_is_said_plainly_and_nothing_is_lost_once_it_is_freed() {
     let mut bench = Bench::start("disk").await;
-    let Some(disk) = SmallDisk::mount(&bench.scratch.join("small")) else {
+    let Some(disk) = SmallDisk::mount(&bench.scratch.join("small")).unwrap() else {
         eprintln!("not tested: mounting a small file system needs root");
         return;
     };
@@ -58,10 +23,10 @@ async fn a_full_disk_is_said_plainly_and_nothing_is_lost_once_it_is_freed() {
     // Too little for the files, and for the probe even less.
     bench.publish_ids("full.x", &ids[500..]).await;
     for left in [40_960, 4_096, 0] {
-        disk.fill(left);
+        disk.fill(left).unwrap();
         let ended = bench.catch_up(&pipeline).await.expect(75);
         ended.says("ResourceExhausted").says("free disk space").says("No space left on device");
-        disk.free();
+        disk.free().unwrap();
         // What was committed before stands, and nothing half-done is seen.
         let seen = Question::about(&pipeline.url()).agreed().await.unwrap();
         assert!(seen.rows >= 500 && seen.rows < 4_000, "{} rows", seen.rows);
@@ -77,7 +42,7 @@ async fn a_full_disk_is_said_plainly_and_nothing_is_lost_once_it_is_freed() {
 #[ignore = "needs nats-server; run by make test"]
 async fn p5_a_commit_that_finds_the_disk_full_is_put_until_there_is_room() {
     let mut bench = Bench::start("disk").await;
-    let Some(disk) = SmallDisk::mount(&bench.scratch.join("small")) else {
+    let Some(disk) = SmallDisk::mount(&bench.scratch.join("small")).unwrap() else {
         eprintln!("not tested: mounting a small file system needs root");
         return;
     };
@@ -94,10 +59,10 @@ async fn p5_a_commit_that_finds_the_disk_full_is_put_until_there_is_room() {
     tidegate_testing::eventually("the worker is frozen", crate::support::LONG, stopped)
         .await
         .unwrap();
-    disk.fill(0);
+    disk.fill(0).unwrap();
     worker.signal("CONT").await.unwrap();
     worker.wait_for_output("No space left on device", crate::support::LONG).await.unwrap();
-    disk.free();
+    disk.free().unwrap();
     let code = worker.wait(crate::support::LONG).await.unwrap().code();
     assert_eq!(code, Some(0), "{}", worker.output());
     bench.verify(&pipeline).await.expect(0).says("5 records = 5 rows");

@@ -15,7 +15,7 @@ use tidegate_types::{Field, FieldType, Reason};
 use super::outbox::{BadRecord, Outbox};
 use super::trouble::{Cause, Trouble};
 use crate::ExtractError;
-use records::{Cell, Record, Records};
+use records::{Cell, MOST_CELLS, Record, Records};
 
 /// What an empty cell counts.
 const CELL: usize = 8;
@@ -123,6 +123,10 @@ impl Csv {
             let text = "text follows a closing quote";
             return Err((Reason::Malformed, text.to_owned()));
         }
+        if record.has_too_many_cells() {
+            let text = format!("more than {MOST_CELLS} cells instead of {}", layout.cells);
+            return Err((Reason::TooLarge, text));
+        }
         if record.cells.len() != layout.cells {
             let text = format!("{} cells instead of {}", record.cells.len(), layout.cells);
             return Err((Reason::Malformed, text));
@@ -158,6 +162,10 @@ fn records_header(records: &mut Records<'_>, wanted: bool) -> Result<Option<Vec<
     let Some(record) = records.next()? else { return Ok(None) };
     if record.is_garbled() {
         return Err(Trouble::damaged("in its header text follows a closing quote"));
+    }
+    if record.has_too_many_cells() {
+        let what = format!("its header has more than {MOST_CELLS} cells");
+        return Err(Trouble::Damaged { reason: Reason::TooLarge, what });
     }
     let mut scratch = Vec::new();
     let mut names = Vec::with_capacity(record.cells.len());

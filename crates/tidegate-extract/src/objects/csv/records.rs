@@ -13,6 +13,9 @@ use crate::objects::trouble::{Cause, Trouble};
 
 /// Longest record: behind a quote that is never closed the whole file would be one.
 const MAX_RECORD: usize = 16 << 20;
+/// Most cells of a record that are told apart: each takes more memory than the delimiter behind it. What
+/// is behind counts as one cell.
+pub(crate) const MOST_CELLS: usize = 16 << 10;
 /// How much is read at a time.
 const BLOCK: usize = 256 << 10;
 const QUOTE: u8 = b'"';
@@ -100,6 +103,11 @@ impl Record<'_> {
         self.bytes.is_empty()
     }
 
+    /// Whether some cells were not told apart.
+    pub(crate) fn has_too_many_cells(&self) -> bool {
+        self.cells.len() > MOST_CELLS
+    }
+
     /// Whether text stands where only a delimiter may.
     pub(crate) fn is_garbled(&self) -> bool {
         self.cells.iter().any(|cell| cell.stray)
@@ -153,6 +161,7 @@ impl<'a> Records<'a> {
                 State::CellStart => {
                     let quoted = rest[0] == QUOTE;
                     let offset = self.at - self.start + usize::from(quoted);
+                    self.cells.truncate(MOST_CELLS);
                     self.cells.push(Cell { quoted, ..Cell::at(offset) });
                     self.at += usize::from(quoted);
                     self.state = if quoted { State::Quoted } else { State::Bare };
@@ -231,7 +240,10 @@ impl<'a> Records<'a> {
                 )));
             }
             State::Closing => self.behind_quote(b'\n'),
-            State::CellStart => self.cells.push(Cell::at(end - self.start)),
+            State::CellStart => {
+                self.cells.truncate(MOST_CELLS);
+                self.cells.push(Cell::at(end - self.start));
+            }
             State::Bare | State::Stray => {
                 // A CR whose LF is missing.
                 end -= usize::from(self.buffer.ends_with(b"\r"));
@@ -262,146 +274,4 @@ impl<'a> Records<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A record's line and its cells; none of a record that is garbled.
-    type Found = (u64, Vec<Option<String>>);
-
-    /// Every record; `step` bytes arrive at a time.
-    fn all(text: &[u8], step: usize) -> Result<Vec<Found>, String> {
-        let mut input = Slow { text, step };
-        let cause = Cause::default();
-        let mut records = Records::new(&mut input, &cause, b',');
-        let mut found = Vec::new();
-        let mut scratch = Vec::new();
-        loop {
-            match records.next() {
-                Ok(Some(record)) => {
-                    let garbled = record.is_garbled();
-                    let cells = record.cells.iter().map(|cell| {
-                        let text = String::from_utf8_lossy(record.text(cell, &mut scratch));
-                        (!garbled).then(|| text.into_owned())
-                    });
-                    found.push((record.line, cells.collect()));
-                }
-                Ok(None) => return Ok(found),
-                Err(Trouble::Damaged { what, .. }) => return Err(what),
-                Err(Trouble::Failed(error)) => panic!("{error}"),
-            }
-        }
-    }
-
-    struct Slow<'a> {
-        text: &'a [u8],
-        step: usize,
-    }
-
-    impl Read for Slow<'_> {
-        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-            let most = self.step.min(into.len());
-            self.text.read(&mut into[..most])
-        }
-    }
-
-    fn cells(text: &str) -> Vec<Vec<Option<String>>> {
-        all(text.as_bytes(), 3).expect(text).into_iter().map(|(_, cells)| cells).collect()
-    }
-
-    fn plain(records: &[&[&str]]) -> Vec<Vec<Option<String>>> {
-        let some = |cell: &&str| Some((*cell).to_owned());
-        records.iter().map(|cells| cells.iter().map(some).collect()).collect()
-    }
-
-    #[test]
-    fn records_are_cut_by_the_rules() {
-        for (text, wanted) in [
-            ("a,b\nc,d\n", &[&["a", "b"][..], &["c", "d"]][..]),
-            ("a,b\r\nc,d", &[&["a", "b"], &["c", "d"]]),
-            ("a,\n,b\n,", &[&["a", ""], &["", "b"], &["", ""]]),
-            ("\"a,\"\"\n\",b\n", &[&["a,\"\n", "b"]]),
-            ("\"a\",\"b\"", &[&["a", "b"]]),
-            ("\"a\"\r\n\"\"\r\n", &[&["a"], &[""]]),
-            ("a\"b,c\"\n", &[&["a\"b", "c\""]]),
-            ("a\n\nb", &[&["a"], &[""], &["b"]]),
-            ("\"\"\"\"", &[&["\""]]),
-            ("", &[]),
-            ("\r\n", &[&[""]]),
-            ("a\rb\n", &[&["a\rb"]]),
-            ("a,b\r", &[&["a", "b"]]),
-        ] {
-            assert_eq!(cells(text), plain(wanted), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn text_behind_a_closing_quote_is_a_fault_of_its_record_only() {
-        assert_eq!(cells("\"a\"x,b\nc,d\n"), [vec![None, None], plain(&[&["c", "d"]]).remove(0)]);
-    }
-
-    #[test]
-    fn a_quote_that_is_never_closed_is_a_fault_of_the_file() {
-        assert!(all(b"a,b\nc,\"d\ne,f\n", 4).unwrap_err().contains("line 2"));
-    }
-
-    #[test]
-    fn lines_are_counted_within_records_too() {
-        let lines: Vec<_> =
-            all(b"a\n\"b\nb\"\nc\n", 2).unwrap().into_iter().map(|(line, _)| line).collect();
-        assert_eq!(lines, [1, 2, 4]);
-    }
-
-    #[test]
-    fn a_record_without_end_is_refused_without_being_held() {
-        struct Endless;
-        impl Read for Endless {
-            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-                into.fill(b'x');
-                Ok(into.len())
-            }
-        }
-        let cause = Cause::default();
-        let mut endless = Endless;
-        let mut records = Records::new(&mut endless, &cause, b',');
-        let Err(Trouble::Damaged { what, .. }) = records.next() else { panic!("no error") };
-        assert!(what.contains("16 MiB"), "{what}");
-    }
-
-    fn written(records: &[Vec<String>], line_end: &str) -> String {
-        let quoted = |cell: &String| {
-            if cell.contains([',', '"', '\n', '\r']) || cell.is_empty() {
-                format!("\"{}\"", cell.replace('"', "\"\""))
-            } else {
-                cell.clone()
-            }
-        };
-        let line = |cells: &Vec<String>| cells.iter().map(quoted).collect::<Vec<_>>().join(",");
-        records.iter().map(|cells| line(cells) + line_end).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read_back_however_it_arrives(
-            records in prop::collection::vec(prop::collection::vec("[a,\"\n\r é]{0,5}", 1..4), 0..6),
-            crlf: bool,
-            step in 1_usize..40,
-        ) {
-            let text = written(&records, if crlf { "\r\n" } else { "\n" });
-            let found: Vec<Vec<String>> = all(text.as_bytes(), step).unwrap()
-                .into_iter()
-                .map(|(_, cells)| cells.into_iter().map(Option::unwrap).collect())
-                .collect();
-            prop_assert_eq!(found, records);
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic_and_the_step_does_not_matter(
-            text in prop::collection::vec(prop::sample::select(b"a,\"\n\r\xff".to_vec()), 0..60),
-            step in 1_usize..9,
-        ) {
-            prop_assert_eq!(all(&text, step), all(&text, 1_000));
-        }
-    }
-}
+mod tests;

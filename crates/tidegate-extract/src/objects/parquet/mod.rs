@@ -4,10 +4,13 @@
 //! as JSON. Codecs within: snappy, gzip, zstd, lz4 or none.
 //!
 //! Row groups of any size are read page by page; what is in memory is a page of each column and a few stretches
-//! of the file. Pages are a mebibyte with most writers.
+//! of the file. Pages are a mebibyte with most writers; [`pages`] has the limits.
 
 mod fit;
+mod pages;
 mod ranges;
+mod unpack;
+mod width;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,12 +29,11 @@ use tidegate_types::{Field, Reason};
 
 use super::fetch::Fetch;
 use super::listing::PinnedFile;
-use super::outbox::{BadRecord, BatchSize, Outbox};
+use super::outbox::{BadRecord, Outbox};
 use super::trouble::{Cause, Trouble};
+use pages::Pages;
+pub(crate) use pages::Turns;
 use ranges::Ranges;
-
-/// Most rows that are decoded at a time: a dictionary may repeat a long text as often.
-const MOST_ROWS: usize = 4_096;
 
 /// A file whose footer was read.
 pub(crate) struct ParquetFile {
@@ -99,6 +101,7 @@ impl ParquetFile {
         self,
         row_groups: Option<Range<usize>>,
         wanted: &Wanted,
+        turns: &Turns,
         out: &mut Outbox,
     ) -> Result<(), Trouble> {
         let columns = self.choose(wanted)?;
@@ -107,17 +110,22 @@ impl ParquetFile {
         let schema = self.metadata.parquet_schema();
         let mask = ProjectionMask::roots(schema, roots);
         let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).count();
-        self.ranges.columns(leaves);
-        let rows = self.batch_rows(out.size());
+        self.ranges.read_pages(leaves, Pages::new(self.metadata.metadata(), turns.clone()));
+        let footer = self.metadata.metadata();
+        let read = row_groups.clone().unwrap_or(0..footer.num_row_groups());
+        let rows = width::batch_rows(footer, &mask, read, &self.ranges, out.size());
         let Self { path, ranges, cause, metadata } = self;
+        let pages = ranges.clone();
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ranges, metadata)
             .with_projection(mask)
             .with_batch_size(rows);
         if let Some(row_groups) = row_groups {
             builder = builder.with_row_groups(row_groups.collect());
         }
-        let explain =
-            |problem: String| cause.explain(format!("its rows cannot be read: {problem}"));
+        let explain = |problem: String| {
+            let refused = pages.refusal();
+            refused.unwrap_or_else(|| cause.explain(format!("its rows cannot be read: {problem}")))
+        };
         let reader = builder.build().map_err(|error| explain(error.to_string()))?;
         for batch in reader {
             let batch = batch.map_err(|error| explain(error.to_string()))?;
@@ -131,17 +139,6 @@ impl ParquetFile {
     fn rows_before(&self, row_groups: Option<&Range<usize>>) -> u64 {
         let first = row_groups.map_or(0, |groups| groups.start);
         self.row_groups().iter().take(first).map(|group| group.rows).sum()
-    }
-
-    /// So many rows that a batch stays within its bytes, by the average.
-    fn batch_rows(&self, size: BatchSize) -> usize {
-        let groups = self.metadata.metadata().row_groups();
-        let average = |group: &parquet::file::metadata::RowGroupMetaData| {
-            group.total_byte_size() / group.num_rows().max(1)
-        };
-        let widest = groups.iter().map(average).max().unwrap_or(0);
-        let widest = usize::try_from(widest).unwrap_or(0).max(1);
-        (size.bytes / widest).clamp(1, size.rows.clamp(1, MOST_ROWS))
     }
 
     /// Finds the wanted columns in the file.

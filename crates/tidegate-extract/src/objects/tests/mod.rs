@@ -2,6 +2,7 @@
 
 mod damage;
 mod formats;
+mod joined;
 mod many;
 mod parquets;
 mod splits;
@@ -42,6 +43,7 @@ fn ask(format: FileFormat, glob: &str) -> Ask {
         source: ObjectSource {
             url: "memory:///".into(),
             secret: None,
+            endpoint: None,
             s3: S3Options::default(),
             glob: glob.into(),
             format,

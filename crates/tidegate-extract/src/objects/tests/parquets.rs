@@ -1,8 +1,10 @@
 //! Parquet files.
 
-use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
+use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder, StructArray};
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 use tidegate_types::{Explained, Reason};
 
@@ -87,6 +89,80 @@ async fn a_large_file_is_divided_by_row_groups_and_read_by_stretches() {
         }
     }
     assert_eq!(next, 2_000_000);
+}
+
+/// The same file by a writer that does not say how often its dictionaries are repeated.
+fn older(file: Vec<u8>) -> Vec<u8> {
+    let file = Bytes::from(file);
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).unwrap();
+    let mut builder = metadata.into_builder();
+    let groups = builder.take_row_groups().into_iter().map(|group| {
+        let mut group = group.into_builder();
+        let columns = group.take_columns().into_iter().map(|column| {
+            column.into_builder().set_unencoded_byte_array_data_bytes(None).build().unwrap()
+        });
+        let columns = columns.collect();
+        group.set_column_metadata(columns).build().unwrap()
+    });
+    let metadata = builder.set_row_groups(groups.collect()).build();
+    let footer = u32::from_le_bytes(file[file.len() - 8..][..4].try_into().unwrap()) as usize;
+    let mut made = file[..file.len() - 8 - footer].to_vec();
+    ParquetMetaDataWriter::new(&mut made, &metadata).finish().unwrap();
+    made
+}
+
+#[tokio::test]
+async fn long_texts_that_a_dictionary_repeats_come_in_batches_of_few_rows() {
+    let text = |row: usize| (row % 10).to_string().repeat(16 << 10);
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..2_000).map(text)));
+    let newer = file(&[("text", texts)], codec(Compression::SNAPPY));
+    for (name, file) in [("newer", newer.clone()), ("older", older(newer))] {
+        assert!(file.len() < 1 << 20, "{name} has a dictionary");
+        let store = memory();
+        put(&store, name, file).await;
+        let ask = ask(FileFormat::Parquet, "*").fields(&["text: string"]);
+        let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+        assert_eq!(found.counts.rows, 2_000);
+        let largest = found.batches.iter().map(RecordBatch::get_array_memory_size).max();
+        assert!(largest < Some(3 * ask.batch_bytes), "{name}: {largest:?}");
+    }
+}
+
+/// The largest batch of the files' rows, in bytes, and what a batch may have.
+async fn largest(file: Vec<u8>, field: &str) -> (usize, usize) {
+    let store = memory();
+    put(&store, "texts", older(file)).await;
+    let ask = ask(FileFormat::Parquet, "*").fields(&[field]);
+    let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+    let sizes = found.batches.iter().map(RecordBatch::get_array_memory_size);
+    (sizes.max().unwrap(), ask.batch_bytes)
+}
+
+#[tokio::test]
+async fn lists_of_texts_that_a_dictionary_repeats_come_in_batches_of_few_rows() {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..200 {
+        for element in 0..1_000 {
+            lists.values().append_value(((row + element) % 10).to_string().repeat(50));
+        }
+        lists.append(true);
+    }
+    let lists: ArrayRef = Arc::new(lists.finish());
+    let file = file(&[("texts", lists)], codec(Compression::SNAPPY));
+    let (largest, allowed) = largest(file, "texts: list<string>").await;
+    assert!(largest < 3 * allowed, "{largest}");
+}
+
+#[tokio::test]
+async fn the_widest_of_the_row_groups_that_are_read_decides_how_many_rows_come_at_a_time() {
+    let text = |row: usize| (row % 10).to_string().repeat(if row < 1_000 { 1 } else { 16 << 10 });
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..2_000).map(text)));
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(1_000))
+        .build();
+    let (largest, allowed) = largest(file(&[("text", texts)], properties), "text: string").await;
+    assert!(largest < 3 * allowed, "{largest}");
 }
 
 #[tokio::test]

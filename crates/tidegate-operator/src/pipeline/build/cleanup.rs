@@ -84,7 +84,7 @@ fn job(pipeline: &ValidatedPipeline, settings: &PodSettings, deadline: Duration)
         spec: Some(JobSpec {
             active_deadline_seconds: Some(seconds),
             backoff_limit: Some(RETRIES),
-            pod_failure_policy: Some(failure_policy()),
+            pod_failure_policy: Some(failure_policy("FailJob")),
             template: pod::template(pipeline, settings, shape),
             ttl_seconds_after_finished: Some(KEPT_SECONDS),
             ..JobSpec::default()
@@ -109,10 +109,10 @@ fn arguments(policy: &DeletionPolicySpec, seconds: i64) -> Vec<String> {
     arguments
 }
 
-/// A permanent failure ends the Job; an eviction is no attempt.
-fn failure_policy() -> PodFailurePolicy {
+/// A permanent failure ends the Job, or with `FailIndex` its index; an eviction is no attempt.
+pub(super) fn failure_policy(permanent: &str) -> PodFailurePolicy {
     let permanent = PodFailurePolicyRule {
-        action: "FailJob".to_owned(),
+        action: permanent.to_owned(),
         on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
             container_name: Some(pod::CONTAINER.to_owned()),
             operator: "In".to_owned(),

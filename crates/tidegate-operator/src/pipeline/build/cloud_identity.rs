@@ -31,9 +31,11 @@ const EKS: [Endpoint; 2] = [
     Endpoint { address: "169.254.170.23", prefix: 32, ports: &[80] },
     Endpoint { address: "fd00:ec2::23", prefix: 128, ports: &[80] },
 ];
+/// Where a machine tells who it is, in most clouds.
+const MACHINE: &str = "169.254.169.254";
 const GKE: [Endpoint; 2] = [
     // Dataplane V2 and clients that are not redirected.
-    Endpoint { address: "169.254.169.254", prefix: 32, ports: &[80, 8080] },
+    Endpoint { address: MACHINE, prefix: 32, ports: &[80, 8080] },
     // Where the redirect of other data planes leads.
     Endpoint { address: "169.254.169.252", prefix: 32, ports: &[987, 988] },
 ];
@@ -45,6 +47,11 @@ pub(super) fn endpoints(identity: CloudIdentity) -> &'static [Endpoint] {
         CloudIdentity::Gke => &GKE,
         CloudIdentity::None | CloudIdentity::Irsa | CloudIdentity::Azure => &[],
     }
+}
+
+/// Whether pods may ask the address at which a machine of AWS, too, tells who it is.
+pub(super) fn reaches_machine(identity: CloudIdentity) -> bool {
+    endpoints(identity).iter().any(|endpoint| endpoint.address == MACHINE)
 }
 
 /// The resolver that pods of that cloud may be given: with Cloud DNS for GKE, the metadata server.

@@ -13,6 +13,9 @@ const OWN: [&str; 3] = ["POD_NAME", "POD_IP", PRIVATE_CA];
 const PROXIES: [&str; 2] = ["HTTP_PROXY", "HTTPS_PROXY"];
 const NO_PROXY: &str = "NO_PROXY";
 
+/// Keeps a store of AWS from asking the machine for keys.
+const MACHINE_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+
 /// The variables: where the pod is, the private authorities, and what the operator was told to hand on.
 pub(super) fn variables(settings: &PodSettings) -> Vec<EnvVar> {
     let mut variables =
@@ -26,13 +29,17 @@ pub(super) fn variables(settings: &PodSettings) -> Vec<EnvVar> {
 }
 
 /// By name, the last one of a name; ours cannot be replaced. An identity endpoint stands on the node
-/// itself, where no proxy reaches it.
+/// itself, where no proxy reaches it. One that the network's policy closes is not asked in vain, unless
+/// somebody who knows better says so.
 fn handed_on(settings: &PodSettings) -> BTreeMap<&str, String> {
     let written = settings.environment.iter();
     let mut variables: BTreeMap<&str, String> = written
         .filter(|(name, _)| !OWN.contains(&name.as_str()))
         .map(|(name, value)| (name.as_str(), value.clone()))
         .collect();
+    if !cloud_identity::reaches_machine(settings.cloud_identity) {
+        variables.entry(MACHINE_DISABLED).or_insert_with(|| "true".to_owned());
+    }
     if PROXIES.iter().any(|proxy| variables.contains_key(proxy)) {
         let direct = cloud_identity::hosts(settings.cloud_identity);
         let listed = variables.remove(NO_PROXY).filter(|hosts| !hosts.is_empty());

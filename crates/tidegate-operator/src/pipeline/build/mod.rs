@@ -4,6 +4,7 @@
 //! in their order. Pods read two documents, the configuration (its hash is in the `ConfigMap`'s name, so
 //! another one rolls the pods) and the assignment (a fixed name, so another one rolls nothing).
 
+mod chunks;
 mod cleanup;
 mod cloud_identity;
 mod config_maps;
@@ -33,6 +34,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use super::facts::{Decisions, ValidatedPipeline};
 use crate::PodSettings;
 
+pub(crate) use chunks::{ChunkWork, chunk_job};
 pub(crate) use cleanup::{Cleanup, PERMANENT, cleanup_job};
 pub(crate) use config_maps::{ACCEPTED_KEY, ASSIGNMENT_KEY};
 pub(crate) use pod::PORT;

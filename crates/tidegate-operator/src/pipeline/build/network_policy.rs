@@ -3,7 +3,8 @@
 //! Brokers and stores may stand anywhere, so the way out is open but for what belongs to the node: the
 //! metadata servers of clouds, which hand out the node's own identity, and everything link-local. What
 //! the chosen [`CloudIdentity`](crate::CloudIdentity) needs is opened again, address by address.
-//! The pods need nothing from each other.
+//! The pods need nothing from each other, but for the readers of a run's chunks, who speak to its
+//! coordinator.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::cloud_identity::{self, Endpoint};
 use super::pod::PORT_NAME;
 use super::{PodSettings, ValidatedPipeline, metadata};
-use crate::pipeline::{labels, names};
+use crate::pipeline::labels::{self, Component};
+use crate::pipeline::names;
 
 /// Closed to IPv4.
 const CLOSED: [&str; 4] = [
@@ -49,6 +51,28 @@ pub(super) fn build<C>(pipeline: &ValidatedPipeline<C>, settings: &PodSettings) 
             egress: Some(egress(settings)),
         }),
     }
+}
+
+/// The same for a pipeline of runs, whose chunks may be read by pods of their own.
+pub(super) fn with_coordinators<C>(
+    pipeline: &ValidatedPipeline<C>,
+    settings: &PodSettings,
+) -> NetworkPolicy {
+    let mut policy = build(pipeline, settings);
+    if let Some(spec) = &mut policy.spec {
+        spec.ingress.get_or_insert_default().push(readers(&pipeline.name));
+    }
+    policy
+}
+
+/// Readers fetch chunks and bring outcomes.
+fn readers(pipeline: &str) -> NetworkPolicyIngressRule {
+    let from = vec![NetworkPolicyPeer {
+        pod_selector: Some(labels::selector(pipeline, Component::Chunk)),
+        ..NetworkPolicyPeer::default()
+    }];
+    let port = IntOrString::String(PORT_NAME.to_owned());
+    NetworkPolicyIngressRule { from: Some(from), ports: Some(vec![tcp(port)]) }
 }
 
 /// The operator asks pods how they are and tells workers what to read; Prometheus scrapes them.

@@ -5,10 +5,9 @@
 //! how the last one ended.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, PodTemplateSpec, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use tidegate_api::RunTrigger;
-use tidegate_config::TransferConfig;
+use tidegate_config::{DeskReport, Placement, TransferConfig};
 
 use super::pod::{self, Shape};
 use super::{
@@ -45,19 +44,21 @@ pub(crate) struct BulkResources {
 pub(crate) fn build_bulk(pipeline: &Transfer, settings: &PodSettings) -> BulkResources {
     BulkResources {
         service_account: service_account::build(pipeline),
-        network_policy: network_policy::build(pipeline, settings),
+        network_policy: network_policy::with_coordinators(pipeline, settings),
         accepted: config_maps::accepted(pipeline),
         config: config_maps::config(pipeline),
     }
 }
 
-/// The Job of one attempt of a run. It goes with the run.
+/// The Job of one attempt of a run. It goes with the run. `token`: what coordinator and readers know and
+/// nobody else, where chunks are read in pods of their own.
 pub(crate) fn transfer_job(
     pipeline: &Transfer,
     settings: &PodSettings,
     run: &Run,
     wish: &Wish,
     number: u32,
+    token: &str,
 ) -> Job {
     let shape = Shape {
         component: Component::Transfer,
@@ -67,11 +68,22 @@ pub(crate) fn transfer_job(
         grace_seconds: pipeline.spec.template.termination_grace_period_seconds,
         spread: Vec::new(),
     };
+    let shared = (pipeline.config.placement == Placement::Pods).then_some(token);
     let marks = [(labels::RUN, run.name.clone()), (labels::ATTEMPT, number.to_string())];
     let marks = marks.map(|(label, value)| (label.to_owned(), value));
     let mut template = pod::template(pipeline, settings, shape);
     if let Some(metadata) = &mut template.metadata {
         metadata.labels.get_or_insert_default().extend(marks.clone());
+    }
+    if let Some(spec) = &mut template.spec {
+        let containers = spec.containers.iter_mut();
+        containers.zip(shared).for_each(|(container, token)| {
+            container.env.get_or_insert_default().push(EnvVar {
+                name: DeskReport::TOKEN_VARIABLE.to_owned(),
+                value: Some(token.to_owned()),
+                ..EnvVar::default()
+            });
+        });
     }
     let mut metadata = metadata::of(pipeline, names::job(&run.name, number), Component::Transfer);
     metadata.labels.get_or_insert_default().extend(marks);
@@ -115,17 +127,11 @@ fn once(template: PodTemplateSpec, seconds: Option<i64>, kept_seconds: Option<i3
 }
 
 fn transfer_arguments(run: &Run, wish: &Wish) -> Vec<String> {
-    let trigger = match wish.trigger {
-        RunTrigger::Scheduled => "Scheduled",
-        RunTrigger::Manual => "Manual",
-        RunTrigger::Backfill => "Backfill",
-        RunTrigger::Repair => "Repair",
-    };
     let mut arguments = vec![Component::Transfer.as_str().to_owned()];
     arguments.extend(pod::config_arguments());
     // A run of the same name that is made again is another run.
     let run = format!("{}/{}", run.name, run.uid);
-    arguments.extend(["--trigger", trigger, "--run", &run].map(str::to_owned));
+    arguments.extend(["--trigger", wish.trigger.as_str(), "--run", &run].map(str::to_owned));
     if let What::Interval(interval) = wish.what {
         arguments.extend(["--interval".to_owned(), interval.to_string()]);
     }
@@ -133,6 +139,6 @@ fn transfer_arguments(run: &Run, wish: &Wish) -> Vec<String> {
         arguments.push("--rerun".to_owned());
     }
     arguments.extend(pod::serve_arguments());
-    arguments.extend(pod::folder_arguments());
+    arguments.extend(pod::secrets_arguments());
     arguments
 }

@@ -90,9 +90,9 @@ pub(super) fn mounts(settings: &PodSettings, shape: &Shape) -> Vec<VolumeMount> 
     mounts
 }
 
-/// The others keep nothing.
+/// The others keep nothing: a run has no file of its own that is not in the table's store.
 fn writes(shape: &Shape) -> bool {
-    matches!(shape.component, Component::Worker | Component::Transfer)
+    shape.component == Component::Worker
 }
 
 fn read_only(volume: &str, path: &str) -> VolumeMount {

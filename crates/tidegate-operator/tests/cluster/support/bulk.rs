@@ -1,7 +1,7 @@
 //! What scenarios of bulk pipelines have in common: a clock, hours, runs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -39,19 +39,27 @@ impl TestClock {
     }
 }
 
-/// Hours, counted from the one that the test began in.
+/// The minute of an hour at which schedules of tests tick. It is half an hour away from when the tests
+/// began, so that no tick comes while they count runs.
+pub(crate) fn tick_minute() -> i64 {
+    static MINUTE: OnceLock<i64> = OnceLock::new();
+    *MINUTE.get_or_init(|| (Timestamp::now().as_second() / 60 + 30) % 60)
+}
+
+/// Hours from one tick of a test's schedules to the next, counted from the one that the test began in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hours(i64);
 
 impl Hours {
     /// From the hour of this instant on.
     pub(crate) fn of(instant: Timestamp) -> Self {
-        Self(instant.as_second() / 3600)
+        let shift = tick_minute() * 60;
+        Self((instant.as_second() - shift).div_euclid(3600) * 3600 + shift)
     }
 
     /// The beginning of an hour and some minutes more.
     pub(crate) fn at(self, hour: i64, minute: i64) -> Timestamp {
-        Timestamp::from_second((self.0 + hour) * 3600 + minute * 60).unwrap()
+        Timestamp::from_second(self.0 + hour * 3600 + minute * 60).unwrap()
     }
 
     /// `<start>/<end>` of an hour.

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::bulk::tick_minute;
+
 /// A pipeline over one stream; what a test does not say is short and small.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
@@ -44,7 +46,7 @@ impl Document {
         Self::new(name, "nats://nats.invalid:4222", &format!("file:///tables/{name}"))
     }
 
-    /// A bulk pipeline that loads an hour of a database's table at a time.
+    /// A bulk pipeline that loads an hour of a database's table at a time; see [`tick_minute`].
     pub(crate) fn hourly(name: &str) -> Self {
         let document = json!({
             "apiVersion": "tidegate.dev/v1alpha1",
@@ -56,7 +58,7 @@ impl Document {
                 }},
                 "bulk": {
                     "incremental": {"cursorField": "created_at", "mutability": "Immutable"},
-                    "schedule": {"cron": "0 * * * *"},
+                    "schedule": {"cron": format!("{} * * * *", tick_minute())},
                     "runTemplate": {"retry":
                         {"limit": 2, "backoff": {"duration": "1s", "maxDuration": "1s"}}},
                 },

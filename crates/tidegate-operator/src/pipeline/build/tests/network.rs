@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::fixture::{MINIMAL, decisions, full_settings, pipeline, settings};
+use super::fixture::{MINIMAL, decisions, full_settings, pipeline, pod, settings, templates};
 use crate::pipeline::build::build;
 use crate::{CloudIdentity, PodSettings};
 
@@ -50,6 +50,28 @@ fn each_identity_opens_its_endpoint_and_no_other() {
             let expected = who.contains(&identity);
             assert_eq!(reaches(&rules, address, port), expected, "{identity:?}: {address}:{port}");
         }
+    }
+}
+
+#[test]
+fn no_pod_asks_a_machine_for_keys_that_its_policy_keeps_it_from() {
+    let told = |settings: &PodSettings| {
+        let pods = templates(&build(&pipeline(MINIMAL), &decisions(), settings));
+        pods.map(|template| {
+            let mut env = pod(&template).containers[0].env.iter().flatten();
+            let own = env.find(|variable| variable.name == "AWS_EC2_METADATA_DISABLED");
+            own.and_then(|variable| variable.value.clone())
+        })
+    };
+    for cloud_identity in ALL {
+        let mut settings = PodSettings { cloud_identity, ..settings() };
+        let closed = !reaches(&egress(&settings), "169.254.169.254", 80);
+        let wanted = closed.then(|| "true".to_owned());
+        assert_eq!(told(&settings), [wanted.clone(), wanted], "{cloud_identity:?}");
+        // Somebody has opened it by other means.
+        settings.environment.push(("AWS_EC2_METADATA_DISABLED".into(), "false".into()));
+        let theirs = Some("false".to_owned());
+        assert_eq!(told(&settings), [theirs.clone(), theirs], "{cloud_identity:?}");
     }
 }
 

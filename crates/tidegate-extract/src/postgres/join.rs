@@ -1,0 +1,62 @@
+//! Joining a snapshot that another process exported.
+
+use serde::{Deserialize, Serialize};
+use tidegate_config::DatabaseSource;
+use tidegate_types::Reason;
+use tokio_postgres::Client;
+
+use super::Opened;
+use super::connect::Server;
+use super::failure::failed;
+use super::read::join_snapshot;
+use super::relation::Origin;
+use crate::{ExtractError, ReadRequest};
+
+/// What tells one server from all others, its followers too, which have their own names for snapshots, and
+/// the same ones.
+const SERVER: &str = "SELECT pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', \
+     'YYYY-MM-DD HH24:MI:SS.US')";
+
+/// What names a snapshot for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    /// As `pg_export_snapshot` names it.
+    pub(super) snapshot: String,
+    /// When the server that has it was started, to the microsecond.
+    server: String,
+}
+
+impl Ticket {
+    /// Names the snapshot of this server.
+    pub(super) async fn new(client: &Client, snapshot: String) -> Result<Self, ExtractError> {
+        Ok(Self { snapshot, server: server(client).await? })
+    }
+}
+
+/// Joins the snapshot; the process that exported it holds it open.
+pub(crate) async fn join(
+    source: DatabaseSource,
+    request: ReadRequest,
+    ticket: Ticket,
+) -> Result<Opened, ExtractError> {
+    let (reached, session) =
+        Server::connect(&source, &request.secrets, &request.application).await?;
+    let client = &session.client;
+    let found = server(client).await?;
+    if found != ticket.server {
+        let what = format!(
+            "the connection leads to a server that was started at {found}, and the snapshot is of one \
+             that was started at {}: let the secret name one server",
+            ticket.server
+        );
+        return Err(ExtractError::transient(Reason::SourceUnreachable, what));
+    }
+    let origin = Origin::find(client, &source.relation).await?;
+    join_snapshot(client, &ticket.snapshot).await?;
+    Opened::new(reached, session, origin, request, ticket).await
+}
+
+async fn server(client: &Client) -> Result<String, ExtractError> {
+    let row = client.query_one(SERVER, &[]).await;
+    row.and_then(|row| row.try_get(0)).map_err(|error| failed("asking which server it is", error))
+}

@@ -1,0 +1,42 @@
+//! Google Cloud Storage: `gs://bucket/path`.
+
+use std::sync::Arc;
+
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+
+use super::keys::Keys;
+use super::{StoreError, StoreOptions, address, foreign_key};
+
+/// A client for the options' bucket.
+pub(super) fn open(
+    options: &StoreOptions,
+    prefix: &Path,
+    retry: RetryConfig,
+    client: ClientOptions,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let bucket = options.url.host_str().filter(|host| !host.is_empty());
+    let bucket = bucket.ok_or_else(|| address(options, "it names no bucket"))?;
+    let builder = match &options.keys {
+        Some(Keys::Google(account)) => {
+            GoogleCloudStorageBuilder::new().with_service_account_key(account.expose())
+        }
+        // The identity of the pod or the machine.
+        None => GoogleCloudStorageBuilder::from_env(),
+        Some(_) => return Err(foreign_key(options)),
+    };
+    let builder = match &options.endpoint {
+        Some(endpoint) => builder.with_base_url(endpoint.trim_end_matches('/')),
+        None => builder,
+    };
+    let store = builder
+        .with_bucket_name(bucket)
+        .with_retry(retry)
+        .with_client_options(client)
+        .build()
+        // The client's error may have the account's key in it.
+        .map_err(|_| address(options, "GOOGLE_SERVICE_ACCOUNT is no service account's JSON, or the environment's identity cannot be used"))?;
+    Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
+}

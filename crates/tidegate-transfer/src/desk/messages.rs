@@ -1,0 +1,297 @@
+//! What coordinator and chunk readers say to each other.
+//!
+//! JSON, and behind an outcome's line the bytes of its dead letters as they are: text would make them
+//! larger.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_extract::{Chunk, ChunkCounts, DeadRecord};
+use tidegate_runtime::{RunError, in_words};
+use tidegate_table::files::DataFile;
+use tidegate_types::{DataInterval, Reason};
+
+use crate::chunks::ChunkOutcome;
+
+/// Which attempt under which snapshot. What was read under another one is another table's (B5, B6).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pass {
+    /// The attempt's number in the log (B2).
+    pub(crate) generation: u64,
+    /// The snapshot's name in the source.
+    pub(crate) snapshot: String,
+    /// Of the coordinator's process: another one that has its number or its address is told apart. The
+    /// secret of its readers stands behind it.
+    pub(crate) nonce: String,
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, snapshot, nonce: _ } = self;
+        write!(f, "Pass({generation}, {snapshot})")
+    }
+}
+
+/// What a chunk's reader is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChunkOrder {
+    /// To be shown with the outcome.
+    pub(crate) pass: Pass,
+    /// What is read.
+    pub(crate) chunk: Chunk,
+    /// How to join the snapshot; see `Snapshot::ticket`.
+    pub(crate) ticket: Value,
+    /// Whose rows.
+    pub(crate) interval: Option<DataInterval>,
+    /// A hash of the columns: rows in other ones would not be the table's.
+    pub(crate) columns: u64,
+}
+
+/// What the coordinator answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum DeskAnswer {
+    /// Read this.
+    Order(Box<ChunkOrder>),
+    /// The outcome counts.
+    Taken,
+    /// Another reader of the chunk was first; nothing is left to do.
+    AlreadyThere,
+    /// Why not, for people.
+    Refused(String),
+}
+
+/// How the reading of a chunk ended.
+#[derive(Debug)]
+pub(crate) struct ChunkResult {
+    pub(crate) pass: Pass,
+    pub(crate) chunk: u32,
+    pub(crate) result: Result<ChunkOutcome, ChunkFailure>,
+}
+
+/// Why a chunk cannot be read under this snapshot, however often it is tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkFailure {
+    /// A word of the closed set.
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    /// Whether the next attempt, under a snapshot of its own, may do better.
+    pub(crate) retry: bool,
+}
+
+/// What is wrong with bytes that should be an outcome.
+pub(crate) type Unreadable = String;
+
+/// A result as it travels, the payloads aside.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    pass: Pass,
+    chunk: u32,
+    result: Result<Outcome, ChunkFailure>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    files: Vec<DataFile>,
+    counts: ChunkCounts,
+    written: u64,
+    dead: Vec<Dead>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Dead {
+    ordinal: u64,
+    place: String,
+    reason: String,
+    detail: String,
+    /// Bytes of its payload.
+    bytes: usize,
+}
+
+impl ChunkFailure {
+    pub(crate) fn of(error: &RunError) -> Self {
+        Self {
+            reason: error.reason().to_string(),
+            message: in_words(error),
+            retry: error.is_transient(),
+        }
+    }
+
+    /// The attempt's error. `label` names the chunk.
+    pub(crate) fn into_error(self, label: &str) -> RunError {
+        let reason = known(&self.reason).unwrap_or(Reason::RunFailed);
+        let what = format!("{label}: {}", self.message);
+        match self.retry {
+            true => RunError::transient(reason, what),
+            false => RunError::permanent(reason, what),
+        }
+    }
+}
+
+impl ChunkResult {
+    /// As it travels.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, RunError> {
+        let result = self.result.as_ref().map(Outcome::of).map_err(Clone::clone);
+        let line = Line { pass: self.pass.clone(), chunk: self.chunk, result };
+        let mut bytes = serde_json::to_vec(&line).map_err(|error| {
+            let what = format!("the outcome of chunk {} cannot be written down", self.chunk);
+            RunError::permanent(Reason::RunFailed, what).because(error)
+        })?;
+        bytes.push(b'\n');
+        for record in self.result.iter().flat_map(|outcome| &outcome.dead) {
+            bytes.extend_from_slice(&record.payload);
+        }
+        Ok(bytes)
+    }
+
+    /// Read back; whatever is cut short or has something behind it is refused.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let end = end.ok_or("an outcome's line has no end; it was cut short")?;
+        let line: Line = serde_json::from_slice(&bytes[..end])
+            .map_err(|error| format!("the outcome cannot be read: {error}"))?;
+        let payloads = Payloads(Bytes::copy_from_slice(&bytes[end + 1..]));
+        let result = match line.result {
+            Ok(outcome) => Ok(outcome.into_outcome(line.chunk, payloads)?),
+            Err(failure) => Err(failure),
+        };
+        Ok(Self { pass: line.pass, chunk: line.chunk, result })
+    }
+}
+
+/// What lies behind the line, from the front.
+struct Payloads(Bytes);
+
+impl Payloads {
+    fn take(&mut self, bytes: usize) -> Result<Bytes, Unreadable> {
+        if bytes > self.0.len() {
+            return Err("dead letters are missing; the outcome was cut short".to_owned());
+        }
+        Ok(self.0.split_to(bytes))
+    }
+
+    fn end(self) -> Result<(), Unreadable> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err("there is more than the outcome says".to_owned())
+        }
+    }
+}
+
+impl Outcome {
+    fn of(outcome: &ChunkOutcome) -> Self {
+        let dead = outcome.dead.iter().map(|record| Dead {
+            ordinal: record.ordinal,
+            place: record.place.clone(),
+            reason: record.reason.to_string(),
+            detail: record.detail.clone(),
+            bytes: record.payload.len(),
+        });
+        Self {
+            files: outcome.files.clone(),
+            counts: outcome.counts,
+            written: outcome.written,
+            dead: dead.collect(),
+        }
+    }
+
+    fn into_outcome(self, number: u32, mut payloads: Payloads) -> Result<ChunkOutcome, Unreadable> {
+        let Self { files, counts, written, dead } = self;
+        let dead = dead.into_iter().map(|record| {
+            let reason = known(&record.reason);
+            Ok::<_, Unreadable>(DeadRecord {
+                ordinal: record.ordinal,
+                place: record.place,
+                reason: reason.ok_or_else(|| format!("{:?} is no reason", record.reason))?,
+                detail: record.detail,
+                payload: payloads.take(record.bytes)?,
+            })
+        });
+        let dead = dead.collect::<Result<Vec<_>, _>>()?;
+        payloads.end()?;
+        Ok(ChunkOutcome { number, files, counts, written, dead })
+    }
+}
+
+fn known(word: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn result() -> ChunkResult {
+        let file = DataFile {
+            path: "tg-shop.orders-1-2-0.parquet".to_owned(),
+            size: 900,
+            rows: 8,
+            partition_values: BTreeMap::from([("day".to_owned(), Some("2026-06-01".to_owned()))]),
+            modification_time_ms: 5,
+            stats: json!({"numRecords": 8}),
+        };
+        let letter = |ordinal, payload: &'static [u8]| DeadRecord {
+            ordinal,
+            place: format!("a.csv, line {ordinal}"),
+            reason: Reason::WrongType,
+            detail: "no number".to_owned(),
+            payload: Bytes::from_static(payload),
+        };
+        let outcome = ChunkOutcome {
+            number: 3,
+            files: vec![file],
+            counts: ChunkCounts { rows: 8, dead: 2 },
+            written: 8,
+            dead: vec![letter(1, b"\x00\xff\n"), letter(7, b"two")],
+        };
+        let nonce = "00000000000000ab".to_owned();
+        let pass = Pass { generation: 4, snapshot: "s".to_owned(), nonce };
+        ChunkResult { pass, chunk: 3, result: Ok(outcome) }
+    }
+
+    #[test]
+    fn an_outcome_arrives_as_it_was_sent() {
+        let sent = result();
+        let read = ChunkResult::from_bytes(&sent.to_bytes().unwrap()).unwrap();
+        let (sent_outcome, read_outcome) = (sent.result.unwrap(), read.result.unwrap());
+        assert_eq!((read.pass, read.chunk), (sent.pass, sent.chunk));
+        assert_eq!(read_outcome.files, sent_outcome.files);
+        assert_eq!(read_outcome.dead, sent_outcome.dead);
+        assert_eq!(
+            (read_outcome.number, read_outcome.counts, read_outcome.written),
+            (sent_outcome.number, sent_outcome.counts, sent_outcome.written)
+        );
+    }
+
+    #[test]
+    fn whatever_is_cut_short_or_too_long_is_refused() {
+        let bytes = result().to_bytes().unwrap();
+        for end in 0..bytes.len() {
+            assert!(ChunkResult::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        let longer = [bytes.as_slice(), b"x"].concat();
+        assert!(ChunkResult::from_bytes(&longer).unwrap_err().contains("more"));
+    }
+
+    #[test]
+    fn a_failure_keeps_its_reason_and_whether_another_attempt_may_do() {
+        for error in [
+            RunError::permanent(Reason::SourceRefused, "no privilege"),
+            RunError::transient(Reason::SnapshotLost, "gone"),
+        ] {
+            let result = ChunkResult { result: Err(ChunkFailure::of(&error)), ..result() };
+            let read = ChunkResult::from_bytes(&result.to_bytes().unwrap()).unwrap();
+            let told = read.result.unwrap_err().into_error("chunk 3 (rows)");
+            assert_eq!((told.reason(), told.exit_code()), (error.reason(), error.exit_code()));
+            assert_eq!(told.to_string(), format!("chunk 3 (rows): {error}"));
+        }
+    }
+}
