@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::chunk_writer::{ChunkIdentity, ChunkWriter, FileSettings};
 use crate::decide::{CHANNEL, check_outcome};
 use crate::progress::Progress;
-use crate::run::Steps;
+use crate::steps::Steps;
 
 /// How often a chunk is read before the attempt is given up.
 const ATTEMPTS: u32 = 5;

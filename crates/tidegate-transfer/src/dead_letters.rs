@@ -9,7 +9,7 @@ use tidegate_types::{Ledger, Nonce};
 
 use crate::chunks::ChunkOutcome;
 use crate::decide::RunClaim;
-use crate::run::Steps;
+use crate::steps::Steps;
 use crate::table::RunTable;
 
 /// Dead letters written at once.

@@ -26,6 +26,7 @@ mod repair;
 mod run;
 mod schedule;
 mod source;
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;

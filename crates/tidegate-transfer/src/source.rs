@@ -1,5 +1,8 @@
 //! The source, behind a seam: what a run needs of it, so that its protocol can be tested without one.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,8 +12,14 @@ use tidegate_runtime::RunError;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_schedule::Grid;
 use tidegate_types::{DataInterval, Reason};
+use tracing::warn;
 
 use crate::decide::Memory;
+
+/// How long giving back the source's snapshot may take; it ends with the connection anyway.
+const CLOSING: Duration = Duration::from_secs(5);
+/// Between two looks whether stopped readers have let go of the snapshot.
+const LETTING_GO: Duration = Duration::from_millis(5);
 
 /// Opens sources.
 pub(crate) trait Sources: Send + Sync {
@@ -113,4 +122,21 @@ fn check_finer(glob: &str, grid: &Grid, interval: DataInterval) -> Result<(), Ru
          once for each: write finer fields into it (%H, %M), or let the schedule tick less often"
     );
     Err(RunError::permanent(Reason::InvalidConfiguration, what))
+}
+
+/// Gives the source's snapshot back, once readers that were stopped have let go of it.
+pub(crate) async fn close(snapshot: Arc<Box<dyn Snapshot>>) {
+    let giving_back = async {
+        let mut held = snapshot;
+        loop {
+            match Arc::try_unwrap(held) {
+                Ok(snapshot) => return snapshot.close().await,
+                Err(shared) => held = shared,
+            }
+            tokio::time::sleep(LETTING_GO).await;
+        }
+    };
+    if tokio::time::timeout(CLOSING, giving_back).await.is_err() {
+        warn!("the source took too long to give its snapshot back");
+    }
 }

@@ -23,7 +23,7 @@ use crate::decide::{
 };
 use crate::options::TransferOptions;
 use crate::repair::{Recorded, Repair, RepairWork};
-use crate::run::Steps;
+use crate::steps::Steps;
 
 /// How often a commit is tried on a new snapshot before the attempt is given up: others that commit
 /// several times a second without pause leave room in between.

@@ -23,8 +23,9 @@ use crate::chunks::ChunkOutcome;
 use crate::layout::Layout;
 use crate::options::TransferOptions;
 use crate::progress::Progress;
-use crate::run::{Edges, Run, Steps};
+use crate::run::{Edges, Run};
 use crate::source::{Sources, request};
+use crate::steps::Steps;
 use crate::tests::lake::{Lake, hours, rows_of};
 use crate::tests::source::{Fault, MemorySources, columns};
 

@@ -25,8 +25,9 @@ use crate::chunk_writer::{ChunkIdentity, FileSettings};
 use crate::chunks::{ChunkOutcome, Reading, helps_to_repeat, label};
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::run::{Steps, close};
+use crate::source::close;
 use crate::source::{RealSources, Sources, request};
+use crate::steps::Steps;
 
 /// How often the coordinator is told that the reader lives, and asked the same.
 const BEAT: Duration = Duration::from_secs(10);

@@ -31,7 +31,8 @@ use super::source::{Database, MemorySources, Row};
 use super::trouble::{Mood, Troubled};
 use crate::options::TransferOptions;
 use crate::progress::Progress;
-use crate::run::{Edges, Run, Steps};
+use crate::run::{Edges, Run};
+use crate::steps::Steps;
 
 /// A row of the table, and the interval in whose name it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

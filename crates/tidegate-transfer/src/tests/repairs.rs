@@ -16,7 +16,7 @@ use super::pause::Pause;
 use super::source::{Fault, Row};
 use super::stream::{Sent, Streamed, clicks};
 use crate::repair::Repair;
-use crate::run::Steps;
+use crate::steps::Steps;
 
 /// A row that arrived half a minute after it happened.
 fn sent(sequence: u64, row: Row) -> Sent {
