@@ -120,6 +120,7 @@ impl Lake {
             "fields": null, "evolution": "AddColumns", "onError": "DeadLetter",
             "incremental": incremental,
             "chunking": {"field": "id", "targetRows": 100, "parallelism": 2},
+            "placement": "InProcess",
             "schedule": null, "writeMode": mode, "allowShrink": false,
             "sink": {
                 "url": self.place.url, "secret": endpoint.map(|_| "store"),
