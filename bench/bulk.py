@@ -7,13 +7,15 @@ A Postgres of its own is started and filled; then every contender moves the same
 one connection (Tidegate once more over two), and psql throws the rows of COPY BINARY away, which is the
 wall. Contenders take turns, so that a noisy neighbour hits all alike; of each the median counts. CPU
 seconds are the client's, by getrusage of the process; those of the server only tell how far two connections
-could go on this machine, which client and server share. Tidegate's include its whole process, start, log and
+could go on this machine, which client and server share. For the same reason there is a run of one connection
+whose client and server have one core together: two connections on two cores are compared with it, too. Tidegate's include its whole process, start, log and
 proof that the counts agree; the others' begin behind their imports.
 
 Wanted from the environment: TIDEGATE_BIN, and TIDEGATE_BENCH_PYTHON with what bench/requirements.txt names.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -51,13 +53,14 @@ FROM generate_series(1::bigint, {rows}) AS n;
 ALTER TABLE bench ADD PRIMARY KEY (id);
 """
 PEERS = ("duckdb", "adbc", "connectorx")
-ORDER = ("copy", "tidegate", "duckdb", "adbc", "connectorx", "tidegate_two")
+ORDER = ("copy", "tidegate", "duckdb", "adbc", "connectorx", "tidegate_two", "tidegate_one_core")
 GOALS = {
     "duckdb_cpu": 1.2,
     "adbc_cpu": 2.5,
     "connectorx_cpu": None,
     "copy_wall": 0.7,
     "two_backends_wall": 1.6,
+    "two_cores_wall": None,
 }
 MEMORY_GOAL = 200
 
@@ -168,7 +171,8 @@ def once(contender, server, base, rows):
     elif contender in PEERS:
         seen = peer(contender, server, folder)
     else:
-        seen = tidegate(server, folder, rows, 2 if contender == "tidegate_two" else 1)
+        with server.on_core(0) if contender == "tidegate_one_core" else contextlib.nullcontext():
+            seen = tidegate(server, folder, rows, 2 if contender == "tidegate_two" else 1)
     if contender != "copy":
         seen["bytes"] = check_rows(contender, folder, rows)
     seen["server_cpu"] = server.cpu_seconds() - before
@@ -196,6 +200,7 @@ def ratios(rounds):
         **{f"{tool}_cpu": over(tool, "tidegate", "cpu") for tool in PEERS},
         "copy_wall": over("copy", "tidegate", "wall"),
         "two_backends_wall": over("tidegate", "tidegate_two", "wall"),
+        "two_cores_wall": over("tidegate_one_core", "tidegate_two", "wall"),
     }
 
 
@@ -207,12 +212,12 @@ def two_backends_bound(rounds):
 
 def table(report):
     rows = report["rows"]
-    lines = [f"{'':14} {'cpu s':>8} {'ns/row':>8} {'wall s':>8} {'MiB':>7} {'file MB':>8}"]
+    lines = [f"{'':18} {'cpu s':>8} {'ns/row':>8} {'wall s':>8} {'MiB':>7} {'file MB':>8}"]
     for contender in ORDER:
         seen = report["medians"][contender]
         size = f"{seen['bytes'] / 1e6:8.1f}" if "bytes" in seen else f"{'-':>8}"
         lines.append(
-            f"{contender:14} {seen['cpu']:8.2f} {seen['cpu'] / rows * 1e9:8.0f} {seen['wall']:8.2f}"
+            f"{contender:18} {seen['cpu']:8.2f} {seen['cpu'] / rows * 1e9:8.0f} {seen['wall']:8.2f}"
             f" {seen['memory']:7.0f} {size}"
         )
     lines.append("")

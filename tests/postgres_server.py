@@ -1,5 +1,6 @@
 """A PostgreSQL server of one's own: Debian's programs, a folder, a free port. For tests and benches."""
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -89,6 +90,21 @@ class PostgresServer:
             elif parent == self.process.pid:
                 ticks += user + system
         return ticks / clock
+
+    @contextlib.contextmanager
+    def on_core(self, core):
+        """Meanwhile the server, and what this process starts, have this core alone."""
+        before = os.sched_getaffinity(0)
+        self._move({core})
+        try:
+            yield
+        finally:
+            self._move(before)
+
+    def _move(self, cores):
+        os.sched_setaffinity(0, cores)
+        # New backends are on the cores of the process that starts them; those that live stay where they are.
+        os.sched_setaffinity(self.process.pid, cores)
 
     def __exit__(self, *_):
         if self.process is not None:
