@@ -61,15 +61,20 @@ pub fn late_files_in_words(late: &[DataInterval], write_mode: WriteMode) -> Stri
         (_, [all]) => format!("files of {} intervals in {all}", late.len()),
     };
     let happened = format!("{whose} came, changed or went after they were loaded");
-    let again = match write_mode {
+    format!("{happened}; {}", loaded_again_in_words(&stretches, write_mode))
+}
+
+/// What loads these stretches of time again, if anything does. None: everything that was loaded.
+#[must_use]
+pub fn loaded_again_in_words(stretches: &[DataInterval], write_mode: WriteMode) -> String {
+    match write_mode {
         WriteMode::Append => {
             "writeMode Append only adds, so that they cannot be loaded once more; \
                               ReplaceInterval can, in a table of its own"
                 .to_owned()
         }
-        WriteMode::ReplaceInterval | WriteMode::Overwrite => loaded_again_by(&stretches),
-    };
-    format!("{happened}; {again}")
+        WriteMode::ReplaceInterval | WriteMode::Overwrite => loaded_again_by(stretches),
+    }
 }
 
 /// A call for each stretch: those between were loaded well.

@@ -21,4 +21,6 @@ mod sql;
 pub use error::ExtractError;
 pub use objects::fill_glob;
 pub use request::ReadRequest;
-pub use snapshot::{Chunk, ChunkCounts, DeadRecord, Piece, Plan, Snapshot, join, open};
+pub use snapshot::{
+    Chunk, ChunkCounts, DeadRecord, Piece, Plan, Snapshot, check_secret, join, open,
+};

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_config::BulkSource;
+use tidegate_runtime::secrets::Secrets;
 use tidegate_types::Reason;
 use tokio::sync::mpsc;
 
@@ -157,6 +158,19 @@ fn of_ticket<T: DeserializeOwned>(ticket: serde_json::Value) -> Result<T, Extrac
         let what = "the snapshot's ticket is none of this source";
         ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
     })
+}
+
+/// Whether the secret that leads to the source is there and can be read; nothing is connected to.
+///
+/// # Errors
+///
+/// [`ExtractError`], `SecretMissing` where one is missing.
+pub fn check_secret(source: &BulkSource, secrets: &Secrets) -> Result<(), ExtractError> {
+    match source {
+        BulkSource::Postgres(source) => postgres::check_secret(source, secrets),
+        BulkSource::MySql(source) => mysql::check_secret(source, secrets),
+        BulkSource::ObjectStore(source) => objects::check_secret(source, secrets),
+    }
 }
 
 /// Opens the source of `request` and fixes its snapshot.

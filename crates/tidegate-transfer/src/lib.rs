@@ -37,3 +37,4 @@ pub use options::TransferOptions;
 pub use recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
 pub use run::{transfer, transfer_with};
 pub use schedule::{DueQuery, backfill_plan, due_runs, intervals};
+pub use source::check_source_secret;

@@ -206,7 +206,10 @@ pub(crate) fn check_trigger(config: &TransferConfig, trigger: Trigger) -> Result
 
 /// A repair makes no table.
 pub(crate) fn nothing_to_repair(log: &CommitLog) -> RunError {
-    let what = format!("there is no table at {} that could be repaired", log.root());
+    let what = format!(
+        "there is no table at {} that could be repaired; run the streamed pipeline first",
+        log.root()
+    );
     RunError::permanent(Reason::TableMismatch, what)
 }
 

@@ -112,7 +112,10 @@ impl Run {
             repair.check(&table).await?;
         }
         let mut dead_letters = DeadLetters::new(&self.edges.store, &self.config().ledger);
-        let claimed = table.claim(&self.options).await?;
+        let (sources, secrets) = (Arc::clone(&self.edges.sources), self.edges.secrets.clone());
+        let source = self.config().source.clone();
+        let may_begin = move || Ok(sources.check_secret(&source, &secrets)?);
+        let claimed = table.claim(&self.options, may_begin).await?;
         // Those of an earlier attempt that died behind its commit: this one's take their place.
         self.until_told(dead_letters.catch_up(&table)).await?;
         let claim = match claimed {

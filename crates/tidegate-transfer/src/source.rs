@@ -1,5 +1,6 @@
 //! The source, behind a seam: what a run needs of it, so that its protocol can be tested without one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const LETTING_GO: Duration = Duration::from_millis(5);
 
 /// Opens sources.
 pub(crate) trait Sources: Send + Sync {
+    /// Whether the secret that leads to a source can be read.
+    fn check_secret(&self, source: &BulkSource, secrets: &Secrets) -> Result<(), ExtractError>;
+
     /// Opens what is asked for and fixes its snapshot.
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>>;
 
@@ -38,6 +42,10 @@ pub(crate) trait Sources: Send + Sync {
 pub(crate) struct RealSources;
 
 impl Sources for RealSources {
+    fn check_secret(&self, source: &BulkSource, secrets: &Secrets) -> Result<(), ExtractError> {
+        tidegate_extract::check_secret(source, secrets)
+    }
+
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
         Box::pin(tidegate_extract::open(request))
     }
@@ -49,6 +57,19 @@ impl Sources for RealSources {
     ) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
         Box::pin(tidegate_extract::join(request, ticket))
     }
+}
+
+/// Whether the secret that leads to the pipeline's source can be read: looked at before the first of several
+/// runs, so that what is missing is told once and nothing is begun.
+///
+/// # Errors
+///
+/// `SecretMissing` where it is not there; a permanent one where it cannot be an address.
+pub fn check_source_secret(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+) -> Result<(), RunError> {
+    Ok(RealSources.check_secret(&config.source, &Secrets::new(secrets_dir))?)
 }
 
 /// What is asked of the source for one run.

@@ -146,8 +146,13 @@ impl RunTable {
         Ok(LedgerState::read(self.snapshot.txns(), &self.ledger, none)?)
     }
 
-    /// Claims the run's interval by a commit of its own (B2).
-    pub(crate) async fn claim(&mut self, options: &TransferOptions) -> Result<Claimed, RunError> {
+    /// Claims the run's interval by a commit of its own (B2), unless it is done already or `may_begin` says
+    /// what is missing.
+    pub(crate) async fn claim(
+        &mut self,
+        options: &TransferOptions,
+        may_begin: impl Fn() -> Result<(), RunError>,
+    ) -> Result<Claimed, RunError> {
         let again = options.does_again();
         let mark = options.run_mark();
         for _ in 0..TRIES {
@@ -172,6 +177,7 @@ impl RunTable {
                 let what = "an earlier attempt of this run committed it".to_owned();
                 return Ok(Claimed::AlreadyComplete { generation: Some(generation), what });
             }
+            may_begin()?;
             // A scheduled run is told by its interval; only what may be done again needs the name.
             let mark = (again || options.interval.is_none()).then_some(mark);
             let mut txns = run_claim_txns(&self.ledger, &claim.claim);

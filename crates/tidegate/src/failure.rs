@@ -221,6 +221,12 @@ fn run_advice(reason: Reason) -> Option<&'static str> {
         Reason::SecretMissing => {
             "put the secret below --secrets-dir as <name>/<key>; of a database the key is uri (or host and user, beside port, password and database), of S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of Azure AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, of Google GOOGLE_SERVICE_ACCOUNT"
         }
+        Reason::InvalidConfiguration => {
+            "mend what is named; `tidegate doctor` compares the file with source, store and table"
+        }
+        Reason::TableMismatch => {
+            "make spec.schema fit the table, or write to another table; where a repair finds none, run the streamed pipeline first"
+        }
         Reason::NullCursor => {
             "give the rows a cursor, or leave them out with spec.bulk.incremental.onNullCursor: Ignore"
         }
@@ -243,6 +249,15 @@ mod tests {
         assert!(run.to_string().contains("the address in its secret"), "{run}");
         let other = run_failed(RunError::permanent(Reason::SecretMissing, "no key"));
         assert!(other.to_string().contains("to do: put the secret below"), "{other}");
+    }
+
+    #[test]
+    fn what_only_the_source_or_the_table_can_tell_is_not_looked_for_in_the_file_alone() {
+        let cursor = RunError::permanent(Reason::InvalidConfiguration, "the cursor does not exist");
+        let cursor = run_failed(cursor).to_string();
+        assert!(cursor.contains("tidegate doctor") && !cursor.contains("validate"), "{cursor}");
+        let table = run_failed(RunError::permanent(Reason::TableMismatch, "there is no table"));
+        assert!(table.to_string().contains("run the streamed pipeline first"), "{table}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ use futures::future::BoxFuture;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tidegate_config::{Chunking, DatabaseSource, Incremental, NullCursorPolicy};
+use tidegate_runtime::secrets::Secrets;
 use tidegate_types::Reason;
 use tokio::sync::mpsc;
 
@@ -62,6 +63,11 @@ pub(crate) struct Opened {
     rows: Vec<Condition>,
     incremental: Option<Incremental>,
     chunking: Chunking,
+}
+
+/// Whether the secret that leads to the server can be read.
+pub(crate) fn check_secret(source: &DatabaseSource, secrets: &Secrets) -> Result<(), ExtractError> {
+    address::read(secrets, &source.connection).map(drop)
 }
 
 /// Connects, waits until the interval is complete, and fixes the snapshot.

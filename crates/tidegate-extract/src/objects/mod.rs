@@ -33,6 +33,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tidegate_config::{BadFilePolicy, Chunking, FileCompression, FileFormat, ObjectSource};
 use tidegate_decode::arrow_schema;
+use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, open_source_store};
 use tidegate_types::{BadRowPolicy, Field, Reason};
 use tokio::runtime::Handle;
@@ -72,6 +73,14 @@ pub(crate) struct Ticket {
     fields: Vec<Field>,
     /// Whether the pipeline declares them; otherwise they are those of the first file.
     declared: bool,
+}
+
+/// Whether the store's secret can be read. What else a store lacks is told when it is opened.
+pub(crate) fn check_secret(source: &ObjectSource, secrets: &Secrets) -> Result<(), ExtractError> {
+    match open_source_store(source, secrets) {
+        Err(error) if error.reason() == Reason::SecretMissing => Err(of_store(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Lists and pins the files that the request means.

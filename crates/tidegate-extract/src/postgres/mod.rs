@@ -21,6 +21,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_config::{DatabaseSource, Incremental, NullCursorPolicy};
+use tidegate_runtime::secrets::Secrets;
 use tidegate_types::{DataInterval, Reason};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
@@ -46,6 +47,11 @@ pub(crate) struct Opened {
     reading: Arc<Reading>,
     request: ReadRequest,
     ticket: Ticket,
+}
+
+/// Whether the secret that leads to the server can be read.
+pub(crate) fn check_secret(source: &DatabaseSource, secrets: &Secrets) -> Result<(), ExtractError> {
+    address::read(secrets, &source.connection).map(drop)
 }
 
 pub(crate) async fn open(

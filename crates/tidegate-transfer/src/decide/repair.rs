@@ -75,7 +75,8 @@ fn first_obstacle(facts: &RepairFacts<'_>, reached: i64) -> Option<String> {
         let (reached, needed) = (instant(reached), instant(needed));
         return Some(format!(
             "messages of {interval} may be on time until {needed} (its end and allowedLateness), and \
-             {pipeline} has read its stream up to {reached}"
+             {pipeline} has read its stream up to {reached}: it must advance \
+             past {needed} in every partition"
         ));
     }
     let oldest_compared = reached.saturating_sub(window.as_ref()?.as_micros());
@@ -227,7 +228,7 @@ mod tests {
         let RepairDecision::Refuse { what, .. } = decide_repair(&facts) else {
             panic!("too early")
         };
-        for told in ["1970-01-01T01:30:00Z", "1970-01-01T01:20:00Z", "web/clicks"] {
+        for told in ["advance past 1970-01-01T01:30:00Z", "1970-01-01T01:20:00Z", "web/clicks"] {
             assert!(what.contains(told), "{what}");
         }
     }

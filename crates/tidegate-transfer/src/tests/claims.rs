@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_config::{Incremental, NullCursorPolicy, RunPhase, Schedule, Trigger, WriteMode};
+use tidegate_config::{
+    Incremental, NullCursorPolicy, RunPhase, RunReport, Schedule, Trigger, WriteMode,
+};
 use tidegate_table::log::CommitKind;
 use tidegate_types::{Reason, Span};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::lake::{Lake, hours, rows_of};
 use super::source::Fault;
+use crate::transfer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b1_an_interval_that_the_log_holds_is_not_run_by_the_schedule_again() {
@@ -27,6 +30,22 @@ async fn b1_an_interval_that_the_log_holds_is_not_run_by_the_schedule_again() {
     }
     assert_eq!(lake.snapshot().await.version(), version, "nothing was claimed or committed");
     lake.holds(&rows_of(0, 30, 1).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_sources_secret_is_missing_claims_nothing_and_a_done_one_needs_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = Lake::in_folder(folder.path(), WriteMode::ReplaceInterval);
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    let real = async |interval| {
+        let mut options = lake.options(Trigger::Scheduled, Some(interval));
+        options.secrets_dir = Some(folder.path().join("secrets"));
+        transfer(options, watch::Sender::new(RunReport::default())).await
+    };
+    let missing = real(hours(1, 2)).await.expect_err("there is no secret");
+    assert_eq!(missing.reason(), Reason::SecretMissing, "{missing}");
+    assert_eq!(lake.generation(Some(hours(1, 2))).await, 0, "nothing was begun");
+    assert_eq!(real(hours(0, 1)).await.expect("it is done").reason, "AlreadyComplete");
 }
 
 #[tokio::test(flavor = "multi_thread")]

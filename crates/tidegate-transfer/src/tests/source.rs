@@ -9,9 +9,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use tidegate_config::BulkSource;
 use tidegate_extract::{
     Chunk, ChunkCounts, DeadRecord, ExtractError, Piece, Plan, ReadRequest, Snapshot,
 };
+use tidegate_runtime::secrets::Secrets;
 use tidegate_types::{DataInterval, Reason};
 use tokio::sync::{Notify, mpsc};
 
@@ -107,6 +109,10 @@ impl Database {
 pub(crate) struct MemorySources(pub(crate) Arc<Database>);
 
 impl Sources for MemorySources {
+    fn check_secret(&self, _: &BulkSource, _: &Secrets) -> Result<(), ExtractError> {
+        Ok(())
+    }
+
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn Snapshot>, ExtractError>> {
         let database = Arc::clone(&self.0);
         Box::pin(async move {

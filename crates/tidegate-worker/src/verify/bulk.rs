@@ -21,6 +21,9 @@ use super::bulk_history::BulkHistory;
 use super::bulk_source::{Terms, check_source};
 use super::report::VerifyReport;
 
+/// Intervals that were begun and not done and are named; further ones are counted.
+const TOLD: usize = 20;
+
 /// Verifies the table of a bulk pipeline; with a recount also against what the source says now.
 ///
 /// # Errors
@@ -53,6 +56,7 @@ async fn verify_table(
         let what = format!("ledger {ledger} has run nothing in this table");
         report.not_provable("ledger", what);
     }
+    check_any_done(ledger, &intervals, &mut report);
     let files = log.live_files(&snapshot).await?;
     report.files = files.len() as u64;
     let contents = BulkContents::read(&store.data, &files, ledger, &mut report).await?;
@@ -74,6 +78,23 @@ async fn verify_table(
         check_source(recount, there, Terms { immutable, write_mode: mode }, &mut report);
     }
     Ok(report)
+}
+
+/// A table in which runs were begun and none was ever done holds nothing that could be proved.
+fn check_any_done(ledger: &Ledger, intervals: &Intervals, report: &mut VerifyReport) {
+    if intervals.is_empty() || intervals.iter().any(|(_, known)| known.held().is_some()) {
+        return;
+    }
+    let named = |key: IntervalKey| {
+        key.interval().map_or_else(|| "everything".to_owned(), |interval| interval.to_string())
+    };
+    let mut names: Vec<_> = intervals.iter().take(TOLD).map(|(key, _)| named(key)).collect();
+    if let more @ 1.. = intervals.iter().count().saturating_sub(TOLD) {
+        names.push(format!("{more} more"));
+    }
+    let names = names.join(", ");
+    let what = format!("no run of ledger {ledger} was done yet; begun and not done: {names}");
+    report.not_provable("runs", what);
 }
 
 /// Rows and dead letters that the table holds of an interval.

@@ -1,6 +1,8 @@
 //! What the source says now of the intervals that the table holds.
 
-use tidegate_config::{Recount, SourceAnswer, SourceSays, WriteMode, late_files_in_words};
+use tidegate_config::{
+    Recount, SourceAnswer, SourceSays, WriteMode, late_files_in_words, loaded_again_in_words,
+};
 use tidegate_types::DataInterval;
 
 use super::report::{VerifyReport, VerifyState};
@@ -61,7 +63,6 @@ fn rows(answer: &SourceAnswer) -> Option<u64> {
 }
 
 fn judge(answer: &SourceAnswer, there: u64, terms: Terms) -> Option<(VerifyState, String)> {
-    const AGAIN: &str = "run it again with `tidegate backfill -f FILE --reprocess All`";
     match &answer.says {
         SourceSays::SameFiles => None,
         SourceSays::OtherFiles => Some((
@@ -72,7 +73,10 @@ fn judge(answer: &SourceAnswer, there: u64, terms: Terms) -> Option<(VerifyState
         SourceSays::Rows(rows) if *rows == there => None,
         SourceSays::Rows(rows) if *rows > there && terms.immutable => Some((
             VerifyState::Damaged,
-            format!("the source has {rows} rows, the table {there} with its dead letters; {AGAIN}"),
+            format!(
+                "the source has {rows} rows, the table {there} with its dead letters; {}",
+                loaded_again_in_words(answer.interval.as_slice(), terms.write_mode)
+            ),
         )),
         // What is gone from the source was there when it was read, as the run's count says.
         SourceSays::Rows(rows) => Some((
@@ -122,6 +126,13 @@ mod tests {
             assert_eq!(report.state, state, "{says:?}\n{report}");
             assert!(report.to_string().contains("1 intervals against the source"), "{report}");
         }
+    }
+
+    #[test]
+    fn what_loads_missing_rows_again_can_be_called_as_it_stands() {
+        let text = check(SourceSays::Rows(6), 5, true).to_string();
+        let range = "--from 2026-06-01T00:00:00Z --to 2026-06-01T01:00:00Z";
+        assert!(text.contains("--reprocess All") && text.contains(range), "{text}");
     }
 
     #[test]

@@ -215,6 +215,20 @@ async fn a_table_of_runs_reruns_and_longer_intervals_is_proved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_which_no_run_was_ever_done_proves_nothing() {
+    let lake = Lake::new().await;
+    lake.claim(key(0, 1), REPLACE).await;
+    lake.claim(key(1, 2), REPLACE).await;
+    lake.expect(VerifyState::NotProvable, "runs").await;
+    let text = lake.verify().await.to_string();
+    for begun in ["1970-01-01T00:00:00Z/1970-01-01T01:00:00Z", "1970-01-01T01:00:00Z/"] {
+        assert!(text.contains(begun), "{begun} is not in {text}");
+    }
+    lake.run(key(0, 1), REPLACE, (3, 0)).await;
+    assert_eq!(lake.verify().await.state, VerifyState::Ok, "one is done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_that_are_overwritten_and_appended_to_are_proved() {
     let lake = Lake::new().await;
     for (hour, rows) in [(0, 10), (1, 20)] {

@@ -172,6 +172,7 @@ fn check_incarnation(scope: &Scope<'_>, report: &mut VerifyReport) {
     let mut sum = Counters::default();
     for (partition, state) in &scope.state.partitions {
         sum += state.counters;
+        report.repaired += state.superseded;
         check_partition(scope, *partition, state, report);
     }
     report.read += sum.read;

@@ -45,6 +45,8 @@ pub struct VerifyReport {
     pub duplicates: u64,
     /// Records dropped by the filter.
     pub filtered: u64,
+    /// Rows that repairs took out of the table.
+    pub repaired: u64,
     /// Messages of the source that were counted; none without `--source`, and of bulk pipelines.
     pub source_messages: Option<u64>,
     /// Rows that the source of a bulk pipeline says it has of the intervals that it was asked about; none
@@ -69,6 +71,7 @@ impl VerifyReport {
             read: 0,
             duplicates: 0,
             filtered: 0,
+            repaired: 0,
             source_messages: None,
             source_rows: None,
             ids_in_two_partitions: 0,
@@ -134,6 +137,25 @@ impl fmt::Display for VerifyReport {
             self.dead,
             self.duplicates,
             self.filtered
-        )
+        )?;
+        match self.repaired {
+            0 => Ok(()),
+            repaired => write!(f, " + {repaired} repaired"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_adds_up_when_repairs_took_rows_out() {
+        let mut report = VerifyReport::new(7);
+        (report.read, report.rows) = (14, 14);
+        assert!(report.to_string().ends_with("0 duplicates + 0 filtered"), "{report}");
+        (report.rows, report.repaired) = (2, 12);
+        let sum = "14 records = 2 rows + 0 dead letters + 0 duplicates + 0 filtered + 12 repaired";
+        assert!(report.to_string().ends_with(sum), "{report}");
     }
 }

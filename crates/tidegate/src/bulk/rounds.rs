@@ -91,6 +91,7 @@ impl Keeper {
             let Some(due) = self.ask_log(began, &behind, stop).await? else { break };
             let wanted = behind.sift(&due);
             if !wanted.is_empty() {
+                wave.check_source()?;
                 behind.tried(&wanted);
                 let failed = wave.roll(wanted, stop).await?;
                 behind.failed(&failed);

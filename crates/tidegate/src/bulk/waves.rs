@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_config::{TransferConfig, Trigger};
 use tidegate_runtime::RunError;
+use tidegate_transfer::check_source_secret;
 use tidegate_types::{DataInterval, Reason};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,16 @@ impl Wave {
     /// Whether so many failed that no more are begun.
     pub(crate) fn gave_up(&self) -> bool {
         self.most_failed.is_some_and(|most| self.tally.failures() >= most)
+    }
+
+    /// Before the first run: what keeps all of them from reading is told once, and nothing is begun.
+    pub(crate) fn check_source(&self) -> Result<(), Failure> {
+        if self.tally.begun() > 0 {
+            return Ok(());
+        }
+        let checked = check_source_secret(&self.config, self.secrets_dir.clone());
+        let name = &self.config.name;
+        checked.map_err(|error| run_failed(error).during(format!("{name}: nothing was begun")))
     }
 
     /// Makes the runs, as many at once as the pipeline allows, and says how each ended. Returns those that

@@ -33,7 +33,7 @@ const WORDS: Words = Words {
 /// files.
 ///
 /// Exit codes: 0 nothing is left to do, 65 an interval was refused or failed for good, 75 another call may
-/// do, 130 told to stop before the end.
+/// do or an interval has not ended yet, 130 told to stop before the end, or not to begin.
 #[derive(Debug, Args)]
 pub(crate) struct BackfillArgs {
     #[command(flatten)]
@@ -48,8 +48,8 @@ pub(crate) struct BackfillArgs {
     /// The first instant that no longer belongs to it
     #[arg(long, value_name = "TIME")]
     to: Edge,
-    /// Which intervals: Missing ones, Failed ones (their last run was begun and never done), or All, which
-    /// does done ones again
+    /// Which intervals: Missing ones, Failed ones (whose last run was not done, also when one before was), or
+    /// All, which does done ones again
     #[arg(long, value_enum, default_value_t = ReprocessArg::Missing)]
     reprocess: ReprocessArg,
     /// Show the plan and do nothing
@@ -90,7 +90,8 @@ pub(crate) async fn backfill(args: BackfillArgs, progress: Progress) -> Result<u
         return Ok(refused(&plan));
     }
     if !agreed(args.yes, &plan)? {
-        return Ok(0);
+        say(format!("{}: nothing was begun", pipeline.config.name))?;
+        return Ok(code::INTERRUPTED);
     }
     let work = carry_out(&args, &pipeline, &plan, progress, signals.drain.clone());
     match signals.leave.run_until_cancelled(work).await {
@@ -99,12 +100,11 @@ pub(crate) async fn backfill(args: BackfillArgs, progress: Progress) -> Result<u
     }
 }
 
-/// The exit code of what was asked for and cannot be run. What has not ended yet is not missed where
-/// anything else was asked for.
+/// The exit code of what was asked for and cannot be run: for good, or not before it has ended.
 fn refused(plan: &BackfillPlan) -> u8 {
     if plan.refused(false) > 0 {
         code::PERMANENT
-    } else if plan.refused(true) == plan.intervals.len() {
+    } else if plan.refused(true) > 0 {
         code::RETRY
     } else {
         0
@@ -179,6 +179,7 @@ async fn carry_out(
     let all = wanted.len() as u64;
     let wave = Wave::new(pipeline, args.secrets_dir.clone(), progress);
     let mut wave = wave.giving_up_after(MOST_FAILED_RUNS);
+    wave.check_source()?;
     wave.roll(wanted, &stop).await?;
     if let Some(line) = wave.together() {
         say(line)?;
@@ -256,6 +257,6 @@ mod tests {
         assert_eq!(of(std::slice::from_ref(&conflict)), code::PERMANENT);
         assert_eq!(of(&[skip.clone(), conflict, early.clone()]), code::PERMANENT);
         assert_eq!(of(&[early.clone(), early.clone()]), code::RETRY);
-        assert_eq!(of(&[skip, early]), 0);
+        assert_eq!(of(&[skip, early]), code::RETRY, "the rest is asked for all the same");
     }
 }

@@ -1,5 +1,7 @@
 //! `tidegate verify`: proof that nothing is missing or doubled.
 
+use std::fmt;
+
 use clap::Args;
 use serde_json::json;
 use tidegate_transfer::recount;
@@ -45,9 +47,10 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<u8, Failure> {
 async fn verify_all(args: &VerifyArgs, pipelines: Loaded) -> Result<u8, Failure> {
     let secrets_dir = || args.broker.secrets_dir.clone();
     let mut exit = 0;
+    let several = pipelines.streams.len() + pipelines.bulk.len() > 1;
     for LoadedPipeline { config, .. } in pipelines.streams {
         let report = tidegate_worker::verify(&config, secrets_dir(), args.source).await;
-        exit = worse(exit, tell(args, &config.name, &report.map_err(worker_failed)?)?);
+        exit = worse(exit, tell(args, (&config.name, several), &report.map_err(worker_failed)?)?);
     }
     for LoadedBulk { config, .. } in pipelines.bulk {
         let recount = match args.source {
@@ -57,15 +60,25 @@ async fn verify_all(args: &VerifyArgs, pipelines: Loaded) -> Result<u8, Failure>
             false => None,
         };
         let report = tidegate_worker::verify_bulk(&config, secrets_dir(), recount.as_ref()).await;
-        exit = worse(exit, tell(args, &config.name, &report.map_err(run_failed)?)?);
+        exit = worse(exit, tell(args, (&config.name, several), &report.map_err(run_failed)?)?);
     }
     Ok(exit)
 }
 
 /// Prints what was found, and returns its exit code.
-fn tell(args: &VerifyArgs, name: &str, report: &VerifyReport) -> Result<u8, Failure> {
-    say(if args.json { as_json(name, report) } else { report.to_string() }.trim_end())?;
+fn tell(
+    args: &VerifyArgs,
+    (name, several): (&str, bool),
+    report: &VerifyReport,
+) -> Result<u8, Failure> {
+    let text = if args.json { as_json(name, report) } else { as_text(name, several, report) };
+    say(text.trim_end())?;
     Ok(exit_code(report.state))
+}
+
+/// With the pipeline's name where it is one of `several`.
+fn as_text(name: &str, several: bool, report: impl fmt::Display) -> String {
+    if several { format!("{name}\n{report}") } else { report.to_string() }
 }
 
 fn as_json(name: &str, report: &VerifyReport) -> String {
@@ -91,6 +104,12 @@ fn exit_code(state: VerifyState) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_several_pipelines_is_named_before_what_was_found_of_it() {
+        assert_eq!(as_text("web/clicks", false, "ok"), "ok");
+        assert_eq!(as_text("web/clicks", true, "ok"), "web/clicks\nok");
+    }
 
     #[test]
     fn the_three_states_have_three_exit_codes() {

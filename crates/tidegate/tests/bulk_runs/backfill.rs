@@ -119,7 +119,7 @@ async fn a_backfill_of_which_everything_was_refused_did_not_go_well() {
     // Tomorrow it may do.
     let early = ground.backfill(&days, (&day(0), &day(-1)), &[]).await.expect(75);
     early.says("refused: it has not ended");
-    ground.backfill(&days, (&day(1), &day(-1)), &[]).await.expect(0).says("1 refused");
+    ground.backfill(&days, (&day(1), &day(-1)), &[]).await.expect(75).says("1 refused");
 }
 
 #[tokio::test]
@@ -158,4 +158,25 @@ async fn a_pipeline_of_another_name_is_told_with_those_that_are_there() {
     let range = (range.0.as_str(), range.1.as_str());
     let nope = ground.backfill(&days, range, &["--pipeline", "nope"]).await.expect(65);
     nope.says("there is no bulk pipeline \"nope\"").says("with --pipeline: default/days");
+}
+
+#[tokio::test]
+async fn a_source_without_its_secret_is_told_once_and_nothing_is_begun() {
+    let ground = Ground::new("bulk-backfill");
+    let days = three_days(&ground);
+    let (first, second, last) = (day(3), day(2), day(0));
+    ground.backfill(&days, (&first, &second), &[]).await.expect(0);
+    let source = json!({"type": "Postgres", "postgres": {
+        "connection": {"secretRef": {"name": "nowhere"}}, "table": "public.days", "tls": {"mode": "Disable"},
+    }});
+    let locked = Pipeline::bulk("days", &source, ground.path())
+        .columns(&[("id", "long"), ("at", "timestamp")])
+        .set("bulk.incremental.cursorField", json!("at"))
+        .set("bulk.incremental.mutability", json!("Immutable"));
+    let locked = daily(locked, 3);
+    let told = ground.backfill(&locked, (&first, &last), &[]).await.expect(65);
+    told.says("nothing was begun").says("nowhere");
+    assert_eq!(told.output.matches("error:").count(), 1, "{}", told.output);
+    let failed = ground.backfill(&days, (&first, &last), &["--reprocess", "Failed", "--dry-run"]);
+    failed.await.expect(0).says("0 of 3 intervals to run");
 }
