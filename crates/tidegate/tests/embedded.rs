@@ -205,3 +205,27 @@ fn a_second_signal_leaves_at_once_and_loses_nothing() {
     let verified = folder.tidegate(&["verify", "-f", "p.yaml", "--source"]);
     assert!(verified.contains("400 rows"), "{verified}");
 }
+
+#[test]
+#[ignore = "needs nats-server; run by make test"]
+fn a_publisher_that_is_told_to_stop_does_not_say_that_all_is_published() {
+    let folder = Folder::new();
+    let arguments = ["publish", "-f", "p.yaml", "--subject", "readings.{sensor}", "--input", "-"];
+    let mut publisher = Running(
+        folder
+            .command(&arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs"),
+    );
+    let mut input = publisher.0.stdin.take().expect("piped");
+    input.write_all(b"{\"sensor\": \"a\"}\n").expect("it reads");
+    // It listens for signals before it makes this folder; the end of its input never comes.
+    wait_until("it has begun", || folder.path().join(".tidegate").exists().then_some(()));
+    publisher.signal("TERM");
+    let (code, summary) = publisher.ended();
+    assert_eq!(code, Some(130), "{summary}");
+    assert!(summary.starts_with("published "), "{summary}");
+    drop(input);
+}

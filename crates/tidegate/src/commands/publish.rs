@@ -50,7 +50,8 @@ pub(crate) struct PublishArgs {
     rate: Option<u32>,
 }
 
-/// Publishes every line and says what became of them.
+/// Publishes every line and says what became of them. Told to stop before the end it says so: whoever takes
+/// success for "all of it" would lose the rest.
 pub(crate) async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let mut config = args.pipelines.load_stream()?.config;
@@ -60,9 +61,21 @@ pub(crate) async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let work = publish_to(&args, &config, input, &signals);
     let outcome = signals.leave.run_until_cancelled(work).await;
     broker.stop().await;
-    let (published, report) =
-        outcome.ok_or_else(|| Failure::says("interrupted").interrupted())??;
-    say(in_words(published, &report)).map_err(Failure::of)
+    let outcome = outcome.ok_or_else(|| Failure::says("interrupted").interrupted())??;
+    say(in_words(outcome.published, &outcome.report))?;
+    if outcome.whole {
+        return Ok(());
+    }
+    let what = "told to stop before the end of the input";
+    Err(Failure::says(what).interrupted().advising("publish it again: copies have the same ids"))
+}
+
+/// What became of the input.
+struct Published {
+    published: u64,
+    report: PublishReport,
+    /// Whether its end was reached.
+    whole: bool,
 }
 
 fn in_words(published: u64, report: &PublishReport) -> String {
@@ -79,28 +92,30 @@ async fn publish_to(
     config: &PipelineConfig,
     input: impl AsyncBufRead + Unpin,
     signals: &Signals,
-) -> Result<(u64, PublishReport), Failure> {
+) -> Result<Published, Failure> {
     let connection = prepared_stream(args, config).await?;
     let mut publisher = Publisher::new(&connection, PublishOptions::default());
     let mut pace = Pace::new(args.rate, Instant::now());
     let mut lines = Lines(input);
     let mut published = 0;
-    while !signals.drain.is_cancelled() {
-        let Some(line) = lines.next().await.map_err(|error| reading(&args.input, error))? else {
-            break;
+    let whole = loop {
+        let next = signals.drain.run_until_cancelled(lines.next()).await;
+        let Some(line) = next.transpose().map_err(|error| reading(&args.input, error))? else {
+            break false;
         };
+        let Some(line) = line else { break true };
         pace.wait().await;
         let (subject, id) = address(args, &line);
         publisher.publish(&subject, line, id.as_deref()).await.map_err(source_failed)?;
         published += 1;
-    }
+    };
     let report = publisher.finish().await.map_err(source_failed)?;
     if report.stored + report.duplicates != published {
         let missing = published.saturating_sub(report.stored + report.duplicates);
         let missing = count(missing, "message was", "messages were");
         return Err(Failure::says(format!("{missing} not confirmed")).worth_retrying(true));
     }
-    Ok((published, report))
+    Ok(Published { published, report, whole })
 }
 
 /// Subject and id of one line.
