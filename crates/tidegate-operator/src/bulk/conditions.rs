@@ -118,7 +118,7 @@ fn before_failure(failure: &Failure, previous: &[Condition]) -> Option<Answer> {
     let verdict = [Verdict::True, Verdict::False]
         .into_iter()
         .find(|verdict| verdict.as_str() == before.status)?;
-    Some((verdict, crate::pipeline::known(&before.reason)?, before.message.clone()))
+    Some((verdict, Reason::from_word(&before.reason)?, before.message.clone()))
 }
 
 fn reconciling(facts: &BulkFacts<'_>) -> Option<Answer> {

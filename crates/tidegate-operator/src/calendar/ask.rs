@@ -7,7 +7,6 @@ use serde::Deserialize;
 use tidegate_config::{Calendar, content_hash};
 use tidegate_types::{DataInterval, Reason};
 
-use crate::pipeline::known;
 use crate::runs::{End, Ended};
 
 /// Who wants to know.
@@ -72,7 +71,7 @@ pub(crate) fn answer(ended: Option<&Ended>) -> Answer {
         },
         End::Exit { code, said } => match serde_json::from_str::<LastWords>(said) {
             Ok(LastWords { reason, message }) => {
-                let reason = known(&reason).unwrap_or(Reason::PodFailing);
+                let reason = Reason::from_word(&reason).unwrap_or(Reason::PodFailing);
                 Answer::Failed { at: *at, reason, why: message }
             }
             Err(_) => failed(format!("it ended with exit code {code}: {}", said.trim())),

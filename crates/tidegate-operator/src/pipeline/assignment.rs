@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tidegate_config::{Assignment, WorkerAssignment};
-use tidegate_types::{Epoch, PartitionId};
+use tidegate_types::{Epoch, PartitionId, Reason};
 
 use super::facts::Observed;
 use super::memory::Memory;
 use super::names;
-use super::outlook::{Outlook, known, outlook};
+use super::outlook::{Outlook, outlook};
 use super::workers::{Standing, standing};
 
 /// A worker that should exist.
@@ -101,7 +101,7 @@ struct Member {
 fn member(name: String, observed: &Observed, memory: &Memory, now: Timestamp) -> Member {
     let holds = observed.assignment.as_ref().is_some_and(|a| !a.partitions_of(&name).is_empty());
     let report = observed.worker_pods.get(&name).and_then(|pod| pod.report.as_ref());
-    let reason = report.and_then(|report| known(&report.pod.state.reason));
+    let reason = report.and_then(|report| Reason::from_word(&report.pod.state.reason));
     let halted = reason.is_some_and(|reason| outlook(reason) == Outlook::Stalled);
     Member { standing: standing(&name, observed, memory, now), holds, halted, name }
 }

@@ -11,7 +11,7 @@ use super::conditions::{
     CAUGHT_UP, DEAD_LETTERING, READY, RECONCILING, SOURCE_DURABLE, SPEC_ACCEPTED, STALLED, find,
 };
 use super::message::{count, cut};
-use super::outlook::{Outlook, known, outlook};
+use super::outlook::{Outlook, outlook};
 use super::scaling::is_step;
 use super::status_facts::StatusFacts;
 
@@ -130,7 +130,7 @@ impl Change<'_> {
 
     fn becomes(&self, kind: &str, status: &str, action: &str) -> Option<Event> {
         let after = self.changed(kind).filter(|after| after.status == status)?;
-        Some(warning(known(&after.reason)?, action, &after.message))
+        Some(warning(Reason::from_word(&after.reason)?, action, &after.message))
     }
 
     /// Each edit that is refused, though it be for the same reason.
@@ -141,7 +141,9 @@ impl Change<'_> {
                 && before.reason == after.reason
                 && before.observed_generation == after.observed_generation
         });
-        (!same).then(|| known(&after.reason).map(|r| warning(r, "Refuse", &after.message)))?
+        (!same).then(|| {
+            Reason::from_word(&after.reason).map(|r| warning(r, "Refuse", &after.message))
+        })?
     }
 
     fn stalled(&self) -> Option<Event> {
@@ -149,12 +151,14 @@ impl Change<'_> {
         // The refusal is an Event already, or was one.
         let refused = find(self.after, SPEC_ACCEPTED)
             .is_some_and(|spec| spec.status == "False" && spec.reason == after.reason);
-        (!refused).then(|| known(&after.reason).map(|r| warning(r, "Stall", &after.message)))?
+        (!refused).then(|| {
+            Reason::from_word(&after.reason).map(|r| warning(r, "Stall", &after.message))
+        })?
     }
 
     fn ready(&self) -> Option<Event> {
         let after = self.changed(READY)?;
-        let reason = known(&after.reason)?;
+        let reason = Reason::from_word(&after.reason)?;
         if reason == Reason::Suspended {
             return Some(normal(reason, "Suspend", &after.message));
         }

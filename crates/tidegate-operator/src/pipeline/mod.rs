@@ -75,7 +75,7 @@ pub(crate) use self::failure::Failure;
 pub(crate) use self::message::count;
 pub(crate) use self::names::{FIELD_MANAGER, is_config};
 pub(crate) use self::observe::{address, pod_facts, trouble_to_begin};
-pub(crate) use self::outlook::{Outlook, known, outlook};
+pub(crate) use self::outlook::{Outlook, outlook};
 pub(crate) use self::owner::Owner;
 pub(crate) use self::poll::PodClient;
 pub(crate) use self::report::{is_all_that_can_be_written, publish, write};

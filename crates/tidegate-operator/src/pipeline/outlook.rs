@@ -150,11 +150,6 @@ pub(crate) fn part(reason: Reason) -> Part {
     }
 }
 
-/// The reason behind the word in a report; none for a word of another release.
-pub(crate) fn known(word: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,8 +181,8 @@ mod tests {
     #[test]
     fn words_are_found_again() {
         for reason in Reason::ALL.iter().copied() {
-            assert_eq!(known(reason.as_str()), Some(reason));
+            assert_eq!(Reason::from_word(reason.as_str()), Some(reason));
         }
-        assert_eq!(known("ReasonOfANewerRelease"), None);
+        assert_eq!(Reason::from_word("ReasonOfANewerRelease"), None);
     }
 }

@@ -13,7 +13,7 @@ use tidegate_types::Reason;
 use super::facts::PodFacts;
 use super::message::bounded;
 use super::names;
-use super::outlook::{Outlook, Part, known, outlook, part};
+use super::outlook::{Outlook, Part, outlook, part};
 use super::scaling::as_count;
 use super::status_facts::StatusFacts;
 use super::workers::{PATIENCE, Standing, is_over, standing};
@@ -129,7 +129,7 @@ fn of_state(state: &State, who: &str) -> Option<Problem> {
     if state.reason.is_empty() {
         return None;
     }
-    let Some(reason) = known(&state.reason) else {
+    let Some(reason) = Reason::from_word(&state.reason) else {
         // A word of another release must not get into conditions and labels.
         let message = format!("{who}: {}: {}", state.reason, state.message);
         return Some(Problem::new(Reason::PodFailing, &message));

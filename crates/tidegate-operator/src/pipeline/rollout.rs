@@ -8,9 +8,10 @@
 //! are in the middle of it.
 
 use std::collections::BTreeSet;
+use tidegate_types::Reason;
 
 use super::facts::{Observed, PodFacts, WorkloadFacts};
-use super::outlook::{Outlook, known, outlook};
+use super::outlook::{Outlook, outlook};
 use super::scaling::as_count;
 use crate::key::Key;
 
@@ -136,7 +137,8 @@ pub(crate) fn progress_of(agent: WorkloadFacts, workers: WorkloadFacts) -> Progr
 }
 
 fn speaks<R>(pod: &PodFacts<R>, reason: impl Fn(&R) -> &String) -> bool {
-    let says_why = |report| known(reason(report)).is_some_and(|r| outlook(r) != Outlook::Well);
+    let says_why =
+        |report| Reason::from_word(reason(report)).is_some_and(|r| outlook(r) != Outlook::Well);
     !pod.leaving && (pod.ready || pod.report.as_ref().is_some_and(says_why))
 }
 

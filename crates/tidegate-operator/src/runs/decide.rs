@@ -10,7 +10,7 @@ use tidegate_types::Reason;
 
 use super::ended::{End, Ended};
 use super::facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
-use crate::pipeline::{PERMANENT, Rejection, known};
+use crate::pipeline::{PERMANENT, Rejection};
 
 /// What a run finds of its pipeline.
 #[derive(Debug, Clone, Copy)]
@@ -209,7 +209,7 @@ fn report(ended: &Ended) -> Option<RunReport> {
 }
 
 fn success(ended: &Ended, report: Option<RunReport>) -> Outcome {
-    let word = report.as_ref().and_then(|report| known(&report.reason));
+    let word = report.as_ref().and_then(|report| Reason::from_word(&report.reason));
     let reason = word.unwrap_or(Reason::Ok);
     let said = report.as_ref().map(|report| report.message.clone());
     let message = said.filter(|said| !said.is_empty()).unwrap_or_else(|| {
@@ -229,7 +229,7 @@ fn failure(end: &End, report: Option<&RunReport>) -> (Reason, String) {
     let tells =
         |reason: &Reason| *reason != Reason::Ok && (!stopped || *reason != Reason::Interrupted);
     if let Some(report) = report
-        && let Some(reason) = known(&report.reason).filter(tells)
+        && let Some(reason) = Reason::from_word(&report.reason).filter(tells)
     {
         return (reason, report.message.clone());
     }

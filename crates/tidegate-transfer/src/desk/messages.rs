@@ -122,7 +122,7 @@ impl ChunkFailure {
 
     /// The attempt's error. `label` names the chunk.
     pub(crate) fn into_error(self, label: &str) -> RunError {
-        let reason = known(&self.reason).unwrap_or(Reason::RunFailed);
+        let reason = Reason::from_word(&self.reason).unwrap_or(Reason::RunFailed);
         let what = format!("{label}: {}", self.message);
         match self.retry {
             true => RunError::transient(reason, what),
@@ -202,7 +202,7 @@ impl Outcome {
     fn into_outcome(self, number: u32, mut payloads: Payloads) -> Result<ChunkOutcome, Unreadable> {
         let Self { files, counts, written, dead } = self;
         let dead = dead.into_iter().map(|record| {
-            let reason = known(&record.reason);
+            let reason = Reason::from_word(&record.reason);
             Ok::<_, Unreadable>(DeadRecord {
                 ordinal: record.ordinal,
                 place: record.place,
@@ -215,10 +215,6 @@ impl Outcome {
         payloads.end()?;
         Ok(ChunkOutcome { number, files, counts, written, dead })
     }
-}
-
-fn known(word: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
 }
 
 #[cfg(test)]

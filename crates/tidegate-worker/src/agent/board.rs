@@ -190,8 +190,8 @@ impl Board {
     /// Brings the metrics up to date.
     fn show(&self) {
         let report = self.report();
-        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == report.pod.state.reason);
-        self.metrics.set_state(reason.copied().unwrap_or(Reason::Progressing));
+        let reason = Reason::from_word(&report.pod.state.reason);
+        self.metrics.set_state(reason.unwrap_or(Reason::Progressing));
         self.metrics.set_lag(report.lag, report.lag_seconds);
         self.metrics.set_complete_through(report.complete_through);
         self.metrics.set_last_commit(report.last_commit.map(|commit| commit.time));
@@ -270,8 +270,7 @@ fn assessment(known: &Known, config: &PipelineConfig) -> Option<Assessment> {
 /// The agent is well when all that it looks at is.
 fn overall(known: &Known, guarantee: Option<&Assessment>) -> (Reason, String) {
     for half in [&known.source, &known.sink].into_iter().flatten() {
-        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == half.reason);
-        match reason.copied() {
+        match Reason::from_word(&half.reason) {
             Some(Reason::Ok) | None => {}
             Some(reason) => return (reason, half.message.clone()),
         }

@@ -115,7 +115,10 @@ async fn verify_asks_the_source_how_many_rows_each_day_has() {
     missing.says("the source has 11 rows, the table 10 with its dead letters");
     let that_day = (day(2), day(1));
     let that_day = (that_day.0.as_str(), that_day.1.as_str());
-    missing.says(&format!("--reprocess All --from {}T00:00:00Z --to {}T00:00:00Z", that_day.0, that_day.1));
+    missing.says(&format!(
+        "--reprocess All --from {}T00:00:00Z --to {}T00:00:00Z",
+        that_day.0, that_day.1
+    ));
     shop.ground.backfill(&ledger, that_day, &["--reprocess", "All"]).await.expect(0);
     ask().await.expect(0);
     // What is gone from the source since is no fault of the table.

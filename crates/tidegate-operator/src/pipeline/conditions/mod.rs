@@ -32,7 +32,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tidegate_types::Reason;
 
 use crate::pipeline::message::bounded;
-use crate::pipeline::outlook::known;
 use crate::pipeline::problems::{Problem, problems};
 use crate::pipeline::scaling::is_step;
 use crate::pipeline::status_facts::StatusFacts;
@@ -164,7 +163,7 @@ impl Past<'_> {
         let verdict = [Verdict::True, Verdict::False]
             .into_iter()
             .find(|verdict| verdict.as_str() == before.status)?;
-        Some(answer(verdict, known(&before.reason)?, &*before.message))
+        Some(answer(verdict, Reason::from_word(&before.reason)?, &*before.message))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Answer, CAUGHT_UP, DEAD_LETTERING, GUARANTEE_MET, SINK_REACHABLE, SOURCE_DURABLE,
     SOURCE_REACHABLE, Scene, Verdict, answer, no, yes,
 };
-use crate::pipeline::outlook::{Outlook, Part, known, outlook};
+use crate::pipeline::outlook::{Outlook, Part, outlook};
 use crate::pipeline::problems::worst_of;
 
 impl Scene<'_> {
@@ -22,8 +22,9 @@ impl Scene<'_> {
         // That somebody else keeps it from being trimmed does no harm now, and fills it in the end.
         let blocked = Reason::TrimBlocked;
         let trim = agent.and_then(|agent| agent.trim.as_ref());
-        match trim.filter(|trim| found.reason == Reason::Ok && known(&trim.reason) == Some(blocked))
-        {
+        match trim.filter(|trim| {
+            found.reason == Reason::Ok && Reason::from_word(&trim.reason) == Some(blocked)
+        }) {
             Some(trim) => answer(Verdict::True, blocked, &*trim.message),
             None => found,
         }
@@ -49,7 +50,7 @@ impl Scene<'_> {
         if let Some(problem) = worst_of(self.wrong, about) {
             return no(problem);
         }
-        match state.and_then(|state| Some((known(&state.reason)?, &state.message))) {
+        match state.and_then(|state| Some((Reason::from_word(&state.reason)?, &state.message))) {
             Some(_) if self.is_blind() => self.kept(kind),
             None => self.kept(kind),
             Some((Reason::Ok, _)) => yes(well),
@@ -62,7 +63,7 @@ impl Scene<'_> {
 
     pub(super) fn source_durable(self) -> Answer {
         let state = self.facts.agent().and_then(|agent| agent.durable.as_ref());
-        match state.and_then(|state| Some((known(&state.reason)?, &state.message))) {
+        match state.and_then(|state| Some((Reason::from_word(&state.reason)?, &state.message))) {
             Some(_) if self.is_blind() => self.kept(SOURCE_DURABLE),
             None => self.kept(SOURCE_DURABLE),
             Some((Reason::Ok, _)) => yes("the broker keeps what it acknowledged"),

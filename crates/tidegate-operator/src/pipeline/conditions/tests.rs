@@ -231,7 +231,7 @@ fn the_shape_is_what_kubernetes_and_kstatus_want() {
             let kind = &condition.type_;
             assert_eq!(condition.observed_generation, Some(world.generation), "{what}: {kind}");
             assert!(condition.message.len() <= 256, "{what}: {kind}");
-            assert!(known(&condition.reason).is_some(), "{what}: {kind}");
+            assert!(Reason::from_word(&condition.reason).is_some(), "{what}: {kind}");
             let only_when_true = kind == RECONCILING || kind == STALLED;
             assert!(!only_when_true || condition.status == "True", "{what}: {kind}");
         }
