@@ -187,11 +187,23 @@ fn classify(document: &Value) -> Class {
         None if let Some(near) = near => {
             Class::Faulty(unknown.instead(format!("did you mean {near}?")))
         }
-        None if ours || (kind.is_empty() && members.contains_key("spec")) => {
+        None if ours && !kind.is_empty() => {
             Class::Faulty(unknown.instead(format!("write {KIND} or {RUN_KIND}")))
         }
-        None => Class::Other(if kind.is_empty() { "?".to_owned() } else { kind.to_owned() }),
+        None if kind.is_empty() => Class::Faulty(nameless(members)),
+        None => Class::Other(kind.to_owned()),
     }
+}
+
+/// A document that does not say what it is.
+fn nameless(members: &serde_json::Map<String, Value>) -> Fault {
+    let instead = format!("write apiVersion: {GROUP}/{VERSION} and kind: {KIND} or {RUN_KIND}");
+    let fault = match (members.contains_key("apiVersion"), members.contains_key("kind")) {
+        (_, true) => Fault::new("kind", "is no name"),
+        (true, false) => Fault::new("kind", "is missing"),
+        (false, false) => Fault::new("", "has no apiVersion and no kind"),
+    };
+    fault.instead(instead)
 }
 
 fn checked<T: DeserializeOwned>(kind: Kind, document: &Value) -> Result<T, Vec<Fault>> {

@@ -226,7 +226,8 @@ fn unknown_value(names: &[&str], text: &str, field: &str) -> Fault {
     let fault = Fault::new(field, format!("{text:?} is no known value"));
     let all = names.join(", ");
     match did_you_mean(text, names.iter().copied()) {
-        Some(near) => fault.instead(format!("did you mean {near}?")),
+        Some(near) if names.len() == 1 => fault.instead(format!("did you mean {near}?")),
+        Some(near) => fault.instead(format!("did you mean {near}? write one of {all}")),
         None if names.len() == 1 => fault.instead(format!("write {all}")),
         None => fault.instead(format!("write one of {all}")),
     }

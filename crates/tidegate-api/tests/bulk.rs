@@ -109,7 +109,12 @@ fn faults_name_field_problem_and_remedy() {
         ),
         (ledger, "spec.source.postgres.table", json!("a\nb"), "is not the name of a table"),
         (trips, "spec.source.objectStore.glob", json!("/x/*.csv"), "is not a pattern of paths"),
-        (trips, "spec.source.objectStore.format", json!("Csv"), "did you mean CSV?"),
+        (
+            trips,
+            "spec.source.objectStore.format",
+            json!("Csv"),
+            "did you mean CSV? write one of CSV, NDJSON, Parquet",
+        ),
         (
             trips,
             "spec.source.objectStore.format",

@@ -23,7 +23,9 @@ pub use pipeline::{
     FlushPolicy, JetStreamSource, OnGap, OnSourceReset, Partitioning, PipelineConfig, Retention,
     S3Options, Schema, Sink, StartFrom, Tls, Trim,
 };
-pub use recount::{Recount, SourceAnswer, SourceSays, late_files_in_words, loaded_again_in_words};
+pub use recount::{
+    FilesReport, Recount, SourceAnswer, SourceSays, late_files_in_words, loaded_again_in_words,
+};
 pub use report::{
     AgentReport, CommitReport, GuaranteeReport, LONGEST_MESSAGE, PodReport, State, WorkerReport,
 };

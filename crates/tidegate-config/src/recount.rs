@@ -1,6 +1,7 @@
 //! What a source says now of intervals that the table holds: asked by whoever opens sources, judged by
 //! whoever reads tables.
 
+use serde::{Deserialize, Serialize};
 use tidegate_types::DataInterval;
 
 use crate::WriteMode;
@@ -33,13 +34,41 @@ pub enum SourceSays {
     Rows(u64),
     /// Its files are those that were loaded.
     SameFiles,
-    /// Files came, changed or went after they were loaded (B8).
+    /// Files were added, changed or deleted after they were loaded (B8).
     OtherFiles,
     /// Nothing; why.
     Nothing(String),
 }
 
+/// What a run tells of the files of intervals that were done before it (B8).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesReport {
+    /// Intervals whose files are not those that were loaded.
+    pub stale: u32,
+    /// One line about it, at most 256 bytes.
+    pub message: String,
+}
+
 impl Recount {
+    /// What is told of files; none where no interval was asked about, or where all is well as far as it was
+    /// answered and not everything was.
+    #[must_use]
+    pub fn files_report(&self, write_mode: WriteMode) -> Option<FilesReport> {
+        let late: Vec<_> = self.stale().flatten().collect();
+        let stale = u32::try_from(self.stale().count()).unwrap_or(u32::MAX);
+        if stale > 0 {
+            return Some(FilesReport { stale, message: late_files_in_short(&late, write_mode) });
+        }
+        let same = |answer: &SourceAnswer| answer.says == SourceSays::SameFiles;
+        let asked = self.answers.len();
+        let message = match asked {
+            1 => "those of the newest interval are as they were loaded".to_owned(),
+            _ => format!("those of the newest {asked} intervals are as they were loaded"),
+        };
+        (asked > 0 && self.answers.iter().all(same)).then_some(FilesReport { stale, message })
+    }
+
     /// The intervals whose files are not those that were loaded, oldest first.
     pub fn stale(&self) -> impl Iterator<Item = Option<DataInterval>> + '_ {
         let other = |answer: &&SourceAnswer| answer.says == SourceSays::OtherFiles;
@@ -47,12 +76,29 @@ impl Recount {
     }
 }
 
-/// What to tell about intervals whose files came, changed or went after they were loaded: which, and what
-/// loads them. None: everything that was loaded.
+/// What to tell about intervals whose files were added, changed or deleted after they were loaded: which, and
+/// what loads them. None: everything that was loaded.
 #[must_use]
 pub fn late_files_in_words(late: &[DataInterval], write_mode: WriteMode) -> String {
     let stretches = DataInterval::merged(late.iter().copied());
-    let whose = match (late, stretches.as_slice()) {
+    let loaded_by = loaded_again_in_words(&stretches, write_mode);
+    format!("{}; {loaded_by}", late_files(late, &stretches))
+}
+
+/// The same in at most 256 bytes, for where there are no files with documents.
+fn late_files_in_short(late: &[DataInterval], write_mode: WriteMode) -> String {
+    let stretches = DataInterval::merged(late.iter().copied());
+    let loaded_by = match (write_mode, late.len()) {
+        (WriteMode::Append, _) => "writeMode Append only adds, so that nothing loads them",
+        (_, 0 | 1) => "a run with trigger Manual loads what is there now",
+        _ => "runs with trigger Manual load what is there now",
+    };
+    format!("{}; {loaded_by}", late_files(late, &stretches))
+}
+
+/// The log holds a mark of all files of an interval together, so that nobody can say which.
+fn late_files(late: &[DataInterval], stretches: &[DataInterval]) -> String {
+    let whose = match (late, stretches) {
         ([], _) | (_, []) => "files".to_owned(),
         ([one], _) => format!("files of {one}"),
         (_, [first, .., last]) => {
@@ -60,8 +106,7 @@ pub fn late_files_in_words(late: &[DataInterval], write_mode: WriteMode) -> Stri
         }
         (_, [all]) => format!("files of {} intervals in {all}", late.len()),
     };
-    let happened = format!("{whose} came, changed or went after they were loaded");
-    format!("{happened}; {}", loaded_again_in_words(&stretches, write_mode))
+    format!("{whose} were added, changed or deleted after they were loaded")
 }
 
 /// What loads these stretches of time again, if anything does. None: everything that was loaded.
@@ -69,8 +114,8 @@ pub fn late_files_in_words(late: &[DataInterval], write_mode: WriteMode) -> Stri
 pub fn loaded_again_in_words(stretches: &[DataInterval], write_mode: WriteMode) -> String {
     match write_mode {
         WriteMode::Append => {
-            "writeMode Append only adds, so that they cannot be loaded once more; \
-                              ReplaceInterval can, in a table of its own"
+            "writeMode Append only adds, so that an interval cannot be loaded once more; \
+             with ReplaceInterval it can, in a table of its own"
                 .to_owned()
         }
         WriteMode::ReplaceInterval | WriteMode::Overwrite => loaded_again_by(stretches),
@@ -90,7 +135,7 @@ fn loaded_again_by(stretches: &[DataInterval]) -> String {
     if let more @ 1.. = stretches.len().saturating_sub(NAMED) {
         calls.push(format!("the same of {more} more stretches"));
     }
-    let runs = "they are loaded again by runs with trigger Manual";
+    let runs = "what is there now is loaded by runs with trigger Manual";
     if calls.is_empty() {
         runs.to_owned()
     } else {
@@ -125,6 +170,41 @@ mod tests {
         let text = late_files_in_words(&[hour(0)], Append);
         assert!(!text.contains("backfill") && text.contains("Append only adds"), "{text}");
         let text = late_files_in_words(&[], WriteMode::Overwrite);
-        assert!(text.ends_with("they are loaded again by runs with trigger Manual"), "{text}");
+        assert!(
+            text.ends_with("what is there now is loaded by runs with trigger Manual"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_run_tells_of_stale_files_in_a_line_and_says_nothing_of_what_was_not_answered() {
+        use SourceSays::{Nothing, OtherFiles, SameFiles};
+        let of = |(at, says): (u32, &SourceSays)| SourceAnswer {
+            interval: Some(hour(at)),
+            says: says.clone(),
+        };
+        let told = |says: &[SourceSays], mode| {
+            let answers = (0..).zip(says).map(of).collect();
+            Recount { answers, left_out: 3 }.files_report(mode)
+        };
+        let (replace, append) = (WriteMode::ReplaceInterval, WriteMode::Append);
+        let silent = Nothing("no answer".into());
+        assert_eq!(told(&[], replace), None);
+        assert_eq!(told(&[SameFiles, silent.clone()], replace), None, "nobody knows");
+        let well = told(&[SameFiles, SameFiles], replace).expect("all was answered");
+        assert_eq!(well.stale, 0);
+        let late = told(&[OtherFiles, silent, SameFiles], replace).expect("one is late");
+        assert_eq!(late.stale, 1);
+        assert_eq!(
+            late.message,
+            "files of 2026-06-01T00:00:00Z/2026-06-01T01:00:00Z were added, changed or deleted after they \
+             were loaded; a run with trigger Manual loads what is there now"
+        );
+        let many: Vec<_> = (0..20).map(|n| [OtherFiles, SameFiles][n % 2].clone()).collect();
+        for mode in [replace, append] {
+            let late = told(&many, mode).expect("some are late");
+            assert_eq!(late.stale, 10);
+            assert!(late.message.len() <= crate::LONGEST_MESSAGE, "{}", late.message);
+        }
     }
 }

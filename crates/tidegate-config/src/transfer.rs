@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_types::{BadRowPolicy, DataInterval, Evolution, Field, Guarantee, Ledger, Span};
 
 use crate::pipeline::{FileRef, S3Options, Sink};
+use crate::recount::FilesReport;
 
 /// Everything that a run needs to know about its pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -345,6 +346,10 @@ pub struct RunReport {
     /// The version of the table's log that holds the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Whether the files of intervals that are done are those that were loaded (B8); none where nobody looked,
+    /// or not everything was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesReport>,
 }
 
 /// What whoever makes the readers of chunks needs to know; how many chunks there are stands beside it.

@@ -49,6 +49,14 @@ impl ExtractError {
         Self::Transient { reason, what: what.into(), source: None }
     }
 
+    /// Says which field of the pipeline asks for what is missing or wrong.
+    pub(crate) fn asked_by(mut self, field: &str) -> Self {
+        if let Self::Permanent { what, .. } | Self::Transient { what, .. } = &mut self {
+            *what = format!("{field}: {what}");
+        }
+        self
+    }
+
     /// Adds the cause.
     pub(crate) fn because(mut self, cause: impl Into<Source>) -> Self {
         if let Self::Permanent { source, .. } | Self::Transient { source, .. } = &mut self {

@@ -185,3 +185,52 @@ pub async fn open(request: ReadRequest) -> Result<Box<dyn Snapshot>, ExtractErro
         BulkSource::ObjectStore(source) => Ok(Box::new(objects::open(source, request).await?)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::{DatabaseSource, DatabaseTls, FileRef, Relation, TlsMode};
+    use tidegate_runtime::in_words;
+    use tidegate_types::Explained as _;
+
+    use super::*;
+
+    #[test]
+    fn what_a_connection_needs_is_named_by_its_field_before_anything_is_connected_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secrets = Secrets::new(Some(folder.path().to_path_buf()));
+        let database = DatabaseSource {
+            connection: "shop-db".into(),
+            relation: Relation::Query("SELECT 1".into()),
+            tls: DatabaseTls {
+                mode: TlsMode::VerifyFull,
+                ca: Some(FileRef { name: "shop-ca".into(), key: "ca.crt".into() }),
+            },
+        };
+        let missing = |source: BulkSource| {
+            let error = check_secret(&source, &secrets).expect_err("something is missing");
+            assert_eq!(error.reason(), Reason::SecretMissing);
+            in_words(&error)
+        };
+        let both = || {
+            [
+                ("postgres", BulkSource::Postgres(database.clone())),
+                ("mysql", BulkSource::MySql(database.clone())),
+            ]
+        };
+        for (kind, source) in both() {
+            let told = missing(source);
+            let asks =
+                format!("source.{kind}.connection.secretRef: secret \"shop-db\" is not there");
+            assert!(told.starts_with(&asks), "{told}");
+        }
+        std::fs::create_dir(folder.path().join("shop-db")).expect("made");
+        for (key, value) in [("host", "h"), ("user", "u")] {
+            std::fs::write(folder.path().join("shop-db").join(key), value).expect("written");
+        }
+        for (kind, source) in both() {
+            let told = missing(source);
+            assert!(told.starts_with(&format!("source.{kind}.tls.caRef: ")), "{told}");
+            assert!(told.contains("shop-ca") && told.contains("ca.crt"), "{told}");
+        }
+    }
+}

@@ -75,6 +75,8 @@ pub(crate) struct BulkGauges {
     pub(crate) due: u64,
     /// Whether the last run of the newest interval failed.
     pub(crate) failed: bool,
+    /// Whether files of intervals that are done are not those that were loaded.
+    pub(crate) stale: bool,
 }
 
 /// How a run ended.
@@ -173,6 +175,7 @@ pub(crate) struct Metrics {
     run_duration: Family<PipelineLabels, Histogram, fn() -> Histogram>,
     runs_due: PerPipeline<Gauge>,
     run_failed: PerPipeline<Gauge>,
+    intervals_stale: PerPipeline<Gauge>,
     last_success: PerPipeline<SecondsGauge>,
     shown: Arc<Mutex<HashSet<Key>>>,
 }
@@ -236,6 +239,10 @@ impl Metrics {
             run_failed: add.plain(
                 "tidegate_pipeline_run_failed",
                 "1 while the last run of the newest interval is one that failed",
+            ),
+            intervals_stale: add.plain(
+                "tidegate_pipeline_intervals_stale",
+                "1 while files of intervals that are done are not those that were loaded",
             ),
             last_success: add.seconds(
                 "tidegate_pipeline_last_success_timestamp",
@@ -306,7 +313,7 @@ impl Metrics {
     /// Shows the runs of a bulk pipeline.
     pub(crate) fn show_runs(&self, key: &Key, gauges: &BulkGauges) {
         let labels = &pipeline_labels(key);
-        let BulkGauges { tally, due, failed } = gauges;
+        let BulkGauges { tally, due, failed, stale } = gauges;
         let RunTally { pending, active, succeeded, failed: gave_up, last_success } = tally;
         for (phase, count) in PHASES.into_iter().zip([pending, active, succeeded, gave_up]) {
             let labels = RunLabels { pipeline: labels.pipeline.clone(), phase };
@@ -314,6 +321,7 @@ impl Metrics {
         }
         self.runs_due.get_or_create(labels).set(i64::try_from(*due).unwrap_or(i64::MAX));
         self.run_failed.get_or_create(labels).set(i64::from(*failed));
+        self.intervals_stale.get_or_create(labels).set(i64::from(*stale));
         #[expect(clippy::cast_precision_loss, reason = "an instant of seconds is far below 2⁵³")]
         let last = last_success.map(|at| at.as_second() as f64);
         if let Some(last) = last {
@@ -376,6 +384,7 @@ impl Metrics {
         self.run_duration.remove(labels);
         self.runs_due.remove(labels);
         self.run_failed.remove(labels);
+        self.intervals_stale.remove(labels);
         self.last_success.remove(labels);
         self.lag.remove(labels);
         self.lag_seconds.remove(labels);

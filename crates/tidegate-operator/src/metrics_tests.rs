@@ -16,7 +16,7 @@ fn the_runs_of_a_pipeline_are_shown_and_gone_with_it() {
     metrics.show(&key, &PipelineGauges::default());
     let last_success = jiff::Timestamp::from_second(1_800_000_000).ok();
     let tally = RunTally { active: 2, failed: 1, last_success, ..RunTally::default() };
-    metrics.show_runs(&key, &BulkGauges { tally, due: 3, failed: true });
+    metrics.show_runs(&key, &BulkGauges { tally, due: 3, failed: true, stale: true });
     metrics.run_attempted(&key, 1);
     metrics.run_attempted(&key, 2);
     metrics.run_attempted(&key, 3);
@@ -36,6 +36,7 @@ fn the_runs_of_a_pipeline_are_shown_and_gone_with_it() {
         "tidegate_runs{pipeline=\"shop/orders\",phase=\"Pending\"} 0",
         "tidegate_pipeline_runs_due{pipeline=\"shop/orders\"} 3",
         "tidegate_pipeline_run_failed{pipeline=\"shop/orders\"} 1",
+        "tidegate_pipeline_intervals_stale{pipeline=\"shop/orders\"} 1",
         "tidegate_pipeline_last_success_timestamp_seconds{pipeline=\"shop/orders\"} 1800000000.0",
         "tidegate_runs_ended_total{pipeline=\"shop/orders\",phase=\"Failed\",reason=\"SourceRefused\",trigger=\"Backfill\"} 1",
         "tidegate_run_attempts_total{pipeline=\"shop/orders\",attempt=\"first\"} 1",
@@ -52,6 +53,7 @@ fn the_runs_of_a_pipeline_are_shown_and_gone_with_it() {
         "tidegate_runs{",
         "runs_ended_total{",
         "runs_due{",
+        "intervals_stale{",
         "attempts_total{",
         "rows_total{",
         "run_duration_seconds_bucket{",

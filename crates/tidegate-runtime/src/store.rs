@@ -5,7 +5,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use tidegate_config::{ObjectSource, S3Options, Sink};
 use tidegate_table::store::{self, AccessKey, AzureKey, KeySource, Keys, StoreOptions, TableStore};
-use tidegate_types::Reason;
+use tidegate_types::{Explained, Reason};
 use url::Url;
 
 use crate::error::RunError;
@@ -21,7 +21,7 @@ pub fn open_store(sink: &Sink, secrets: &Secrets) -> Result<TableStore, RunError
     const FIELD: &str = "sink.storage.url";
     let url = address(FIELD, &sink.url, &SINKS)?;
     let at = StoreAddress { url, endpoint: sink.endpoint.as_deref(), s3: &sink.s3 };
-    open(at, sink.secret.as_deref(), secrets)
+    open(at, ("sink.storage.secretRef", sink.secret.as_deref()), secrets)
 }
 
 /// Opens the object store in which a source's files are. Nothing is made there.
@@ -42,7 +42,8 @@ pub fn open_source_store(
         return Err(RunError::transient(Reason::SourceUnreachable, what));
     }
     let at = StoreAddress { url, endpoint: source.endpoint.as_deref(), s3: &source.s3 };
-    Ok(open(at, source.secret.as_deref(), secrets)?.data)
+    let secret = ("source.objectStore.storage.secretRef", source.secret.as_deref());
+    Ok(open(at, secret, secrets)?.data)
 }
 
 /// Schemes of stores that hold tables: those of which a conformance test shows that they make an object only
@@ -78,10 +79,14 @@ fn address(field: &str, text: &str, known: &[&str]) -> Result<Url, RunError> {
 
 fn open(
     at: StoreAddress<'_>,
-    secret: Option<&str>,
+    (field, secret): (&str, Option<&str>),
     secrets: &Secrets,
 ) -> Result<TableStore, RunError> {
-    let keys = secret.map(|name| keys(at.url.scheme(), secrets, name)).transpose()?;
+    let keys = secret.map(|name| keys(at.url.scheme(), secrets, name)).transpose();
+    let keys = keys.map_err(|error| {
+        let what = format!("{field} names a secret that cannot be used");
+        RunError::transient(error.reason(), what).because(error)
+    })?;
     let mut options = StoreOptions::new(at.url);
     let endpoint = at.endpoint.or(at.s3.endpoint.as_deref());
     options.endpoint = endpoint.map(str::to_owned);

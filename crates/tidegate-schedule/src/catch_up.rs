@@ -98,25 +98,40 @@ pub fn origin(grid: &Grid, since: &Since) -> Option<Timestamp> {
 }
 
 /// Since when a log knows a pipeline, by the intervals that are done and those that were begun; none when
-/// nothing is done.
+/// nothing is done and nobody knows where it would begin by itself, `first`.
 ///
 /// That is where the newest stretch begins, over gaps of at most a year: somebody may once have run one of
-/// long ago, or mistyped it. What was begun and not done is a part of it where it touches it.
+/// long ago, or mistyped it. What was begun and not done is a part of it where it touches it. Before anything
+/// is done it touches the first interval: once that one is done the answer would be the same.
 #[must_use]
-pub fn known_since(done: &[DataInterval], begun: &[DataInterval]) -> Option<Timestamp> {
+pub fn known_since(
+    done: &[DataInterval],
+    begun: &[DataInterval],
+    first: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let newest = newest_stretch(done).or(first);
+    let is_short = |one: &&DataInterval| is_near(one.start(), one.end());
+    let mut begun: Vec<_> = begun.iter().filter(is_short).collect();
+    begun.sort_by_key(|one| std::cmp::Reverse(one.end()));
+    begun.into_iter().fold(newest, |first, one| {
+        first.map(|first| if one.end() >= first { first.min(one.start()) } else { first })
+    })
+}
+
+/// Where the newest stretch of intervals that are done begins.
+fn newest_stretch(done: &[DataInterval]) -> Option<Timestamp> {
     let mut first: Option<Timestamp> = None;
-    let is_near = |from: Timestamp, to: Timestamp| to.duration_since(from) <= LONGEST_GAP;
     for one in DataInterval::merged(done.iter().copied()).iter().rev() {
         if first.is_some_and(|first| !is_near(one.end(), first)) {
             break;
         }
         first = Some(one.start());
     }
-    let mut begun: Vec<_> = begun.iter().filter(|one| is_near(one.start(), one.end())).collect();
-    begun.sort_by_key(|one| std::cmp::Reverse(one.end()));
-    begun.into_iter().fold(first, |first, one| {
-        first.map(|first| if one.end() >= first { first.min(one.start()) } else { first })
-    })
+    first
+}
+
+fn is_near(from: Timestamp, to: Timestamp) -> bool {
+    to.duration_since(from) <= LONGEST_GAP
 }
 
 /// The intervals that begin at a tick or later, end by an instant and are not done, oldest first, lazily.

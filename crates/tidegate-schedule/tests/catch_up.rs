@@ -18,7 +18,7 @@ fn due_of(
     now: Timestamp,
     limit: usize,
 ) -> Due {
-    let since = Since { policy, start_at, created, oldest: known_since(done, &[]) };
+    let since = Since { policy, start_at, created, oldest: known_since(done, &[], None) };
     due(&DueFacts { grid, since, delay_seconds, done, now, limit })
 }
 
@@ -122,12 +122,26 @@ fn one_interval_of_long_ago_is_not_what_a_pipeline_began_with() {
         ("one before it failed", vec![hour(4)], vec![hour(2)], Some(hour(4))),
         ("a later one failed", vec![hour(4)], vec![hour(5)], Some(hour(4))),
     ] {
-        let found = known_since(&done, &begun);
+        let found = known_since(&done, &begun, None);
         assert_eq!(found, wanted.map(DataInterval::start), "{what}");
     }
     let all = DataInterval::new(long_ago.start(), second.start()).expect("it has a length");
-    assert_eq!(known_since(&[second], &[all]), Some(second.start()), "nor is one that is too long");
-    assert_eq!(known_since(&[second, all], &[]), Some(all.start()), "what is done is done");
+    assert_eq!(
+        known_since(&[second], &[all], None),
+        Some(second.start()),
+        "nor is one that is too long"
+    );
+    assert_eq!(known_since(&[second, all], &[], None), Some(all.start()), "what is done is done");
+}
+
+#[test]
+fn what_failed_before_anything_was_done_counts_as_it_will_once_something_is() {
+    let (first, failed) = (hour(6), [hour(3), hour(4), hour(5)]);
+    let before = known_since(&[], &failed, Some(first.start()));
+    assert_eq!(before, Some(hour(3).start()));
+    assert_eq!(known_since(&[first], &failed, Some(first.start())), before, "the first is done");
+    assert_eq!(known_since(&[], &[hour(4)], Some(first.start())), Some(first.start()), "a gap");
+    assert_eq!(known_since(&[], &[], Some(first.start())), Some(first.start()));
 }
 
 #[test]

@@ -7,8 +7,10 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Our own changes of state, and only the troubles of the libraries below us.
-const DEFAULT_FILTER: &str = "warn,tidegate=info,tidegate_worker=info,tidegate_source=info,\
+/// Our own changes of state, and only the troubles of the libraries below us. The table format's library says
+/// each of its failures as an ERROR of its own before we know what it means: we tell it once, with its cause,
+/// where it matters.
+const DEFAULT_FILTER: &str = "warn,delta_kernel=off,tidegate=info,tidegate_worker=info,tidegate_source=info,\
                               tidegate_table=info,tidegate_telemetry=info";
 
 /// The environment variable with the filter, in `tracing-subscriber`'s directives.
@@ -160,6 +162,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "tidegate_worker", partition = 3, "claimed");
             tracing::info!(target: "async_nats", "connected");
+            tracing::error!(target: "delta_kernel::snapshot", "told with its cause by whoever asked");
         });
         let seen = seen.lock().expect("one test");
         assert_eq!(seen.len(), 1, "the library's line is filtered");

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
+use futures::TryStreamExt;
 use jiff::Timestamp;
-use tidegate_config::{Recount, SourceSays, TransferConfig, WriteMode, late_files_in_words};
+use object_store::ObjectStore;
+use tidegate_config::{
+    BulkSource, Recount, SourceSays, TransferConfig, WriteMode, late_files_in_words,
+};
 use tidegate_runtime::secrets::Secrets;
-use tidegate_runtime::{Random, RunError, in_words, open_store};
+use tidegate_runtime::{Random, RunError, in_words, open_source_store, open_store};
 use tidegate_table::ledger::Intervals;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store;
@@ -19,6 +23,8 @@ use crate::recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
 use crate::schedule::grid;
 use crate::source::request;
 
+/// How long a store may take to say anything at all: its client asks again for minutes.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Counting a large table takes long, and a look must not.
 const COUNT_WITHIN: Duration = Duration::from_secs(10);
 /// Columns that are named; the rest is counted.
@@ -37,11 +43,46 @@ pub struct Look {
 pub async fn doctor(config: &TransferConfig, secrets_dir: Option<PathBuf>) -> Vec<Look> {
     let secrets = Secrets::new(secrets_dir.clone());
     let mut looks = Vec::new();
-    look_at_source(config, &secrets, &mut looks).await;
-    look_at_rights(config, &secrets, &mut looks).await;
+    let silent = silent_source(config, &secrets).await;
+    if let Some(why) = &silent {
+        looks.push(Look { what: "source", found: Err(why.clone()) });
+    } else {
+        look_at_source(config, &secrets, &mut looks).await;
+        look_at_rights(config, &secrets, &mut looks).await;
+    }
     look_at_table(config, &secrets, &mut looks).await;
-    look_for_late_files(config, secrets_dir, &mut looks).await;
+    // A log or a source that cannot be read was told above.
+    if silent.is_none() && looks.iter().all(|look| look.found.is_ok()) {
+        look_for_late_files(config, secrets_dir, &mut looks).await;
+    }
     looks
+}
+
+/// Why nothing is heard of the files' store. Whatever else is wrong is told when it is opened.
+async fn silent_source(config: &TransferConfig, secrets: &Secrets) -> Option<String> {
+    let BulkSource::ObjectStore(source) = &config.source else { return None };
+    let store = open_source_store(source, secrets).ok()?;
+    let secret = source.secret.as_deref();
+    silent(&*store, &source.url, ("source.objectStore.storage.secretRef", secret)).await
+}
+
+/// Why nothing is heard of a store, asked for the first page of what it holds; `secret` is the field that may
+/// name one, and what it names.
+async fn silent(
+    store: &dyn ObjectStore,
+    url: &str,
+    (field, secret): (&str, Option<&str>),
+) -> Option<String> {
+    let mut listed = store.list(None);
+    tokio::time::timeout(ANSWERS_WITHIN, listed.try_next()).await.err()?;
+    let seconds = ANSWERS_WITHIN.as_secs();
+    Some(match secret {
+        Some(_) => format!("{url} did not answer within {seconds} s; can it be reached from here?"),
+        None => format!(
+            "{url} did not answer within {seconds} s; {field} names no secret, so that it was asked by the \
+             identity of this machine: name a secret, or see that there is such an identity here"
+        ),
+    })
 }
 
 fn ok(what: &'static str, found: impl Into<String>) -> Look {
@@ -108,6 +149,10 @@ async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut V
         Ok(opened) => opened,
         Err(error) => return looks.push(failed("store", &error)),
     };
+    let secret = ("sink.storage.secretRef", config.sink.secret.as_deref());
+    if let Some(why) = silent(&*opened.data, &config.sink.url, secret).await {
+        return looks.push(Look { what: "store", found: Err(why) });
+    }
     if let Err(error) = store::probe(&opened, Random::from_system().nonce()).await {
         return looks.push(failed("store", &error));
     }
@@ -131,7 +176,6 @@ async fn look_for_late_files(
     if !can_be_stale(config) {
         return;
     }
-    // A log or a source that cannot be read was told above.
     let asked = recount(config, secrets_dir, MOST_LOOKED_AT_FOR_LATE_FILES);
     let Ok(recount) = asked.await else { return };
     let found = files_in_words(config.write_mode, &recount);
@@ -188,10 +232,52 @@ fn columns_in_words(columns: &Schema) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::datatypes::{DataType, Field};
     use tidegate_config::SourceAnswer;
 
     use super::*;
+
+    /// Takes requests and never answers.
+    async fn deaf() -> Arc<dyn ObjectStore> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                held.push(connection);
+            }
+        });
+        let mut options = store::StoreOptions::new("s3://lake/orders".parse().unwrap());
+        options.endpoint = Some(endpoint);
+        options.path_style = true;
+        options.keys = Some(store::Keys::S3(Arc::new(AnyKey)));
+        store::open(&options).unwrap().data
+    }
+
+    #[derive(Debug)]
+    struct AnyKey;
+
+    impl store::KeySource<store::AccessKey> for AnyKey {
+        fn read(&self) -> Result<store::AccessKey, Box<dyn std::error::Error + Send + Sync>> {
+            Ok(store::AccessKey { id: "id".into(), secret: "secret".into(), token: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_given_up_soon_and_told_with_who_asked() {
+        let begun = std::time::Instant::now();
+        let deaf = deaf().await;
+        let by_key = silent(&*deaf, "s3://lake/orders", ("f.secretRef", Some("s3"))).await.unwrap();
+        assert!(begun.elapsed() < ANSWERS_WITHIN * 2, "{:?}", begun.elapsed());
+        assert!(by_key.contains("s3://lake/orders did not answer within 5 s"), "{by_key}");
+        tokio::time::pause();
+        let by_machine = silent(&*deaf, "gs://lake/orders", ("f.secretRef", None)).await.unwrap();
+        assert!(by_machine.contains("f.secretRef names no secret"), "{by_machine}");
+        let here = object_store::memory::InMemory::new();
+        assert_eq!(silent(&here, "memory:///", ("f.secretRef", None)).await, None);
+    }
 
     #[test]
     fn files_are_as_they_were_loaded_only_where_every_listing_says_so() {

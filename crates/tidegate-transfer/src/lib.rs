@@ -34,7 +34,7 @@ mod tests;
 pub use calendar::calendar;
 pub use desk::{ChunkDesk, ChunkOptions, DeskToken, LARGEST_OUTCOME, Reply, transfer_chunk};
 pub use options::TransferOptions;
-pub use recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
+pub use recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, look_back, recount};
 pub use run::{transfer, transfer_with};
 pub use schedule::{DueQuery, backfill_plan, due_runs, intervals};
 pub use source::check_source_secret;

@@ -1,11 +1,13 @@
 //! What the source says now of intervals that the table holds: how many rows they have, and whether files
-//! came, changed or went after they were loaded (B8). Nothing is read, and nothing is claimed.
+//! were added, changed or deleted after they were loaded (B8). Nothing is read, and nothing is claimed.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tidegate_config::{BulkSource, Recount, SourceAnswer, SourceSays, TransferConfig, WriteMode};
+use tidegate_config::{
+    BulkSource, FilesReport, Recount, SourceAnswer, SourceSays, TransferConfig, WriteMode,
+};
 use tidegate_extract::ExtractError;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, in_words};
@@ -21,6 +23,8 @@ pub const MOST_LOOKED_AT_FOR_LATE_FILES: usize = 24;
 const AT_ONCE: usize = 4;
 /// How long one answer may take: a database may have to wait for open transactions first.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a run that is done looks at the files of others. The next run looks again.
+const LOOK_BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Asks the source about the newest intervals of the table's log, `most` at most.
 ///
@@ -34,6 +38,20 @@ pub async fn recount(
 ) -> Result<Recount, RunError> {
     let known = intervals(config, secrets_dir.clone()).await?;
     Ok(ask(config, &Secrets::new(secrets_dir), &RealSources, &known, most).await)
+}
+
+/// What a run that is done tells of late files of the newest intervals: nobody else looks at them in a cluster.
+/// None of other sources, and none where log or source did not answer in time: the run itself is done.
+pub async fn look_back(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+) -> Option<FilesReport> {
+    if !can_be_stale(config) {
+        return None;
+    }
+    let asked = recount(config, secrets_dir, MOST_LOOKED_AT_FOR_LATE_FILES);
+    let told = tokio::time::timeout(LOOK_BACK_WITHIN, asked).await.ok()?;
+    told.ok()?.files_report(config.write_mode)
 }
 
 /// Whether its intervals are made of files that are named for them, so that late ones can be told.

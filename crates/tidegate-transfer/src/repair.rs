@@ -8,7 +8,7 @@ use tidegate_config::{Repairs, TransferConfig, Trigger};
 use tidegate_runtime::RunError;
 use tidegate_table::ledger::{Intervals, RepairRecord, Repaired, StreamFloors, repair_txns};
 use tidegate_table::log::{CommitLog, TableSnapshot};
-use tidegate_table::replace::{Replacement, Selection};
+use tidegate_table::replace::{Removed, Replacement, Selection, find_streamed};
 use tidegate_types::{DataInterval, Ledger, Nonce, Reason, SYSTEM_PREFIX, StreamTime};
 use tracing::info;
 
@@ -70,7 +70,20 @@ impl Repair {
         self.decide(&floors, None)?;
         let known = RepairRecord::newest(store, ledger, floors.record).await?;
         self.follow(known.as_ref(), &table.ledger, &table.intervals()?)?;
+        if self.repairs.window.is_some() {
+            // Decided again on the commit's own snapshot; here so that nothing is read in vain.
+            self.decide(&floors, self.newest_streamed(table).await?)?;
+        }
         Ok(())
+    }
+
+    /// When the newest message was published whose row would go.
+    async fn newest_streamed(&self, table: &RunTable) -> Result<Option<StreamTime>, RunError> {
+        let Repairs { ledger, event_time, .. } = &self.repairs;
+        let files = table.log.live_files(&table.snapshot).await?;
+        let streamed = [Selection::streamed(ledger, event_time, self.interval)];
+        let found = find_streamed(table.log.store(), &files, &streamed).await?;
+        Ok(found.iter().filter_map(Removed::newest).max())
     }
 
     /// A repair writes the table's columns, all of them and no others: where the source lacks one, values of

@@ -109,7 +109,7 @@ impl Run {
         self.check_options()?;
         let mut table = self.open_table().await?;
         if let Some(repair) = &self.repair {
-            repair.check(&table).await?;
+            self.until_told(repair.check(&table)).await?;
         }
         let mut dead_letters = DeadLetters::new(&self.edges.store, &self.config().ledger);
         let (sources, secrets) = (Arc::clone(&self.edges.sources), self.edges.secrets.clone());

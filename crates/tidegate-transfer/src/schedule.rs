@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tidegate_config::TransferConfig;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, open_store};
-use tidegate_schedule::{CatchUp, Grid, known_since};
+use tidegate_schedule::{CatchUp, Grid};
 use tidegate_table::ledger::Intervals;
 use tidegate_table::log::CommitLog;
 use tidegate_types::{DataInterval, Reason};
@@ -70,7 +70,7 @@ pub async fn due_runs(
         delay_seconds: query.delay_seconds,
         rerun_last: config.incremental.as_ref().map_or(0, |incremental| incremental.rerun_last),
         done: &done,
-        oldest: known_since(&done, &begun),
+        begun: &begun,
         now,
         limit: query.limit,
     }))

@@ -14,7 +14,7 @@ const MAX_TYPE_DEPTH: usize = 16;
 
 /// A field type could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is not a field type: {problem} at character {at}")]
+#[error("{text:?} is not a field type: at character {at}: {problem}")]
 pub struct SchemaError {
     /// The whole text.
     pub text: String,
@@ -140,6 +140,28 @@ const NAMES: [&str; 16] = [
     "map",
 ];
 
+/// What a type is called here that databases and languages call otherwise.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "int" | "int4" | "int32" | "i32" | "mediumint" | "serial" => "integer",
+        "bigint" | "int8" | "int64" | "i64" | "bigserial" | "uint32" => "long",
+        "smallint" | "int2" | "int16" | "i16" => "short",
+        "tinyint" | "i8" => "byte",
+        "real" | "float4" | "float32" | "f32" => "float",
+        "float8" | "float64" | "f64" => "double",
+        "text" | "str" | "utf8" | "varchar" | "char" | "uuid" | "json" | "jsonb" | "enum" => {
+            "string"
+        }
+        "bool" => "boolean",
+        "bytes" | "bytea" | "blob" | "varbinary" => "binary",
+        "numeric" | "number" | "money" => "decimal(18,2)",
+        "datetime" | "timestamptz" | "instant" => "timestamp",
+        "array" => "list<string>",
+        "object" | "record" => "struct<name: string>",
+        _ => return None,
+    })
+}
+
 impl std::str::FromStr for FieldType {
     type Err = SchemaError;
 
@@ -185,8 +207,8 @@ impl Parser<'_> {
                 Ok(FieldType::Map(Box::new(key), Box::new(value)))
             }
             other => FieldType::primitive(other).ok_or_else(|| {
-                let hint = crate::did_you_mean(other, NAMES)
-                    .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+                let hint = elsewhere(other).or_else(|| crate::did_you_mean(other, NAMES));
+                let hint = hint.map_or_else(String::new, |near| format!("; did you mean {near}?"));
                 SchemaError { at: start, ..self.error(&format!("no type {other:?}{hint}")) }
             }),
         }
@@ -326,6 +348,9 @@ mod tests {
     fn mistakes_are_named_with_their_place() {
         for (text, says) in [
             ("strng", "did you mean string?"),
+            ("int", "no type \"int\"; did you mean integer?"),
+            ("list<bigint>", "did you mean long?"),
+            ("VARCHAR", "did you mean string?"),
             ("decimal(39,0)", "precision"),
             ("struct<>", "needs a name"),
             ("struct<a: long, A: long>", "stands twice"),

@@ -114,8 +114,10 @@ mod tests {
             "publish -f a.yaml --subject flights --input f.ndjson",
             "generate --events 10 --seed 2 --shape medium --duplicates 1 --poison 0.5",
             "validate a.yaml b.yaml",
-            "plan -f a.yaml",
-            "verify -f a.yaml --source --json",
+            "plan -f a.yaml --pipeline orders",
+            "run -f a.yaml --pipeline orders --pipeline shop/clicks",
+            "doctor -f a.yaml --pipeline orders",
+            "verify -f a.yaml --pipeline orders --source --json",
             "crd --log-format json",
             "worker --config c --assignment a --name p-worker-0 --address 10.0.0.1 --port 8080 \
              --secrets-dir s --data-dir d",

@@ -75,11 +75,19 @@ spec: {pipelineRef: {name: orders}, trigger: Manual}
     write("crooked.yaml", &RUN.replace("Manual", "Sometimes"));
     write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n");
     write("empty.yaml", "# nothing yet\n");
+    write("braces.yaml", "{}\n");
+    write("nameless.yaml", "apiVersion: tidegate.dev/v1alpha1\nmetadata: {name: n}\n");
     for (file, exit, says) in [
         ("run.yaml", 0, "run.yaml: run orders-by-hand is valid by itself"),
         ("crooked.yaml", 65, "spec.trigger"),
         ("other.yaml", 0, "other.yaml: c: kind ConfigMap is left alone"),
         ("empty.yaml", 65, "empty.yaml: is empty; write an IngestionPipeline"),
+        (
+            "braces.yaml",
+            65,
+            "has no apiVersion and no kind; write apiVersion: tidegate.dev/v1alpha1",
+        ),
+        ("nameless.yaml", 65, "kind: is missing; write apiVersion"),
     ] {
         let output = folder.tidegate(&["validate", file]);
         let text = out(&output) + &err(&output);

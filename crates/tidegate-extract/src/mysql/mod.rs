@@ -67,7 +67,7 @@ pub(crate) struct Opened {
 
 /// Whether the secret that leads to the server can be read.
 pub(crate) fn check_secret(source: &DatabaseSource, secrets: &Secrets) -> Result<(), ExtractError> {
-    address::read(secrets, &source.connection).map(drop)
+    Server::new(source, secrets, "").map(drop)
 }
 
 /// Connects, waits until the interval is complete, and fixes the snapshot.

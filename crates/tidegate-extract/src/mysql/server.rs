@@ -54,7 +54,8 @@ impl Server {
         secrets: &Secrets,
         application: &str,
     ) -> Result<Self, ExtractError> {
-        let address = address::read(secrets, &source.connection)?;
+        let read = address::read(secrets, &source.connection);
+        let address = read.map_err(|error| error.asked_by("source.mysql.connection.secretRef"))?;
         let options = address
             .options
             .ssl_opts(trust::options(source, secrets)?)

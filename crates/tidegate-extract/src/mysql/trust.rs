@@ -27,7 +27,8 @@ pub(super) fn options(
     let authorities = match &source.tls.ca {
         Some(file) => {
             let text = secrets.read(&file.name, &file.key).map_err(|error| {
-                let what = "the database's certificate authority cannot be read";
+                let what =
+                    "source.mysql.tls.caRef: the database's certificate authority cannot be read";
                 ExtractError::transient(error.reason(), what).because(error)
             })?;
             parsed(text.expose().as_bytes(), &format!("{}/{}", file.name, file.key))?

@@ -33,7 +33,7 @@ fn is_refusal(error: &Error) -> bool {
 pub(crate) fn of_file(path: &str, error: Error) -> ExtractError {
     match error {
         Error::Precondition { .. } => changed(path, "it was written again").because(error),
-        Error::NotFound { .. } => changed(path, "it is gone").because(error),
+        Error::NotFound { .. } => changed(path, "it was deleted").because(error),
         error => unreadable(&format!("{path} could not be read"), error),
     }
 }

@@ -68,6 +68,23 @@ impl Session {
     }
 }
 
+/// Where the connection's secret leads.
+pub(super) fn asked(source: &DatabaseSource, secrets: &Secrets) -> Result<Config, ExtractError> {
+    let read = address::read(secrets, &source.connection);
+    read.map_err(|error| error.asked_by("source.postgres.connection.secretRef"))
+}
+
+/// Whom connections trust; none of plain ones.
+pub(super) fn connector(
+    source: &DatabaseSource,
+    secrets: &Secrets,
+) -> Result<Option<MakeRustlsConnect>, ExtractError> {
+    match source.tls.mode {
+        TlsMode::Disable => Ok(None),
+        TlsMode::VerifyFull => tls::connector(source, secrets).map(Some),
+    }
+}
+
 impl Server {
     /// Connects by a secret: with the key `uri`, or `host`, `port`, `user`, `password`, `database`.
     pub(super) async fn connect(
@@ -75,7 +92,7 @@ impl Server {
         secrets: &Secrets,
         application: &str,
     ) -> Result<(Self, Session), ExtractError> {
-        let asked = address::read(secrets, &source.connection)?;
+        let asked = asked(source, secrets)?;
         Self::first_of(asked, source, secrets, application).await
     }
 
@@ -136,10 +153,7 @@ impl Server {
         secrets: &Secrets,
         application: &str,
     ) -> Result<(Self, Session), ExtractError> {
-        let connector = match source.tls.mode {
-            TlsMode::Disable => None,
-            TlsMode::VerifyFull => Some(tls::connector(source, secrets)?),
-        };
+        let connector = connector(source, secrets)?;
         let mut last = None;
         for (config, label) in resolve::addresses(&asked, application).await? {
             // Nobody listens in on a socket in a folder, and servers offer no TLS there.

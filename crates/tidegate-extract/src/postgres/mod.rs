@@ -51,7 +51,8 @@ pub(crate) struct Opened {
 
 /// Whether the secret that leads to the server can be read.
 pub(crate) fn check_secret(source: &DatabaseSource, secrets: &Secrets) -> Result<(), ExtractError> {
-    address::read(secrets, &source.connection).map(drop)
+    connect::asked(source, secrets)?;
+    connect::connector(source, secrets).map(drop)
 }
 
 pub(crate) async fn open(

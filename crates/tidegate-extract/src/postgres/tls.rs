@@ -58,7 +58,9 @@ fn trusted(source: &DatabaseSource, secrets: &Secrets) -> Result<RootCertStore, 
 
 fn named(ca: &FileRef, secrets: &Secrets) -> Result<RootCertStore, ExtractError> {
     let mut trusted = RootCertStore::empty();
-    let text = secrets.read(&ca.name, &ca.key).map_err(crate::connection::unusable)?;
+    let text = secrets.read(&ca.name, &ca.key).map_err(|error| {
+        crate::connection::unusable(error).asked_by("source.postgres.tls.caRef")
+    })?;
     let what = format!("{} of {}", ca.key, ca.name);
     add(&mut trusted, text.expose().as_bytes(), &what)?;
     if trusted.is_empty() {

@@ -7,6 +7,7 @@
 //! | `Stalled` | this generation was refused | (absent) |
 //! | `SpecAccepted` | this generation is what runs | it was refused; what was accepted last goes on |
 //! | `CaughtUp` | every interval that is due is in the table. Only with a schedule | `Behind`, or `Late` against `objectives.freshness` |
+//! | `IntervalsCurrent` | the files of the newest intervals were those that were loaded when a run last looked. Only of files, with a schedule, once one has looked | `IntervalStale` |
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use tidegate_types::Reason;
 
 use super::work::Newest;
 use crate::pipeline::{
-    CAUGHT_UP, Failure, Outlook, READY, RECONCILING, Rejection, SPEC_ACCEPTED, STALLED, Verdict,
-    condition, find, is_over, outlook,
+    CAUGHT_UP, Failure, INTERVALS_CURRENT, Outlook, READY, RECONCILING, Rejection, SPEC_ACCEPTED,
+    STALLED, Verdict, condition, find, is_over, outlook,
 };
 
 /// What the conditions are made from.
@@ -38,6 +39,10 @@ pub(super) struct BulkFacts<'a> {
     pub(super) failure: Option<&'a Failure>,
     pub(super) newest: Option<&'a Newest>,
     pub(super) calendar_trouble: Option<&'a (Reason, String)>,
+    /// Whether its intervals are made of files.
+    pub(super) of_files: bool,
+    /// What a run saw of them last.
+    pub(super) looked: Option<&'a Condition>,
     /// The schedule as it is written beside.
     pub(super) schedule: Option<&'a ScheduleStatus>,
 }
@@ -57,6 +62,7 @@ pub(super) fn conditions(
         (STALLED, stalled),
         (SPEC_ACCEPTED, Some(spec_accepted(facts))),
         (CAUGHT_UP, facts.scheduled.then(|| caught_up(facts, now))),
+        (INTERVALS_CURRENT, intervals_current(facts, previous)),
     ];
     let present = found.into_iter().filter_map(|(kind, answer)| Some((kind, answer?)));
     let one = |(kind, (verdict, reason, message)): (&str, Answer)| {
@@ -170,6 +176,14 @@ fn caught_up(facts: &BulkFacts<'_>, now: Timestamp) -> Answer {
             (Verdict::True, Reason::Ok, "every interval that is due is in the table".to_owned())
         }
     }
+}
+
+/// What was seen last stands until somebody looks again, though the run that saw it is gone.
+fn intervals_current(facts: &BulkFacts<'_>, previous: &[Condition]) -> Option<Answer> {
+    let seen = facts.looked.or_else(|| find(previous, INTERVALS_CURRENT));
+    let seen = seen.filter(|_| facts.of_files && facts.scheduled)?;
+    let verdict = if seen.status == "True" { Verdict::True } else { Verdict::False };
+    Some((verdict, Reason::from_word(&seen.reason)?, seen.message.clone()))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ fn facts() -> BulkFacts<'static> {
         failure: None,
         newest: None,
         calendar_trouble: None,
+        of_files: false,
+        looked: None,
         schedule: None,
     }
 }
@@ -105,4 +107,31 @@ fn suspended_and_deleted_are_told_before_anything_else() {
     assert_eq!(told(&suspended).pop().unwrap(), "CaughtUp=Unknown Suspended");
     let deleting = BulkFacts { deleting: true, ..suspended };
     assert_eq!(told(&deleting)[..2], ["Ready=False Deleting", "Reconciling=True Deleting"]);
+}
+
+#[test]
+fn what_a_run_saw_of_late_files_stands_until_another_one_looks() {
+    let saw = |status: &str, reason: &str| Condition {
+        type_: INTERVALS_CURRENT.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: "files of an hour were added".to_owned(),
+        observed_generation: None,
+        last_transition_time: Time(at(-5)),
+    };
+    let (stale, mended) = (saw("False", "IntervalStale"), saw("True", "Ok"));
+    let told = |looked, previous: &[Condition]| {
+        let facts = BulkFacts { of_files: true, looked, ..facts() };
+        let found = conditions(&facts, previous, at(0));
+        find(&found, INTERVALS_CURRENT).map(|it| (it.status.clone(), it.last_transition_time.0))
+    };
+    assert_eq!(told(None, &[]), None, "nobody has looked yet");
+    let first = told(Some(&stale), &[]);
+    assert_eq!(first, Some(("False".to_owned(), at(0))));
+    let kept = told(None, std::slice::from_ref(&stale));
+    assert_eq!(kept, Some(("False".to_owned(), at(-5))), "the run's object is gone");
+    let after = told(Some(&mended), std::slice::from_ref(&stale));
+    assert_eq!(after, Some(("True".to_owned(), at(0))));
+    let database = BulkFacts { looked: Some(&stale), ..facts() };
+    assert!(find(&conditions(&database, &[], at(0)), INTERVALS_CURRENT).is_none());
 }

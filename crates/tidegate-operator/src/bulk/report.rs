@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::runtime::events::EventType;
 use tidegate_api::{IngestionPipelineStatus, IngestionRunStatus};
-use tidegate_config::RunReport;
+use tidegate_config::{BulkSource, RunReport};
 
 use super::Reconcile;
 use super::conditions::BulkFacts;
@@ -14,8 +14,8 @@ use crate::context::{Context, pipeline_resource, run_resource};
 use crate::key::Key;
 use crate::metrics::{BulkGauges, PipelineGauges, RunEnd};
 use crate::pipeline::{
-    Failure, READY, STALLED, columns, event, find, has_finalizer, is_all_that_can_be_written,
-    publish, transitions, write,
+    Failure, INTERVALS_CURRENT, READY, STALLED, columns, event, find, has_finalizer,
+    is_all_that_can_be_written, publish, transitions, write,
 };
 use crate::queue::Again;
 use crate::runs::{Outcome, Run, Step};
@@ -62,8 +62,14 @@ fn facts<'a>(run: &'a Reconcile<'_>, failure: Option<&'a Failure>) -> BulkFacts<
         failure,
         newest: run.done.newest.as_ref(),
         calendar_trouble: run.done.calendar_trouble.as_ref(),
+        of_files: pipeline.is_some_and(|pipeline| is_of_files(&pipeline.config.source)),
+        looked: run.done.looked.as_ref(),
         schedule: run.done.schedule.as_ref().or(before),
     }
+}
+
+fn is_of_files(source: &BulkSource) -> bool {
+    matches!(source, BulkSource::ObjectStore(_))
 }
 
 /// What changed, as Events.
@@ -146,6 +152,7 @@ fn show(run: &Reconcile<'_>, next: Option<&IngestionPipelineStatus>) {
             tally,
             due: schedule.map_or(0, |schedule| u64::from(schedule.missed)),
             failed: run.done.newest.as_ref().is_some_and(|newest| !newest.succeeded),
+            stale: find(conditions, INTERVALS_CURRENT).is_some_and(|it| it.status == "False"),
         },
     );
 }

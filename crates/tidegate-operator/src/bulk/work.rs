@@ -12,6 +12,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_api::{ChildrenStatus, IngestionRunStatus, RunTrigger, ScheduleStatus};
 use tidegate_types::Reason;
 
@@ -23,7 +24,7 @@ use super::parents::{Family, go_on_with_parents};
 use super::report::announce;
 use super::scheduling::{Scheduled, dependencies, follow_schedule};
 use crate::calendar::{Ask, Purpose};
-use crate::pipeline::{Failure, READY, find, transfer_job};
+use crate::pipeline::{Failure, INTERVALS_CURRENT, READY, find, transfer_job};
 use crate::runs::{
     Attempt, Contender, Finished, Ground, KeepFacts, LeafFacts, Run, RunTally, Step, What, attempt,
     create_job, decide, delete_run, keep, limit, next_status, read, write_status,
@@ -37,6 +38,8 @@ pub(crate) struct Done {
     pub(crate) schedule: Option<ScheduleStatus>,
     /// The newest end of a run of the newest interval.
     pub(crate) newest: Option<Newest>,
+    /// What a run saw last of the files of intervals that are done; none where no object tells.
+    pub(crate) looked: Option<Condition>,
     /// What the log could not be asked for.
     pub(crate) calendar_trouble: Option<(Reason, String)>,
     /// The runs by phase, and when the last one succeeded; none when it did not come so far.
@@ -287,6 +290,7 @@ fn pipeline_generation(scene: &Scene<'_>) -> Option<i64> {
 /// What is over: counted, told, and removed when its time has come.
 async fn tidy(scene: &mut Scene<'_>) {
     scene.done.newest = newest(&scene.runs);
+    scene.done.looked = last_look(&scene.runs);
     scene.done.tally = Some(RunTally::of(&scene.runs));
     let Some(terms) = &scene.terms else { return };
     let bulk = &terms.bulk;
@@ -348,6 +352,17 @@ fn newest(runs: &[Run]) -> Option<Newest> {
     Some(Newest { run: run.name.clone(), succeeded, reason, message })
 }
 
+/// What the run that ended last among those that looked back saw. Objects know whole seconds: of two that
+/// ended in one, and were made in one, the worse.
+fn last_look(runs: &[Run]) -> Option<Condition> {
+    let looked = runs.iter().filter_map(|run| {
+        let saw = find(&run.status.conditions, INTERVALS_CURRENT)?;
+        let over = run.status.completion_time.as_ref()?.0;
+        Some(((over, run.created, saw.status != "True", &run.name), saw))
+    });
+    looked.max_by_key(|(order, _)| *order).map(|(_, saw)| saw.clone())
+}
+
 fn ready_of(status: &IngestionRunStatus) -> (String, String) {
     let ready = find(&status.conditions, READY);
     ready.map(|ready| (ready.reason.clone(), ready.message.clone())).unwrap_or_default()
@@ -396,6 +411,28 @@ mod tests {
         };
         let quick = [claimed("a", "Succeeded", 3), claimed("b", "Failed", 4)];
         assert_eq!(of(&quick), Some(("b".to_owned(), false)), "it failed when it was done again");
+    }
+
+    #[test]
+    fn the_run_that_ended_last_says_whether_intervals_are_current() {
+        let looked = |name: &str, hour, second, status: &str| {
+            let mut ended = over("Succeeded", second);
+            let since = "2026-06-02T00:00:00Z";
+            ended["conditions"] = json!([{"type": "IntervalsCurrent", "status": status, "reason": "Ok",
+                "message": name, "lastTransitionTime": since}]);
+            run(name, hour, &ended)
+        };
+        let of = |runs: &[Run]| last_look(runs).map(|saw| (saw.message, saw.status));
+        let silent = run("silent", 5, &over("Succeeded", 40));
+        assert_eq!(of(std::slice::from_ref(&silent)), None);
+        // What was mended is of an older interval than the run that saw it.
+        let saw = looked("saw", 3, 10, "False");
+        let mended = looked("mended", 1, 20, "True");
+        let told = Some(("mended".to_owned(), "True".to_owned()));
+        assert_eq!(of(&[silent, mended, saw]), told);
+        let (well, late) = (looked("well", 3, 10, "True"), looked("late", 3, 10, "False"));
+        let told = Some(("late".to_owned(), "False".to_owned()));
+        assert_eq!(of(&[late, well]), told, "in one second");
     }
 
     #[test]

@@ -51,9 +51,9 @@ impl Book {
         &self.done
     }
 
-    /// Since when the log knows the pipeline.
-    pub(crate) fn known_since(&self) -> Option<Timestamp> {
-        tidegate_schedule::known_since(&self.done, &self.tried)
+    /// Since when the log knows the pipeline, which by itself would begin at `first`.
+    pub(crate) fn known_since(&self, first: Option<Timestamp>) -> Option<Timestamp> {
+        tidegate_schedule::known_since(&self.done, &self.tried, first)
     }
 
     /// Whether the log holds the interval; none when that was not asked.

@@ -8,7 +8,8 @@ use tidegate_api::IngestionPipelineStatus;
 use tidegate_types::Reason;
 
 use super::conditions::{
-    CAUGHT_UP, DEAD_LETTERING, READY, RECONCILING, SOURCE_DURABLE, SPEC_ACCEPTED, STALLED, find,
+    CAUGHT_UP, DEAD_LETTERING, INTERVALS_CURRENT, READY, RECONCILING, SOURCE_DURABLE,
+    SPEC_ACCEPTED, STALLED, find,
 };
 use super::message::{count, cut};
 use super::outlook::{Outlook, outlook};
@@ -107,6 +108,7 @@ pub(crate) fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Even
         change.ready(),
         change.becomes(SOURCE_DURABLE, "False", "Check"),
         change.becomes(DEAD_LETTERING, "True", "SetAside"),
+        change.becomes(INTERVALS_CURRENT, "False", "LookBack"),
         change.late(),
         change.rolling_out(),
     ];

@@ -65,7 +65,8 @@ pub(crate) use self::build::{
     BulkResources, ChunkWork, PERMANENT, build_bulk, calendar_job, chunk_job, transfer_job,
 };
 pub(crate) use self::conditions::{
-    CAUGHT_UP, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, condition, find, whole_seconds,
+    CAUGHT_UP, INTERVALS_CURRENT, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict, condition,
+    find, whole_seconds,
 };
 pub(crate) use self::delete::{has_finalizer, take_finalizer};
 pub(crate) use self::dereference::dereference;

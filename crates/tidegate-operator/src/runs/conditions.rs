@@ -7,15 +7,17 @@
 //! | `Stalled` | it was given up | (absent) |
 //! | `Complete` | it is done; what `kubectl wait --for=condition=Complete` waits for | not yet, or never |
 //! | `Verified` | the source's count was that of rows and dead letters | it was not. Unknown before the end, and where nothing was read |
+//! | `IntervalsCurrent` | the files of the newest intervals were those that were loaded, when the run was done | some were not. Only where it looked |
 //!
 //! For kstatus that makes `InProgress`, then `Current` or `Failed`.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use tidegate_config::FilesReport;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::pipeline::{READY, RECONCILING, STALLED, Verdict, condition, count};
+use crate::pipeline::{INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, condition, count};
 
 pub(crate) const COMPLETE: &str = "Complete";
 pub(crate) const VERIFIED: &str = "Verified";
@@ -70,7 +72,21 @@ fn finished(outcome: &Outcome) -> Vec<(&'static str, Answer)> {
             (VERIFIED, unverified(outcome)),
         ];
     }
-    vec![(READY, so(Verdict::True)), (COMPLETE, so(Verdict::True)), (VERIFIED, verified(outcome))]
+    let files = outcome.report.as_ref().and_then(|report| report.files.as_ref());
+    let looked = files.map(|files| (INTERVALS_CURRENT, current(files)));
+    [(READY, so(Verdict::True)), (COMPLETE, so(Verdict::True)), (VERIFIED, verified(outcome))]
+        .into_iter()
+        .chain(looked)
+        .collect()
+}
+
+/// What the run saw when it looked back, once it was done.
+fn current(files: &FilesReport) -> Answer {
+    let (verdict, reason) = match files.stale {
+        0 => (Verdict::True, Reason::Ok),
+        _ => (Verdict::False, Reason::IntervalStale),
+    };
+    (verdict, reason, files.message.clone())
 }
 
 fn unverified(outcome: &Outcome) -> Answer {
@@ -158,6 +174,18 @@ mod tests {
         assert_eq!(verified(&outcome(true, Reason::AlreadyComplete, None)), "Unknown");
         assert_eq!(verified(&outcome(true, Reason::Ok, None)), "Unknown", "nobody heard");
         assert_eq!(verified(&outcome(false, Reason::CountMismatch, None)), "False");
+    }
+
+    #[test]
+    fn what_a_run_saw_when_it_looked_back_is_a_condition_of_its_own() {
+        let of = |files: Option<FilesReport>| {
+            let report = Some(RunReport { files, ..RunReport::default() });
+            kinds(&outcome(true, Reason::AlreadyComplete, report)).split_off(3)
+        };
+        let stale = |stale| Some(FilesReport { stale, message: "words".into() });
+        assert_eq!(of(None), [], "it did not look");
+        assert_eq!(of(stale(0)), told(&[("IntervalsCurrent", "True", "Ok")]));
+        assert_eq!(of(stale(2)), told(&[("IntervalsCurrent", "False", "IntervalStale")]));
     }
 
     #[test]

@@ -126,8 +126,11 @@ pub(crate) fn origin(facts: &ScheduleFacts<'_>) -> Option<Timestamp> {
         },
         start_at: facts.start_at,
         created: facts.created,
-        oldest: facts.book.filter(|book| book.begins_at_first()).and_then(Book::known_since),
+        oldest: None,
     };
+    let first = tidegate_schedule::origin(facts.grid, &since);
+    let book = facts.book.filter(|book| book.begins_at_first());
+    let since = Since { oldest: book.and_then(|book| book.known_since(first)), ..since };
     // The log is asked once. What it said then is remembered.
     let remembered = facts.begin.filter(|_| facts.asks_the_log());
     tidegate_schedule::origin(facts.grid, &since).into_iter().chain(remembered).min()

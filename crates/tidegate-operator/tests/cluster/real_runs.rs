@@ -117,3 +117,47 @@ async fn the_past_is_fetched_by_the_log_and_never_twice() {
         "the log knows what the objects do not: {plan:?}"
     );
 }
+
+/// B8: nobody loads it unasked, and nobody else in a cluster would see it.
+#[tokio::test]
+#[ignore = "needs a control plane; run by make test"]
+async fn b8_a_file_that_comes_late_is_told_by_the_next_run_and_mended_by_hand() {
+    let stage = Stage::of_processes("late").await;
+    let _operator = stage.operator().await;
+    let files = Files::new(&stage, "orders", "%Y-%m-%dT%H*.csv");
+    let hours = Hours::of(Timestamp::now());
+    let file = |hour: i64, suffix: &str| {
+        format!("{}{suffix}.csv", hours.at(hour, 0).strftime("%Y-%m-%dT%H"))
+    };
+    for hour in -3..0 {
+        files.write(&file(hour, ""), &[&format!("h{hour},1")]);
+    }
+    let start = json!(hours.at(-3, 0).to_string());
+    stage.apply(&files.document.clone().set("bulk.schedule.startAt", start)).await;
+    let complete = |schedule: &tidegate_api::ScheduleStatus| {
+        schedule.complete_through.as_ref().is_some_and(|time| time.0 >= hours.at(0, 0))
+    };
+    stage.until_schedule("orders", complete).await;
+    stage.until_condition("orders", "IntervalsCurrent", "True", "Ok").await;
+
+    files.write(&file(-2, "-late"), &["late,1"]);
+    let look = json!({"trigger": "Scheduled", "interval": hours.stretch(-1, 0)});
+    stage.ask("look", "orders", &look).await;
+    stage.until_phase("look", RunPhase::Succeeded).await;
+    assert_eq!(stage.run("look").await.status.unwrap().rows.map(|rows| rows.committed), Some(0));
+    stage.until_condition("orders", "IntervalsCurrent", "False", "IntervalStale").await;
+    let told = ["get", "events", "--field-selector", "reason=IntervalStale", "-o", "name"];
+    let told =
+        async || stage.namespace.kubectl(&told).await.is_ok_and(|told| !told.trim().is_empty());
+    stage.until("it is an Event", told).await;
+
+    // Of two that end in one second the worse one speaks for the pipeline.
+    let look = stage.run("look").await.status.unwrap().completion_time.unwrap().0;
+    let later = async || Timestamp::now().as_second() > look.as_second();
+    stage.until("the second is over", later).await;
+    let mend = json!({"trigger": "Manual", "interval": hours.stretch(-2, -1)});
+    stage.ask("mend", "orders", &mend).await;
+    stage.until_phase("mend", RunPhase::Succeeded).await;
+    assert_eq!(stage.run("mend").await.status.unwrap().rows.map(|rows| rows.committed), Some(2));
+    stage.until_condition("orders", "IntervalsCurrent", "True", "Ok").await;
+}

@@ -1,7 +1,7 @@
 //! What a schedule owes at a moment.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_schedule::{CatchUp, Grid, Since, due};
+use tidegate_schedule::{CatchUp, Grid, Since, due, known_since, origin};
 use tidegate_types::DataInterval;
 
 /// Everything the decision rests on.
@@ -22,8 +22,8 @@ pub struct DueFacts<'a> {
     pub rerun_last: u32,
     /// What the log holds, in any order.
     pub done: &'a [DataInterval],
-    /// Since when the log knows the pipeline: see [`tidegate_schedule::known_since`].
-    pub oldest: Option<Timestamp>,
+    /// What was ever begun, done or not, in any order: it tells since when the log knows the pipeline.
+    pub begun: &'a [DataInterval],
     /// The moment.
     pub now: Timestamp,
     /// Most intervals to answer.
@@ -53,14 +53,16 @@ pub struct DueRuns {
 pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
     // Where nobody knows since when it is there.
     let newest = || newest_tick(facts).unwrap_or(facts.now);
+    let since = Since {
+        policy: facts.catch_up,
+        start_at: facts.start_at,
+        created: facts.created.unwrap_or_else(newest),
+        oldest: None,
+    };
+    let oldest = known_since(facts.done, facts.begun, origin(facts.grid, &since));
     let owed = due(&tidegate_schedule::DueFacts {
         grid: facts.grid,
-        since: Since {
-            policy: facts.catch_up,
-            start_at: facts.start_at,
-            created: facts.created.unwrap_or_else(newest),
-            oldest: facts.oldest,
-        },
+        since: Since { oldest, ..since },
         delay_seconds: facts.delay_seconds,
         done: facts.done,
         now: facts.now,
@@ -113,6 +115,14 @@ mod tests {
     }
 
     fn decide(done: &[DataInterval], change: impl FnOnce(&mut DueFacts<'_>)) -> DueRuns {
+        decide_of(done, &[], change)
+    }
+
+    fn decide_of(
+        done: &[DataInterval],
+        begun: &[DataInterval],
+        change: impl FnOnce(&mut DueFacts<'_>),
+    ) -> DueRuns {
         let grid = Grid::new("0 * * * *", "UTC").unwrap();
         let mut facts = DueFacts {
             grid: &grid,
@@ -122,7 +132,7 @@ mod tests {
             delay_seconds: 0,
             rerun_last: 0,
             done,
-            oldest: None,
+            begun,
             now: at(100),
             limit: 10,
         };
@@ -145,22 +155,26 @@ mod tests {
 
     #[test]
     fn b1_the_oldest_interval_in_the_log_says_since_when_a_pipeline_is_there() {
-        let due = decide(&[], |facts| {
-            facts.oldest = Some(hour(95).start());
-        });
-        assert_eq!(intervals(&due), (95..100).map(hour).collect::<Vec<_>>());
         let done = [hour(95), hour(97)];
-        let due = decide(&done, |facts| {
-            facts.oldest = Some(hour(95).start());
-        });
+        let due = decide(&done, |_| {});
         assert_eq!(intervals(&due), [hour(96), hour(98), hour(99)], "holes are filled");
+    }
+
+    #[test]
+    fn what_failed_is_due_before_anything_is_done_just_as_it_is_afterwards() {
+        let begun: Vec<_> = (95..99).map(hour).collect();
+        let before = decide_of(&[], &begun, |_| {});
+        assert_eq!(intervals(&before), (95..100).map(hour).collect::<Vec<_>>(), "the oldest first");
+        let mut left = intervals(&before);
+        left.pop();
+        let after = decide_of(&[hour(99)], &begun, |_| {});
+        assert_eq!(intervals(&after), left, "what a plan said is what a run goes on with");
     }
 
     #[test]
     fn the_last_intervals_are_run_again_before_the_newest_is() {
         let done: Vec<_> = (90..99).map(hour).collect();
         let due = decide(&done, |facts| {
-            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 2;
         });
         let expected = [
@@ -171,7 +185,6 @@ mod tests {
         assert_eq!(due.now, expected);
         // What was never done is owed anyway, and is not done twice.
         let due = decide(&done[..8], |facts| {
-            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 2;
         });
         let expected = [
@@ -182,7 +195,6 @@ mod tests {
         assert_eq!(due.now, expected);
         // While the past is caught up with, nothing is done again.
         let due = decide(&done[..2], |facts| {
-            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 2;
             facts.limit = 3;
         });
@@ -193,7 +205,6 @@ mod tests {
     fn nothing_is_due_when_all_is_done() {
         let done: Vec<_> = (90..100).map(hour).collect();
         let due = decide(&done, |facts| {
-            facts.oldest = Some(hour(90).start());
             facts.rerun_last = 3;
         });
         assert_eq!((due.now, due.next), (vec![], Some(at(101))));

@@ -210,7 +210,10 @@ async fn b10_a_repair_waits_for_the_stream_and_claims_nothing_before() {
     // A row of the interval whose id is still compared.
     let late = Row { id: 7, at: 3600, value: 9 };
     stream.commit(0, &[Sent { sequence: 14, published: 3 * 3600, row: late }]).await;
+    let opened = stream.lake.database.opened.load(Ordering::SeqCst);
     early(repair().await.expect_err("the window would change"));
+    assert_eq!(stream.lake.database.opened.load(Ordering::SeqCst), opened, "nothing was read");
+    assert_eq!(stream.lake.generation(Some(hours(1, 2))).await, 0, "nor was anything claimed");
     assert!(stream.records().await.is_empty() && stream.values().await.contains(&late));
     stream.commit(0, &[sent(16, at(4))]).await;
     stream.commit(1, &[sent(17, at(4))]).await;

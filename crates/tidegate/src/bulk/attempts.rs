@@ -50,26 +50,28 @@ impl RunRequest {
         let (started, name) = (Instant::now(), self.unique_name());
         let (mut attempt, mut in_doubt) = (1, false);
         let outcome = loop {
-            let outcome = self.attempt(&name, &progress, &stop).await;
+            let outcome = self.try_once(&name, &progress, &stop).await;
             let pause = match &outcome {
                 Err(error) if passes_by_itself(error) && !stop.is_cancelled() => {
                     self.retry.pause_after(attempt)
                 }
                 _ => None,
             };
-            let (Err(error), Some(pause)) = (&outcome, pause) else { break outcome };
-            self.tell_pause(error, attempt, pause);
-            in_doubt |= leaves_open(error);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => break outcome,
+            let (error, pause) = match (outcome, pause) {
+                (Err(error), Some(pause)) => (error, pause),
+                (outcome, _) => break outcome,
+            };
+            self.tell_pause(&error, attempt, pause);
+            in_doubt |= leaves_open(&error);
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                break Err(stopped_while_waiting(error));
             }
             attempt += 1;
         };
         RunEnding { interval: self.interval, outcome, in_doubt, took: started.elapsed() }
     }
 
-    async fn attempt(
+    async fn try_once(
         &self,
         name: &str,
         progress: &Progress,
@@ -109,7 +111,35 @@ impl RunRequest {
     }
 }
 
+/// Told to stop between two attempts: it failed at nothing for good. What is open stays said.
+fn stopped_while_waiting(error: RunError) -> RunError {
+    if leaves_open(&error) {
+        return error;
+    }
+    let what =
+        "the run was told to stop before its next attempt; nothing is lost, the next call makes it";
+    RunError::transient(Reason::Interrupted, what).because(in_words(&error))
+}
+
 /// Whether the commit may be in the log though the attempt failed.
 pub(crate) fn leaves_open(error: &RunError) -> bool {
     matches!(error.reason(), Reason::CommitInDoubt | Reason::DeadLetterCommitPending)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_runtime::causes;
+
+    use super::*;
+
+    #[test]
+    fn a_stop_between_two_attempts_is_no_failure_and_the_last_one_is_still_told() {
+        let error = RunError::transient(Reason::SourceUnreachable, "nobody answers");
+        let stopped = stopped_while_waiting(error);
+        assert_eq!(stopped.reason(), Reason::Interrupted);
+        let told = causes(&stopped);
+        assert!(told[0].contains("nothing is lost") && told[1] == "nobody answers", "{told:?}");
+        let open = RunError::transient(Reason::CommitInDoubt, "nobody knows");
+        assert_eq!(stopped_while_waiting(open).reason(), Reason::CommitInDoubt);
+    }
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use tidegate_config::{BulkSource, DatabaseSource, Relation, TransferConfig, WriteMode};
+use tidegate_config::{
+    BulkSource, DatabaseSource, FileFormat, Relation, TransferConfig, WriteMode,
+};
 use tidegate_transfer::decide::DueRuns;
 use tidegate_transfer::due_runs;
 
@@ -49,7 +51,12 @@ pub(crate) fn source_in_words(source: &BulkSource) -> String {
         BulkSource::Postgres(database) => format!("Postgres {}", relation_in_words(database)),
         BulkSource::MySql(database) => format!("MySQL {}", relation_in_words(database)),
         BulkSource::ObjectStore(store) => {
-            format!("{}/{} ({:?})", store.url, store.glob, store.format)
+            let format = match store.format {
+                FileFormat::Csv => "CSV",
+                FileFormat::NdJson => "NDJSON",
+                FileFormat::Parquet => "Parquet",
+            };
+            format!("{}/{} ({format})", store.url, store.glob)
         }
     }
 }

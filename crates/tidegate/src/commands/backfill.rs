@@ -38,9 +38,6 @@ const WORDS: Words = Words {
 pub(crate) struct BackfillArgs {
     #[command(flatten)]
     pipelines: PipelineArgs,
-    /// Which of the files' bulk pipelines, when they hold several
-    #[arg(long, value_name = "NAME")]
-    pipeline: Option<String>,
     /// The first instant, such as 2026-06-01T00:00:00Z, or a day, which begins at midnight in the
     /// schedule's time zone
     #[arg(long, value_name = "TIME")]
@@ -74,7 +71,7 @@ enum ReprocessArg {
 /// Shows the plan, asks, and carries it out.
 pub(crate) async fn backfill(args: BackfillArgs, progress: Progress) -> Result<u8, Failure> {
     let signals = Signals::listen_saying(WORDS)?;
-    let pipeline = args.pipelines.load_bulk(args.pipeline.as_deref())?;
+    let pipeline = args.pipelines.load_bulk()?;
     if let Some(notice) = notice([pipeline.ignored.as_slice()], None) {
         complain(notice)?;
     }

@@ -71,23 +71,47 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
     let desk = (config.placement == Placement::Pods)
         .then(|| Arc::new(ChunkDesk::new(DeskToken::from_environment())));
     let pages = desk.clone().map_or_else(Pages::default, desk_pages);
-    let work = |sender, cancel| {
-        tidegate_transfer::transfer_with(args.options(config, cancel), sender, desk)
-    };
-    let ended = attempt(listen, &name, WORDS, pages, work).await;
+    let work = |sender, cancel| make(args.options(config, cancel), sender, desk);
+    let ended = report_on(listen, &name, WORDS, pages, work).await;
     exit_code(ended)
+}
+
+/// Makes the attempt, and looks back once it is done: files that came late are loaded by nobody unasked (B8),
+/// and no other process of a cluster would see them.
+async fn make(
+    options: TransferOptions,
+    sender: watch::Sender<RunReport>,
+    desk: Option<Arc<ChunkDesk>>,
+) -> Result<RunReport, RunError> {
+    let stop = options.cancel.clone();
+    let looks = looks_back(options.trigger).then(|| options.config.clone());
+    let secrets_dir = options.secrets_dir.clone();
+    let mut report = tidegate_transfer::transfer_with(options, sender, desk).await?;
+    if let Some(config) = looks {
+        let looking = tidegate_transfer::look_back(&config, secrets_dir);
+        report.files = stop.run_until_cancelled(looking).await.flatten();
+    }
+    Ok(report)
+}
+
+/// The runs of a backfill come in hundreds, and the schedule's run looks behind them.
+fn looks_back(trigger: Trigger) -> bool {
+    match trigger {
+        Trigger::Scheduled | Trigger::Manual => true,
+        Trigger::Backfill | Trigger::Repair => false,
+    }
 }
 
 /// Where chunks are fetched and outcomes brought.
 fn desk_pages(desk: Arc<ChunkDesk>) -> Pages {
     let (orders, outcomes) = (Arc::clone(&desk), Arc::clone(&desk));
     Pages::default()
-        .read_below("/chunks", move |rest| said(orders.order(rest)))
-        .take_alone("/chunks", LARGEST_OUTCOME, move |body| said(outcomes.take(body)))
-        .take(GivenUp::PAGE, move |body| said(desk.give_up(body)))
+        .read_below("/chunks", move |rest| answered(orders.order(rest)))
+        .take_alone("/chunks", LARGEST_OUTCOME, move |body| answered(outcomes.take(body)))
+        .take(GivenUp::PAGE, move |body| answered(desk.give_up(body)))
 }
 
-fn said(reply: Reply) -> Answer {
+fn answered(reply: Reply) -> Answer {
     Answer { status: reply.status, body: reply.body }
 }
 
@@ -109,7 +133,7 @@ pub(crate) type Ended = Option<Result<RunReport, RunError>>;
 
 /// Does the work of a pod that reports how far it is: `work` is handed where it reports, and what asks it
 /// to stop. `pages` are served beside `/status`.
-pub(crate) async fn attempt<W: Future<Output = Result<RunReport, RunError>>>(
+pub(crate) async fn report_on<W: Future<Output = Result<RunReport, RunError>>>(
     listen: ListenArgs,
     name: &str,
     words: Words,
@@ -123,7 +147,7 @@ pub(crate) async fn attempt<W: Future<Output = Result<RunReport, RunError>>>(
     let told = reports.clone();
     let pages = pages.read("/status", move || shows(&*told.borrow()));
     let endpoint = Endpoint::open(listen, registry, metrics.clone(), pages).await?;
-    let counting = tokio::spawn(count(metrics, reports.clone()));
+    let counting = tokio::spawn(keep_metrics(metrics, reports.clone()));
     let work = work(sender, signals.drain.clone());
     let outcome = signals.leave.run_until_cancelled(work).await;
     if let Some(outcome) = &outcome {
@@ -154,7 +178,7 @@ impl TransferArgs {
 }
 
 /// Keeps the metrics at what the run says.
-async fn count(metrics: Arc<RunMetrics>, mut reports: watch::Receiver<RunReport>) {
+async fn keep_metrics(metrics: Arc<RunMetrics>, mut reports: watch::Receiver<RunReport>) {
     while reports.changed().await.is_ok() {
         let report = reports.borrow_and_update().clone();
         metrics.set(RunNumbers {

@@ -5,7 +5,7 @@ use tidegate_telemetry::Pages;
 use tidegate_transfer::{ChunkOptions, DeskToken};
 
 use crate::commands::pod::{ConfigArgs, ListenArgs};
-use crate::commands::transfer::{attempt, exit_code, refused, terminate_with_report};
+use crate::commands::transfer::{exit_code, refused, report_on, terminate_with_report};
 use crate::failure::Failure;
 use crate::signals::Words;
 
@@ -53,5 +53,5 @@ pub(crate) async fn transfer_chunk(args: TransferChunkArgs) -> Result<u8, Failur
         };
         tidegate_transfer::transfer_chunk(options, sender)
     };
-    exit_code(attempt(args.listen, &name, WORDS, Pages::default(), work).await)
+    exit_code(report_on(args.listen, &name, WORDS, Pages::default(), work).await)
 }

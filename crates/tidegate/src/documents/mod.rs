@@ -28,6 +28,9 @@ pub(crate) struct PipelineArgs {
     /// A file with pipelines, or - for standard input; may be given several times
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// Only this one of the files' pipelines, by its name; may be given several times
+    #[arg(long = "pipeline", value_name = "NAME")]
+    names: Vec<String>,
     #[command(flatten)]
     pub(crate) changes: ChangeArgs,
 }
@@ -96,7 +99,8 @@ pub(crate) struct LoadedFile {
 }
 
 impl PipelineArgs {
-    /// All pipelines of all files, each with a ledger of its own.
+    /// The pipelines that are wanted of all files, each with a ledger of its own. All are checked: one may
+    /// name another.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         let mut pipelines = Loaded::default();
         let mut violations = Vec::new();
@@ -117,7 +121,7 @@ impl PipelineArgs {
             return Err(Failure::says(format!("there is no {KIND} in these files")));
         }
         refuse_shared_ledgers(&pipelines)?;
-        Ok(pipelines)
+        pipelines.choose(&self.names)
     }
 
     /// The only pipeline that reads a stream, for commands that work on one.
@@ -132,39 +136,27 @@ impl PipelineArgs {
         }
     }
 
-    /// The bulk pipeline of that name; the only one when none is given.
-    pub(crate) fn load_bulk(&self, name: Option<&str>) -> Result<LoadedBulk, Failure> {
-        let bulk = self.load()?.bulk;
-        let names: Vec<_> = bulk.iter().map(|pipeline| pipeline.config.name.clone()).collect();
-        let mut fitting = bulk.into_iter().filter(|pipeline| pipeline.is_called(name));
-        match (fitting.next(), fitting.next()) {
-            (Some(only), None) => Ok(only),
-            (other, _) => Err(not_one(name, &names, other.is_some())),
+    /// The only bulk pipeline, for commands that work on one.
+    pub(crate) fn load_bulk(&self) -> Result<LoadedBulk, Failure> {
+        let mut bulk = self.load()?.bulk;
+        match (bulk.pop(), bulk.as_slice()) {
+            (Some(only), []) => Ok(only),
+            (None, _) => Err(Failure::says("there is no bulk pipeline in these files")),
+            (Some(last), others) => {
+                let all = others.iter().chain([&last]);
+                let names: Vec<_> = all.map(|one| one.config.name.as_str()).collect();
+                let there = names.join(", ");
+                Err(Failure::says("one bulk pipeline is wanted here")
+                    .advising(format!("name one of {there} with --pipeline")))
+            }
         }
     }
 }
 
-/// Why there is not one bulk pipeline: none of that name, or `several`.
-fn not_one(name: Option<&str>, names: &[String], several: bool) -> Failure {
-    let there = names.join(", ");
-    match name {
-        _ if names.is_empty() => Failure::says("there is no bulk pipeline in these files"),
-        Some(name) if !several => {
-            Failure::says(format!("there is no bulk pipeline {name:?} in these files"))
-                .advising(format!("name one that is there with --pipeline: {there}"))
-        }
-        _ => Failure::says("one bulk pipeline is wanted here")
-            .advising(format!("name one of {there} with --pipeline")),
-    }
-}
-
-impl LoadedBulk {
-    /// Whether this is the name, with or without the namespace; no name is everybody's.
-    fn is_called(&self, name: Option<&str>) -> bool {
-        let own = self.config.name.as_str();
-        let bare = own.rsplit('/').next().unwrap_or(own);
-        name.is_none_or(|name| name == own || name == bare)
-    }
+/// Whether `wanted` is the pipeline's name, with or without its namespace.
+fn is_called(name: &str, wanted: &str) -> bool {
+    let bare = name.rsplit('/').next().unwrap_or(name);
+    wanted == name || wanted == bare
 }
 
 impl Loaded {
@@ -177,6 +169,21 @@ impl Loaded {
     pub(crate) fn ignored(&self) -> impl Iterator<Item = &[&'static str]> {
         let streams = self.streams.iter().map(|one| one.ignored.as_slice());
         streams.chain(self.bulk.iter().map(|one| one.ignored.as_slice()))
+    }
+
+    /// Those of these names; all when there are none.
+    fn choose(mut self, names: &[String]) -> Result<Self, Failure> {
+        let there: Vec<String> = self.ledgers().map(|(_, name)| name.to_owned()).collect();
+        let unknown = names.iter().find(|name| !there.iter().any(|one| is_called(one, name)));
+        if let Some(name) = unknown {
+            let problem = format!("there is no pipeline {name:?} in these files");
+            let advice = format!("name one that is there with --pipeline: {}", there.join(", "));
+            return Err(Failure::says(problem).advising(advice));
+        }
+        let wanted = |name: &str| names.is_empty() || names.iter().any(|one| is_called(name, one));
+        self.streams.retain(|one| wanted(&one.config.name));
+        self.bulk.retain(|one| wanted(&one.config.name));
+        Ok(self)
     }
 
     fn push(&mut self, spec: &IngestionPipelineSpec, resolved: Resolved) {

@@ -112,23 +112,27 @@ fn a_bulk_pipeline_comes_with_how_its_runs_are_made() {
     let start = bulk.policy.start_at.expect("it is given").to_string();
     assert_eq!(start, "2026-01-01T00:00:00Z");
     assert_eq!(bulk.ignored, ["bulk.runTemplate.activeDeadlineSeconds"]);
-    for (name, called) in
-        [(None, true), (Some("orders"), true), (Some("shop/orders"), true), (Some("x"), false)]
-    {
-        assert_eq!(bulk.is_called(name), called, "{name:?}");
-    }
 }
 
 #[test]
-fn a_bulk_pipeline_that_is_not_there_is_told_with_those_that_are() {
-    let names = ["shop/orders".to_owned(), "shop/stock".to_owned()];
-    let nope = not_one(Some("nope"), &names, false).to_string();
-    assert!(nope.contains("no bulk pipeline \"nope\""), "{nope}");
-    assert!(nope.ends_with("with --pipeline: shop/orders, shop/stock"), "{nope}");
-    let several = not_one(None, &names, true).to_string();
-    assert!(several.contains("name one of shop/orders, shop/stock with"), "{several}");
-    let none = not_one(Some("nope"), &[], false).to_string();
-    assert!(none.contains("there is no bulk pipeline in these files"), "{none}");
+fn pipelines_are_chosen_by_name_with_or_without_their_namespace() {
+    let chosen = |names: &[&str]| {
+        let file = loaded(&format!("{PIPELINE}---{BULK}"), &[]).expect("valid pipelines");
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let chosen = file.pipelines.choose(&names);
+        chosen.map(|it| it.ledgers().map(|(_, name)| name.to_owned()).collect::<Vec<_>>())
+    };
+    for (names, wanted) in [
+        (&[][..], &["web/clicks", "shop/orders"][..]),
+        (&["orders"], &["shop/orders"]),
+        (&["web/clicks"], &["web/clicks"]),
+        (&["orders", "clicks"], &["web/clicks", "shop/orders"]),
+    ] {
+        assert_eq!(chosen(names).expect("they are there"), wanted, "{names:?}");
+    }
+    let nope = chosen(&["orders", "nope"]).expect_err("one is not").to_string();
+    assert!(nope.contains("no pipeline \"nope\""), "{nope}");
+    assert!(nope.ends_with("with --pipeline: web/clicks, shop/orders"), "{nope}");
 }
 
 #[test]

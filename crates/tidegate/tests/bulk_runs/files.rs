@@ -141,7 +141,7 @@ async fn b8_a_file_that_comes_late_is_noticed_by_whoever_looks_and_loaded_when_a
         .end(source, "verify")
         .await
         .expect(2)
-        .says("came, changed or went after they were loaded");
+        .says("were added, changed or deleted after they were loaded");
 
     let again = ["--reprocess", "All"];
     ground.backfill(&days, (&day(2), &day(1)), &again).await.expect(0).says("3 rows in place of 2");

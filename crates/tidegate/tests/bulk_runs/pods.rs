@@ -172,3 +172,30 @@ async fn the_calendar_is_what_the_log_holds_merged_and_cut_to_the_range() {
     pod.end(pod.call("calendar").argument("--range").argument(&range)).await.expect(0);
     assert_eq!(pod.report()["done"], json!([range]));
 }
+
+#[tokio::test]
+async fn b8_a_run_that_is_done_looks_back_at_the_files_of_others() {
+    let pod = Pod::new();
+    for days in [3, 2] {
+        pod.end(pod.transfer("Backfill", &format!("r{days}"), days)).await.expect(0);
+        assert_eq!(pod.report()["files"], Value::Null, "there are hundreds of such");
+    }
+    pod.end(pod.transfer("Scheduled", "days-a", 1)).await.expect(0);
+    assert_eq!(pod.report()["files"]["stale"], 0, "{}", pod.report());
+
+    pod.ground.write(&format!("files/{}.ndjson", day(2)), "{\"id\": 2}\n{\"id\": 22}\n");
+    pod.end(pod.transfer("Scheduled", "days-b", 1)).await.expect(0);
+    let report = pod.report();
+    assert_eq!(
+        (&report["reason"], &report["files"]["stale"]),
+        (&json!("AlreadyComplete"), &json!(1))
+    );
+    let told = report["files"]["message"].as_str().unwrap();
+    let stale = format!("files of {}/{} were added, changed or deleted", days_ago(2), days_ago(1));
+    assert!(told.starts_with(&stale) && told.contains("trigger Manual"), "{told}");
+    assert_eq!(report["version"], Value::Null, "nothing was loaded: {report}");
+
+    pod.end(pod.transfer("Manual", "mend", 2)).await.expect(0);
+    let report = pod.report();
+    assert_eq!((&report["rowsCommitted"], &report["files"]["stale"]), (&json!(2), &json!(0)));
+}

@@ -68,6 +68,8 @@ pub(crate) const SOURCE_DURABLE: &str = "SourceDurable";
 pub(crate) const SINK_REACHABLE: &str = "SinkReachable";
 pub(crate) const GUARANTEE_MET: &str = "GuaranteeMet";
 pub(crate) const CAUGHT_UP: &str = "CaughtUp";
+/// Of runs and bulk pipelines alone.
+pub(crate) const INTERVALS_CURRENT: &str = "IntervalsCurrent";
 pub(crate) const DEAD_LETTERING: &str = "DeadLettering";
 pub(crate) const SCALING_ACTIVE: &str = "ScalingActive";
 
