@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 use tidegate_config::{Repairs, TransferConfig, Trigger};
 use tidegate_runtime::RunError;
-use tidegate_table::ledger::{Intervals, RepairRecord, Repaired, StreamFloors, repair_txns};
+use tidegate_table::ledger::{
+    Intervals, RepairRecord, RepairedTime, SideFile, StreamFloors, repair_txns,
+};
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::replace::{Replacement, Selection};
 use tidegate_types::{DataInterval, Ledger, Nonce, Reason, SYSTEM_PREFIX, StreamTime};
 use tracing::info;
 
 use crate::decide::{RepairDecision, RepairFacts, decide_repair};
-use crate::table::RunTable;
 
 /// A repair of one interval.
 #[derive(Debug, Clone)]
@@ -64,12 +65,17 @@ impl Repair {
     }
 
     /// Whether the repair may be begun: before anything is claimed or read.
-    pub(crate) async fn check(&self, table: &RunTable) -> Result<(), RunError> {
-        let (store, ledger) = (table.log.store().as_ref(), &self.repairs.ledger);
-        let floors = StreamFloors::read(table.snapshot.txns(), ledger)?;
+    pub(crate) async fn check(
+        &self,
+        log: &CommitLog,
+        snapshot: &TableSnapshot,
+        by: &Ledger,
+    ) -> Result<(), RunError> {
+        let (store, ledger) = (log.store().as_ref(), &self.repairs.ledger);
+        let floors = StreamFloors::read(snapshot.txns(), ledger)?;
         self.decide(&floors, None)?;
         let known = RepairRecord::newest(store, ledger, floors.record).await?;
-        self.follow(known.as_ref(), &table.ledger, &table.intervals()?)?;
+        self.follow(known.as_ref(), by, &Intervals::read(snapshot.txns(), by)?)?;
         Ok(())
     }
 
@@ -100,7 +106,7 @@ impl Repair {
         newest: Option<&RepairRecord>,
         by: &Ledger,
         intervals: &Intervals,
-    ) -> Result<Repaired, RunError> {
+    ) -> Result<RepairedTime, RunError> {
         if let Some(newest) = newest {
             newest.check_event_time(&self.repairs.event_time)?;
         }
@@ -216,7 +222,7 @@ pub(crate) fn nothing_to_repair(log: &CommitLog) -> RunError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::lake::hours;
+    use crate::decide::testing::hours;
 
     #[test]
     fn b10_rows_that_were_written_for_another_stream_are_never_replaced() {
