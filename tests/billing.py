@@ -24,6 +24,7 @@ import sys
 import time
 
 import yaml
+from checks import check, result
 from postgres_server import PostgresServer, programs
 from read_table import Deltalake, DuckDB, is_table
 
@@ -33,7 +34,6 @@ ORDERS, TRANSACTIONS = 20_000, 100_000
 LEAD = datetime.timedelta(seconds=15)
 LIMIT = 120
 HOUR = datetime.timedelta(hours=1)
-checks = 0
 
 # One transaction of the shop's: an order changes, one comes, one goes, and the books say how it is now.
 CHANGE = """
@@ -45,13 +45,6 @@ INSERT INTO ledger_entries (order_id, kind, amount) VALUES ({n}, 'payment', {n} 
 INSERT INTO states SELECT count(*), sum(total), sum(id) FROM orders;
 COMMIT;
 """
-
-
-def check(what, truth):
-    global checks
-    if not truth:
-        sys.exit(f"FAILED: {what}")
-    checks += 1
 
 
 def now():
@@ -332,7 +325,7 @@ def main():
     else:
         with PostgresServer() as server:
             run(Books(server.uri()), folder, given.days)
-    print(f"test result: ok. {checks} passed; 0 failed; 0 ignored")
+    print(result())
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use tidegate_types::{Span, StreamTime};
 
-use crate::generation::{Generation, OFFSET_LIMIT, Slot, table_bytes};
+use crate::generation::{Generation, table_bytes};
 use crate::key::Fingerprint;
+use crate::options::{WindowError, WindowOptions};
 use crate::run::{SpillError, SpillFolder};
-use crate::window::{WindowError, WindowOptions};
+use crate::slot::{OFFSET_LIMIT, Slot};
 
 /// Slices of one window: a twelfth of the ids is kept longer than needed, and a lookup of a new id
 /// asks thirteen tables.

@@ -17,13 +17,16 @@ mod decide;
 mod generation;
 mod generations;
 mod key;
+mod options;
 mod run;
+mod slot;
 mod snapshot;
 mod window;
 
 pub use clock::ClockJump;
 pub use decide::{Candidate, Verdict};
 pub use key::{Fingerprint, KeyHasher};
+pub use options::{WindowError, WindowOptions};
 pub use run::SpillError;
 pub use snapshot::{Restored, SnapshotExpectation, SnapshotHeader, SnapshotRejected};
-pub use window::{Window, WindowError, WindowOptions};
+pub use window::Window;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::bloom::Bloom;
-use crate::generation::{OFFSET_BYTES, Slot};
+use crate::slot::{OFFSET_BYTES, Slot};
 
 /// Ids on a page: at 21 bytes each a lookup reads 2.7 kB, and the index costs a sixteenth of a byte
 /// for each id.

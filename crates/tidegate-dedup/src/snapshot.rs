@@ -15,8 +15,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::generations::Generations;
 use crate::key::Fingerprint;
+use crate::options::{WindowError, WindowOptions};
 use crate::run::SpillError;
-use crate::window::{Ids, Window, WindowError, WindowOptions, at_precision};
+use crate::window::{Ids, Window, at_precision};
 
 const MAGIC: [u8; 8] = *b"TGWINDOW";
 const VERSION: u32 = 1;

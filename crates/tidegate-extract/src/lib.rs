@@ -17,6 +17,8 @@ mod postgres;
 mod request;
 mod snapshot;
 mod sql;
+#[cfg(test)]
+mod testing;
 
 pub use error::ExtractError;
 pub use objects::fill_glob;

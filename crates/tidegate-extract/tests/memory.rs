@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
+mod requests;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -13,14 +15,12 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use tidegate_config::{
-    BadFilePolicy, BulkSource, Chunking, CsvOptions, FileCompression, FileFormat, ObjectSource,
-    S3Options,
-};
+use tidegate_config::{BulkSource, FileFormat};
 use tidegate_extract::{ChunkCounts, ExtractError, Piece, ReadRequest, Snapshot, open};
 use tidegate_runtime::secrets::Secrets;
-use tidegate_types::{BadRowPolicy, Field};
 use tokio::sync::mpsc;
+
+use requests::{fields, objects};
 
 /// What a run may take, in KiB.
 const LIMIT: u64 = 200_000_000 / 1024;
@@ -112,38 +112,15 @@ fn request(file: &Path) -> ReadRequest {
         name if name.contains(".ndjson") => FileFormat::NdJson,
         _ => FileFormat::Parquet,
     };
-    let field = |(name, data_type): (&str, &str)| Field {
-        name: name.into(),
-        data_type: data_type.parse().unwrap(),
-        required: false,
-        from: None,
-    };
-    let fields = [("text", "string"), ("other", "string"), ("numbers", "list<long>")];
+    let url = url::Url::from_file_path(file.parent().unwrap()).unwrap().to_string();
+    let source = BulkSource::ObjectStore(objects(url, format, name));
     let wanted = if format == FileFormat::NdJson { 3 } else { 2 };
-    let source = ObjectSource {
-        url: url::Url::from_file_path(file.parent().unwrap()).unwrap().to_string(),
-        secret: None,
-        endpoint: None,
-        s3: S3Options::default(),
-        glob: name.into(),
-        format,
-        compression: FileCompression::Auto,
-        csv: CsvOptions { delimiter: ',', header: true, null: String::new() },
-        on_bad_file: BadFilePolicy::Fail,
-    };
-    ReadRequest {
-        source: BulkSource::ObjectStore(source),
-        secrets: Secrets::new(None),
-        application: "tidegate/test".into(),
-        fields: Some(fields.into_iter().take(wanted).map(field).collect()),
-        interval: None,
-        incremental: None,
-        chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 4 },
-        on_error: BadRowPolicy::DeadLetter,
-        on_bad_file: BadFilePolicy::Fail,
-        batch_rows: 16 << 10,
-        batch_bytes: 2 << 20,
-    }
+    let columns = [("text", "string"), ("other", "string"), ("numbers", "list<long>")];
+    let mut request = requests::request(source, Secrets::new(None));
+    request.fields = fields(&columns[..wanted]);
+    request.batch_rows = 16 << 10;
+    request.batch_bytes = 2 << 20;
+    request
 }
 
 /// A file of two columns with one page each: rows of half a mebibyte, so many.

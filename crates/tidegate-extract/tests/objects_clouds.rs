@@ -1,17 +1,18 @@
 //! Files in stores that stand in for those of Azure and Google, through the public interface.
 
 mod files;
+mod requests;
 
 use std::path::Path;
 
 use object_store::ObjectStoreExt;
 use tidegate_config::{FileFormat, ObjectSource};
 use tidegate_extract::{ReadRequest, open};
-use tidegate_runtime::secrets::Secrets;
 use tidegate_testing::{AzureServer, GoogleServer};
 use tidegate_types::{Explained, Reason};
 
-use files::{parquet, read, source};
+use files::{parquet, read};
+use requests::{objects, secrets_in};
 
 /// The name of every secret here.
 const SECRET: &str = "store";
@@ -23,9 +24,9 @@ fn request(
     format: FileFormat,
     glob: &str,
 ) -> ReadRequest {
-    let source = source(url, SECRET, format, glob);
-    let source = ObjectSource { endpoint: Some(endpoint), ..source };
-    files::request(source, Secrets::new(Some(secrets.to_path_buf())))
+    let (endpoint, secret) = (Some(endpoint), Some(SECRET.to_owned()));
+    let source = ObjectSource { endpoint, secret, ..objects(url, format, glob) };
+    files::request(source, secrets_in(secrets))
 }
 
 fn lines(ids: std::ops::Range<i64>) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Files on a real S3 server, through the public interface.
 
 mod files;
+mod requests;
 
 use std::io::Write;
 use std::path::Path;
@@ -12,10 +13,11 @@ use object_store::aws::AmazonS3;
 use tidegate_config::{AddressingStyle, FileFormat, ObjectSource, S3Options};
 use tidegate_extract::{ReadRequest, open};
 use tidegate_runtime::secrets::Secrets;
-use tidegate_testing::{S3Server, SECRET_KEY, write_s3_secret};
+use tidegate_testing::{S3Server, SECRET_KEY};
 use tidegate_types::{Explained, Reason};
 
-use files::{parquet, read, source};
+use files::{parquet, read};
+use requests::{objects, secrets_in};
 
 /// The server, a client beside the source's own, and a folder with its keys.
 struct Ground {
@@ -27,9 +29,9 @@ struct Ground {
 impl Ground {
     async fn new(folder: &Path) -> Self {
         let server = S3Server::start(folder, "lake").await.expect("the server starts");
-        write_s3_secret(&folder.join("secrets"), "s3").expect("written");
+        server.write_secret(&folder.join("secrets"), "s3").expect("written");
         let store = server.store(None).expect("a client");
-        Self { server, store, secrets: Secrets::new(Some(folder.join("secrets"))) }
+        Self { server, store, secrets: secrets_in(&folder.join("secrets")) }
     }
 
     async fn put(&self, path: &str, bytes: Vec<u8>) {
@@ -37,13 +39,14 @@ impl Ground {
     }
 
     fn request(&self, format: FileFormat, glob: &str) -> ReadRequest {
-        let source = source(self.server.url("in put"), "s3", format, glob);
+        let source = objects(self.server.url("in put"), format, glob);
         let s3 = S3Options {
             endpoint: Some(self.server.endpoint()),
             region: None,
             addressing_style: AddressingStyle::Path,
         };
-        files::request(ObjectSource { s3, ..source }, self.secrets.clone())
+        let source = ObjectSource { secret: Some("s3".to_owned()), s3, ..source };
+        files::request(source, self.secrets.clone())
     }
 }
 

@@ -18,7 +18,9 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 use tidegate_api::IngestionPipeline;
 use tidegate_testing::cluster::AuditRecord;
-use tidegate_testing::{TidegateCommand, TidegateProcess, eventually, free_port, workspace};
+use tidegate_testing::{
+    TidegateCommand, TidegateProcess, eventually, free_port, parameter, workspace,
+};
 use tokio::time::Instant;
 
 use self::support::{ACCOUNT, Document, IMAGE, Stage, is_settled};
@@ -211,10 +213,6 @@ fn by(records: &[AuditRecord], word: impl Fn(&AuditRecord) -> String) -> Value {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     records.iter().for_each(|record| *counts.entry(word(record)).or_default() += 1);
     json!(counts)
-}
-
-fn parameter<T: std::str::FromStr>(name: &str, default: T) -> T {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 #[expect(clippy::print_stdout, reason = "figures are what it is run for")]

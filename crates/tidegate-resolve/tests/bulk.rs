@@ -1,9 +1,11 @@
 //! Bulk pipelines: the defaults, and what their parts must be to each other.
 
+mod common;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tidegate_api::{CatchupPolicy, IngestionPipeline, Violation, check};
+use tidegate_api::{CatchupPolicy, IngestionPipeline, Violation};
 use tidegate_config::{
     BulkSource, Chunking, CsvOptions, FileCompression, FileFormat, Incremental, NullCursorPolicy,
     Placement, Relation, Schedule, TlsMode, TransferConfig, WriteMode,
@@ -11,8 +13,10 @@ use tidegate_config::{
 use tidegate_resolve::{Resolved, catchup_policy, check_evolution, lint_transfer, resolve_in};
 use tidegate_types::Span;
 
+use common::pipeline;
+
 fn orders(changes: &[(&str, Value)]) -> IngestionPipeline {
-    pipeline(
+    loading(
         json!({"type": "Postgres", "postgres": {
             "connection": {"secretRef": {"name": "orders-db"}}, "table": "public.orders",
         }}),
@@ -21,7 +25,7 @@ fn orders(changes: &[(&str, Value)]) -> IngestionPipeline {
 }
 
 fn files(changes: &[(&str, Value)]) -> IngestionPipeline {
-    pipeline(
+    loading(
         json!({"type": "ObjectStore", "objectStore": {
             "storage": {"url": "file:./landing/"}, "glob": "dt=%Y-%m-%d/*.parquet", "format": "Parquet",
         }}),
@@ -29,23 +33,15 @@ fn files(changes: &[(&str, Value)]) -> IngestionPipeline {
     )
 }
 
-/// A pipeline with values set at pointers into its spec.
-fn pipeline(source: Value, changes: &[(&str, Value)]) -> IngestionPipeline {
-    let mut document = json!({
+/// A bulk pipeline over a source.
+fn loading(source: Value, changes: &[(&str, Value)]) -> IngestionPipeline {
+    let document = json!({
         "apiVersion": "tidegate.dev/v1alpha1",
         "kind": "IngestionPipeline",
         "metadata": {"name": "orders", "namespace": "billing"},
         "spec": {"source": source, "sink": {"storage": {"url": "s3://lake/orders/"}}},
     });
-    for (path, value) in changes {
-        let mut node = &mut document["spec"];
-        for step in path.split('.') {
-            node = &mut node[step];
-        }
-        *node = value.clone();
-    }
-    let found = check("f.yaml", vec![document]).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    found.pipelines.into_iter().next().expect("one")
+    pipeline(document, changes)
 }
 
 fn resolved(pipeline: &IngestionPipeline) -> TransferConfig {
@@ -142,7 +138,7 @@ fn files_have_intervals_by_their_glob() {
 #[test]
 fn a_stream_is_resolved_as_one() {
     let fields = json!([{"name": "id", "type": "string"}]);
-    let stream = pipeline(
+    let stream = loading(
         json!({"type": "JetStream", "jetStream": {"stream": "ORDERS"}}),
         &[("schema.fields", fields)],
     );
@@ -264,7 +260,7 @@ fn queries_are_one_statement() {
         let source = json!({"type": "MySQL", "mysql": {
             "connection": {"secretRef": {"name": "db"}}, "query": query, "tls": {"mode": "Disable"},
         }});
-        pipeline(source, &[])
+        loading(source, &[])
     };
     let config = resolved(&query("\n  SELECT 1 AS one\n"));
     let BulkSource::MySql(source) = &config.source else { panic!("{config:?}") };

@@ -1,23 +1,14 @@
 //! Pipelines that repair others (B10): what is found of the other one, and what must be the same in both.
 
+mod common;
+
 use serde_json::{Value, json};
-use tidegate_api::{IngestionPipeline, check};
+use tidegate_api::IngestionPipeline;
 use tidegate_config::{Repairs, WriteMode};
 use tidegate_resolve::{check_evolution, find_among, resolve_among, resolve_in};
 use tidegate_types::{AfterRepairPolicy, Ledger, Span};
 
-fn parsed(document: Value, changes: &[(&str, Value)]) -> IngestionPipeline {
-    let mut document = document;
-    for (path, value) in changes {
-        let mut node = &mut document["spec"];
-        for step in path.split('.') {
-            node = &mut node[step];
-        }
-        *node = value.clone();
-    }
-    let found = check("f.yaml", vec![document]).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    found.pipelines.into_iter().next().expect("one")
-}
+use common::pipeline;
 
 fn clicks(changes: &[(&str, Value)]) -> IngestionPipeline {
     let document = json!({
@@ -38,7 +29,7 @@ fn clicks(changes: &[(&str, Value)]) -> IngestionPipeline {
             },
         },
     });
-    parsed(document, changes)
+    pipeline(document, changes)
 }
 
 fn mend(changes: &[(&str, Value)]) -> IngestionPipeline {
@@ -60,7 +51,7 @@ fn mend(changes: &[(&str, Value)]) -> IngestionPipeline {
             },
         },
     });
-    parsed(document, changes)
+    pipeline(document, changes)
 }
 
 /// The faults of `mend` beside `clicks`.

@@ -70,7 +70,9 @@ pub fn due(facts: &DueFacts<'_>) -> Due {
     };
     let done = DataInterval::merged(done.iter().copied());
     let owed = match since.policy {
-        CatchUp::All | CatchUp::None => open(grid, first, ready, &done).take(limit).collect(),
+        CatchUp::All | CatchUp::None => {
+            missing_intervals(grid, first, ready, &done).take(limit).collect()
+        }
         CatchUp::Latest => newest(grid, &done, first, ready).into_iter().take(limit).collect(),
     };
     let next = grid.next_tick(ready.max(first));
@@ -137,7 +139,7 @@ fn is_near(from: Timestamp, to: Timestamp) -> bool {
 /// The intervals that begin at a tick or later, end by an instant and are not done, oldest first, lazily.
 ///
 /// `done` is sorted, and merged where intervals touch. What it covers is stepped over at once.
-pub fn open<'a>(
+pub fn missing_intervals<'a>(
     grid: &'a Grid,
     first: Timestamp,
     through: Timestamp,

@@ -9,7 +9,7 @@ mod grid;
 mod limits;
 mod ticks;
 
-pub use catch_up::{CatchUp, Due, DueFacts, Since, due, known_since, open, origin};
+pub use catch_up::{CatchUp, Due, DueFacts, Since, due, known_since, missing_intervals, origin};
 pub use error::ScheduleError;
 pub use grid::Grid;
 pub use limits::{MOST_FAILED_RUNS, MOST_INTERVALS};

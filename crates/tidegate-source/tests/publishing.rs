@@ -89,8 +89,11 @@ async fn a_publisher_outlives_a_restart_of_the_broker_without_doubling() {
             publisher.finish().await
         }
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    while stream_facts(&connection, STREAM).await.expect("facts").messages < 500 {
+        assert!(!publishing.is_finished(), "it ended early");
+    }
     server.kill().await.expect("killed");
+    assert!(!publishing.is_finished(), "nothing was on its way any more");
     let _server = start_server(store.path().to_owned(), port, "").await;
     publishing.await.expect("no panic").expect("all stored");
     let facts = stream_facts(&connection, STREAM).await.expect("facts");

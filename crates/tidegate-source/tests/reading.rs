@@ -113,8 +113,15 @@ async fn s4_a_line_cut_while_messages_are_on_it_loses_and_doubles_nothing() {
     let mut all = Vec::new();
     for _ in 0..4 {
         all.extend(sequences(&read_batch(&mut reader).await));
+        let before = proxy.swallowed();
         proxy.mute();
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        // What arrived before is read; then messages are on the line when it is cut.
+        loop {
+            tokio::select! {
+                batch = read_batch(&mut reader) => all.extend(sequences(&batch)),
+                () = proxy.swallows_more_than(before) => break,
+            }
+        }
         proxy.cut();
     }
     all.extend(sequences(&read_all(&mut reader).await));

@@ -6,6 +6,7 @@
 
 mod claim;
 mod interval;
+mod interval_key;
 mod name;
 mod repair;
 mod settings;
@@ -16,11 +17,12 @@ pub use claim::{
     Claim, Done, Effect, IntervalConflict, OverwriteBesideStream, check_overwrite, claim_notes,
     conflict, done_txns, has_dead_letters, run_claim_txns,
 };
-pub use interval::{IntervalKey, IntervalState, Intervals, RunState};
+pub use interval::{IntervalState, Intervals, RunState};
+pub use interval_key::IntervalKey;
 pub use name::{IntervalField, LedgerField, PositionField, TxnName};
-pub use repair::{Cut, RepairError, RepairRecord, Repaired, StreamFloors, repair_txns};
+pub use repair::{Cut, RepairError, RepairRecord, RepairedTime, StreamFloors, repair_txns};
 pub use settings::LedgerSettings;
-pub use side_file::SideFileError;
+pub use side_file::{SideFile, SideFileError};
 pub use state::{
     LedgerError, LedgerMismatch, LedgerState, PartitionState, claim_txns, progress_txns,
     release_txns,

@@ -27,7 +27,7 @@ use crate::log::{CommitLog, LiveFile, LogError, TableSnapshot};
 use look::Counted;
 
 pub use look::find_streamed;
-pub use removed::{Removed, RemovedRange};
+pub use removed::{RemovedRange, RemovedRows};
 pub use selection::{Selection, Verdict};
 
 /// Files that are looked into at once.
@@ -92,7 +92,7 @@ pub struct Replacement {
     /// Selected rows: how many leave the table.
     pub rows: u64,
     /// Those of them that a stream wrote, by their identities; only a repair takes such rows out (B10).
-    pub streamed: Removed,
+    pub streamed: RemovedRows,
 }
 
 impl Replacement {

@@ -10,19 +10,17 @@ mod error;
 mod google;
 mod keys;
 mod probe;
+mod s3;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
-
-use keys::{Identity, RereadKey};
 
 pub use error::StoreError;
 pub use keys::{AccessKey, AzureKey, KeySource, Keys};
@@ -68,6 +66,12 @@ impl StoreOptions {
             private_authorities: None,
         }
     }
+
+    /// The bucket that the address begins with.
+    fn bucket(&self) -> Result<&str, StoreError> {
+        let bucket = self.url.host_str().filter(|host| !host.is_empty());
+        bucket.ok_or_else(|| address(self, "it names no bucket"))
+    }
 }
 
 /// The store of one table.
@@ -103,7 +107,7 @@ impl TableStore {
 pub fn open(options: &StoreOptions) -> Result<TableStore, StoreError> {
     match options.url.scheme() {
         "file" => open_directory(options),
-        "s3" => open_s3(options),
+        "s3" => open_clients(options, s3::open),
         "abfss" => open_clients(options, azure::open),
         "gs" => open_clients(options, google::open),
         "memory" => {
@@ -137,85 +141,24 @@ fn open_directory(options: &StoreOptions) -> Result<TableStore, StoreError> {
     Ok(TableStore { root: directory_url(&options.url), data: Arc::clone(&store), commit: store })
 }
 
-fn open_s3(options: &StoreOptions) -> Result<TableStore, StoreError> {
-    let identity = Identity::of(|name| std::env::var(name).ok());
-    if options.keys.is_none() && identity == Identity::Nobody {
-        return Err(StoreError::NoIdentity { url: options.url.to_string() });
-    }
-    open_clients(options, s3)
-}
-
-/// A client of a store below a prefix.
-type Client = fn(
-    &StoreOptions,
-    &Path,
-    RetryConfig,
-    ClientOptions,
-) -> Result<Arc<dyn ObjectStore>, StoreError>;
+/// Makes a client of the whole bucket or container.
+type Client =
+    fn(&StoreOptions, RetryConfig, ClientOptions) -> Result<Arc<dyn ObjectStore>, StoreError>;
 
 /// The two clients of a remote store.
 fn open_clients(options: &StoreOptions, open: Client) -> Result<TableStore, StoreError> {
     let prefix = Path::from_url_path(options.url.path())
         .map_err(|error| address(options, &error.to_string()))?;
-    let client = |retry, timeout| open(options, &prefix, retry, client_options(options, timeout)?);
+    let client = |retry, timeout| -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let bucket = open(options, retry, client_options(options, timeout)?)?;
+        Ok(Arc::new(PrefixStore::new(bucket, prefix.clone())))
+    };
     let never = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     Ok(TableStore {
         root: directory_url(&options.url),
         data: client(RetryConfig::default(), DATA_TIMEOUT)?,
         commit: client(never, COMMIT_TIMEOUT)?,
     })
-}
-
-fn s3(
-    options: &StoreOptions,
-    prefix: &Path,
-    retry: RetryConfig,
-    client: ClientOptions,
-) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let bucket = s3_builder(options)?
-        .with_retry(retry)
-        .with_client_options(client)
-        .build()
-        .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;
-    Ok(Arc::new(PrefixStore::new(bucket, prefix.clone())))
-}
-
-fn s3_builder(options: &StoreOptions) -> Result<AmazonS3Builder, StoreError> {
-    let bucket = options.url.host_str().filter(|host| !host.is_empty());
-    let bucket = bucket.ok_or_else(|| address(options, "it names no bucket"))?;
-    let builder = match &options.keys {
-        Some(Keys::S3(keys)) => {
-            let keys = RereadKey::new(Arc::clone(keys));
-            AmazonS3Builder::new().with_credentials(Arc::new(keys))
-        }
-        None => AmazonS3Builder::from_env(),
-        Some(_) => return Err(foreign_key(options)),
-    };
-    let mut builder =
-        builder.with_bucket_name(bucket).with_virtual_hosted_style_request(!options.path_style);
-    if let Some(region) = &options.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(endpoint) = &options.endpoint {
-        builder = builder.with_endpoint(s3_endpoint(options, endpoint, bucket)?);
-    }
-    Ok(builder)
-}
-
-/// The client takes a virtual-hosted endpoint with the bucket in it; users write it without.
-fn s3_endpoint(options: &StoreOptions, endpoint: &str, bucket: &str) -> Result<String, StoreError> {
-    let problem = |why: &str| address(options, &format!("endpoint {endpoint:?} {why}"));
-    let mut parsed = Url::parse(endpoint).map_err(|_| problem("is not a URL"))?;
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(problem("must begin with https:// or http://"));
-    }
-    let host = parsed.host_str().ok_or_else(|| problem("names no host"))?.to_owned();
-    if !options.path_style && !host.starts_with(&format!("{bucket}.")) {
-        parsed
-            .set_host(Some(&format!("{bucket}.{host}")))
-            .map_err(|_| problem("cannot carry the bucket in its host: use path style"))?;
-    }
-    Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
 fn client_options(options: &StoreOptions, timeout: Duration) -> Result<ClientOptions, StoreError> {
@@ -297,16 +240,5 @@ mod tests {
         below.commit.put(&Path::from("y"), "1".into()).await.expect("stored");
         assert!(directory.join("_dead_letters/y").is_file());
         assert!(below.root.as_str().ends_with("/table/_dead_letters/"), "{}", below.root);
-    }
-
-    #[test]
-    fn an_s3_endpoint_carries_the_bucket_where_the_style_asks_for_it() {
-        let mut options = options("s3://lake/x/y");
-        let of =
-            |options: &StoreOptions, endpoint: &str| s3_endpoint(options, endpoint, "lake").ok();
-        assert_eq!(of(&options, "https://s3.io/").as_deref(), Some("https://lake.s3.io"));
-        assert_eq!(of(&options, "https://lake.s3.io").as_deref(), Some("https://lake.s3.io"));
-        options.path_style = true;
-        assert_eq!(of(&options, "http://[::1]:9").as_deref(), Some("http://[::1]:9"));
     }
 }

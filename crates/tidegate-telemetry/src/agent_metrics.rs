@@ -174,15 +174,8 @@ impl Watched for AgentMetrics {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode;
-
     use super::*;
-
-    fn printed(registry: &Registry) -> String {
-        let mut text = String::new();
-        encode(&mut text, registry).expect("writing to a string");
-        text
-    }
+    use crate::testing::printed;
 
     #[test]
     fn every_gauge_stands_under_its_documented_name() {

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::PipelineMetrics;
-
 /// The heartbeat of one loop.
 #[derive(Debug)]
 pub struct LoopState {
@@ -35,16 +33,6 @@ pub trait Watched: std::fmt::Debug + Send + Sync {
     fn name(&self) -> String;
     /// How it is.
     fn health(&self) -> &LoopState;
-}
-
-impl Watched for PipelineMetrics {
-    fn name(&self) -> String {
-        format!("{} worker {}", self.pipeline(), self.worker())
-    }
-
-    fn health(&self) -> &LoopState {
-        self.health()
-    }
 }
 
 /// The loops of a process. Cloning shares them.
@@ -141,6 +129,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::PipelineMetrics;
 
     const LONGEST: Duration = Duration::from_secs(60);
 

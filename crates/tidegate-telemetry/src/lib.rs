@@ -14,6 +14,8 @@ mod logs;
 mod pages;
 mod pipeline_metrics;
 mod run_metrics;
+#[cfg(test)]
+mod testing;
 
 pub use agent_metrics::AgentMetrics;
 pub use families::MetricFamilies;

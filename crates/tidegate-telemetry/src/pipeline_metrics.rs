@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use tidegate_types::{Counters, Epoch, PartitionId, Position, Reason};
 
 use crate::families::{CountGauge, SecondsCounter, SecondsGauge};
-use crate::health::LoopState;
+use crate::health::{LoopState, Watched};
 use crate::labels::{OutcomeLabels, PartitionLabels, ReasonLabels, ThrottleLabels, WorkerLabels};
 use crate::{CommitOutcomeLabel, MetricFamilies, Throttle};
 
@@ -367,17 +367,20 @@ impl MetricsSnapshot {
     }
 }
 
+impl Watched for PipelineMetrics {
+    fn name(&self) -> String {
+        format!("{} worker {}", self.pipeline(), self.worker())
+    }
+
+    fn health(&self) -> &LoopState {
+        self.health()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode;
-
     use super::*;
-
-    fn printed(registry: &Registry) -> String {
-        let mut text = String::new();
-        encode(&mut text, registry).expect("writing to a string");
-        text
-    }
+    use crate::testing::printed;
 
     fn batch() -> Counters {
         Counters { read: 10, rows: 5, dead: 1, duplicate: 3, filtered: 1 }

@@ -89,9 +89,8 @@ impl Watched for RunMetrics {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode;
-
     use super::*;
+    use crate::testing::printed;
 
     #[test]
     fn a_run_shows_how_far_it_is_and_is_ready_once_it_has_a_plan() {
@@ -100,8 +99,7 @@ mod tests {
         assert!(!metrics.health().is_ready());
         metrics.set(RunNumbers { chunks: 16, chunks_done: 9, rows_read: 70, dead_letters: 1 });
         assert!(metrics.health().is_ready());
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        let text = printed(&registry);
         for line in [
             "tidegate_run_chunks{pipeline=\"shop/orders\"} 16",
             "tidegate_run_chunks_done{pipeline=\"shop/orders\"} 9",

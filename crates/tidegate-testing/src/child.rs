@@ -55,8 +55,7 @@ impl ManagedChild {
     }
 
     /// Whether SIGSTOP has reached it.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process_id));
         stat.is_ok_and(|stat| stat.contains(") T "))
     }
@@ -68,6 +67,20 @@ impl ManagedChild {
     /// When the process cannot be reaped.
     pub async fn kill(&mut self) -> Result<()> {
         self.child.kill().await.with_context(|| format!("kill {}", self.name))
+    }
+
+    /// SIGKILL to the process and to those that it started, and waits until they are gone.
+    pub(crate) async fn kill_with_children(&mut self, limit: Duration) -> Result<()> {
+        let children = children_of(self.process_id);
+        self.kill().await?;
+        for child in &children {
+            let line = format!("kill -9 {child} 2>/dev/null");
+            // One that has gone by itself is fine.
+            Command::new("sh").args(["-c", &line]).status().await.context("run sh")?;
+        }
+        let what = format!("the processes of {} are gone", self.name);
+        let gone = async || !children.iter().any(|child| is_alive(*child));
+        eventually(&what, limit, gone).await
     }
 
     /// Sends a signal by its name without `SIG`: `STOP`, `CONT`, `TERM`, `INT`.
@@ -129,15 +142,35 @@ impl ManagedChild {
     /// When it does not within `limit`, or the process ends without having said it.
     pub async fn wait_for_output(&mut self, text: &str, limit: Duration) -> Result<()> {
         let what = format!("{text:?} in the output of {}", self.name);
+        self.until(&what, limit, |child| child.output().contains(text)).await
+    }
+
+    /// Waits until SIGSTOP has reached it, its own at a step for instance.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within `limit`, or the process ends instead.
+    pub async fn stopped(&mut self, limit: Duration) -> Result<()> {
+        let what = format!("{} stands still", self.name);
+        self.until(&what, limit, Self::is_stopped).await
+    }
+
+    /// Waits until something holds; an error with the last words when the process ends without it.
+    async fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
         let mut ended = false;
-        let found = eventually(&what, limit, || {
+        let looked = eventually(what, limit, || {
             ended = ended || !matches!(self.child.try_wait(), Ok(None));
-            std::future::ready(self.output().contains(text) || ended)
+            std::future::ready(holds(self) || ended)
         })
         .await;
-        let output = self.output();
-        found.with_context(|| last_lines(&output, 30))?;
-        ensure!(output.contains(text), "{what}: it ended first\n{}", last_lines(&output, 30));
+        let last = last_lines(&self.output(), 30);
+        looked.with_context(|| last.clone())?;
+        ensure!(holds(self), "{what}: it ended first\n{last}");
         Ok(())
     }
 
@@ -158,6 +191,26 @@ impl ManagedChild {
     pub fn output(&self) -> String {
         self.stdout() + &self.stderr()
     }
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .filter(|process| parent_of(*process) == Some(parent))
+        .collect()
+}
+
+/// Behind the name in brackets, which may hold anything, the second word.
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// One that nobody has waited for yet does nothing any more.
+fn is_alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
 fn append(path: &Path) -> Result<File> {
@@ -213,13 +266,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_child_that_ends_instead_of_standing_still_is_told() {
+        let scratch = Scratch::new("child").unwrap();
+        let mut child = shell(&scratch, "echo over");
+        let error = child.stopped(LONG).await.unwrap_err().to_string();
+        assert!(error.contains("it ended first") && error.contains("over"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_children_of_a_child_are_killed_with_it() {
+        let scratch = Scratch::new("child").unwrap();
+        let mut child = shell(&scratch, "sleep 1000 & echo $!; wait");
+        child.wait_for_output("\n", LONG).await.unwrap();
+        let grandchild = child.stdout().trim().parse().unwrap();
+        assert!(is_alive(grandchild));
+        child.kill_with_children(LONG).await.unwrap();
+        assert!(!is_alive(grandchild));
+    }
+
+    #[tokio::test]
     async fn a_stopped_child_does_nothing_until_it_goes_on() {
         let scratch = Scratch::new("child").unwrap();
         let mut child = shell(&scratch, "exec sleep 1000");
         child.signal("STOP").await.unwrap();
         // The signal is on its way when `kill` returns.
-        let stopped = async || child.is_stopped();
-        eventually("the child stops", LONG, stopped).await.unwrap();
+        child.stopped(LONG).await.unwrap();
         child.signal("CONT").await.unwrap();
         child.signal("TERM").await.unwrap();
         assert_eq!(child.wait(LONG).await.unwrap().signal(), Some(15));

@@ -15,8 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::fault::{Dice, Fault, Late, Rule};
+use crate::fault::{Fault, Late, Rule};
 use crate::http::{Request, error_answer};
+use crate::random::Random;
 
 /// Events kept for a look; older ones are forgotten, counters are not.
 const MAX_EVENTS: usize = 4_096;
@@ -75,7 +76,7 @@ struct State {
     rules: Vec<ActiveRule>,
     /// Hits of every rule there ever was; removing a rule does not forget them.
     hits: Vec<u64>,
-    dice: Dice,
+    random: Random,
     events: VecDeque<Event>,
     late_statuses: VecDeque<u16>,
 }
@@ -106,7 +107,7 @@ impl FaultProxy {
         let state = State {
             rules: Vec::new(),
             hits: Vec::new(),
-            dice: Dice::new(seed),
+            random: Random::seeded(seed),
             events: VecDeque::new(),
             late_statuses: VecDeque::new(),
         };
@@ -198,11 +199,11 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T) {
 
 impl State {
     fn decide(&mut self, request: &Request) -> Option<(RuleId, Fault)> {
-        let Self { rules, hits, dice, .. } = self;
+        let Self { rules, hits, random, .. } = self;
         rules.iter_mut().filter(|active| active.rule.matcher.matches(&request.head)).find_map(
             |active| {
                 let hits = hits.get_mut(usize::try_from(active.id.0).ok()?)?;
-                let applies = active.rule.applies(active.seen, *hits, dice.throw());
+                let applies = active.rule.applies(active.seen, *hits, random.below(100));
                 active.seen += 1;
                 *hits += u64::from(applies);
                 applies.then_some((active.id, active.rule.fault))

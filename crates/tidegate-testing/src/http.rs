@@ -1,7 +1,9 @@
 //! As much of HTTP/1.1 as a proxy in front of an object store needs: requests are read whole, answers
-//! are handed on as they come. Bytes are kept as they were, because requests are signed.
+//! are handed on as they come. Bytes are kept as they were, because requests are signed. The same serves to
+//! ask a server on loopback one thing.
 
 use std::io::{Error, ErrorKind, Result};
+use std::net::SocketAddr;
 
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
@@ -33,6 +35,22 @@ pub(crate) struct Answer {
     pub(crate) head: Head,
     without_body: bool,
     upstream: BufReader<TcpStream>,
+}
+
+/// Asks a server on loopback over a connection of its own: status and body. What the answer has of a body
+/// is given as it came, also when it ends early or the server did not want the whole of ours.
+///
+/// # Errors
+///
+/// When nobody listens or there is no answer.
+pub async fn ask_http(
+    server: SocketAddr,
+    (method, target): (&str, &str),
+    headers: &[(String, String)],
+    body: &[u8],
+) -> Result<(u16, String)> {
+    let request = Request::new(server, (method, target), headers, body);
+    request.send(server).await?.read().await
 }
 
 impl Head {
@@ -96,6 +114,19 @@ impl Head {
 }
 
 impl Request {
+    fn new(
+        host: SocketAddr,
+        (method, target): (&str, &str),
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Self {
+        let first_line = format!("{method} {target} HTTP/1.1");
+        let own = [("host", host.to_string()), ("content-length", body.len().to_string())];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        let headers = own.into_iter().chain(headers.iter().cloned()).collect();
+        Self { head: Head { first_line, headers }, body: body.to_vec() }
+    }
+
     /// The next request on a connection; none when the client has closed it.
     pub(crate) async fn read<S>(client: &mut BufReader<S>) -> Result<Option<Self>>
     where
@@ -114,10 +145,11 @@ impl Request {
     }
 
     /// Sends the request over a connection of its own and reads the answer's head.
-    pub(crate) async fn send(&self, upstream: std::net::SocketAddr) -> Result<Answer> {
+    pub(crate) async fn send(&self, upstream: SocketAddr) -> Result<Answer> {
         let mut upstream = BufReader::new(TcpStream::connect(upstream).await?);
         upstream.write_all(&self.head.to_bytes(true)).await?;
-        upstream.write_all(&self.body).await?;
+        // A server that refuses the body may not read it to its end: then its answer counts.
+        _ = upstream.write_all(&self.body).await;
         let mut head = next_head(&mut upstream).await?;
         while (100..200).contains(&head.status()) {
             head = next_head(&mut upstream).await?;
@@ -148,6 +180,20 @@ impl Answer {
         }
         client.flush().await?;
         Ok(ends_by_itself && body_limit.is_none())
+    }
+
+    /// The status, and the body as text as far as it comes.
+    async fn read(mut self) -> Result<(u16, String)> {
+        let mut body = Vec::new();
+        if !self.without_body {
+            let length = self.head.content_length()?.map_or(u64::MAX, |length| length as u64);
+            let read = (&mut self.upstream).take(length).read_to_end(&mut body).await;
+            // Whoever hangs up in the middle has said what counts before.
+            if body.is_empty() {
+                read?;
+            }
+        }
+        Ok((self.head.status(), String::from_utf8_lossy(&body).into_owned()))
     }
 
     /// Reads the answer to its end and throws it away; what it was about has then happened.
@@ -279,6 +325,26 @@ mod tests {
         assert!(read("PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\nabc").await.is_err());
         assert!(read("PUT / HTTP/1.1\r\ncontent-length: x\r\n\r\n").await.is_err());
         assert!(read(&"x".repeat(MAX_HEAD + 10)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_is_asked_one_thing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let answering = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut client = BufReader::new(stream);
+            let request = Request::read(&mut client).await.unwrap().unwrap();
+            let answer = b"HTTP/1.1 201 Made\r\ncontent-length: 2\r\n\r\nok and more";
+            client.get_mut().write_all(answer).await.unwrap();
+            request
+        };
+        let headers = [("x".to_owned(), "y".to_owned())];
+        let asking = ask_http(server, ("PUT", "/a?b"), &headers, b"body");
+        let (request, answer) = tokio::join!(answering, asking);
+        assert_eq!((request.head.method(), request.head.target()), ("PUT", "/a?b"));
+        assert_eq!((request.head.header("X"), &request.body[..]), (Some("y"), &b"body"[..]));
+        assert_eq!(answer.unwrap(), (201, "ok".to_owned()));
     }
 
     #[test]

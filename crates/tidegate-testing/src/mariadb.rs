@@ -4,19 +4,17 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use anyhow::{Context, Result, ensure};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::process::Command;
 
-use crate::child::ManagedChild;
 use crate::guard;
 use crate::paths::{is_root, service};
 use crate::ports::free_port;
-use crate::wait::eventually;
+use crate::secret::write_secret;
+use crate::server::{ServerProcess, is_its_process};
+use crate::sql_client::{self, SqlSession};
 
 /// The account that may do everything, from loopback, over TCP.
 pub const MARIADB_USER: &str = "tidegate";
@@ -24,13 +22,8 @@ pub const MARIADB_USER: &str = "tidegate";
 pub const MARIADB_PASSWORD: &str = "pass/word";
 /// The database that is there from the start.
 pub const MARIADB_DATABASE: &str = "shop";
-
-/// A server that recovers after a kill reads its log first.
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// What the client prints behind the answer to a statement.
-const DONE: &str = "-- done --";
-const STATEMENT_LIMIT: Duration = Duration::from_secs(120);
+/// Makes a session's zone UTC.
+const UTC: &str = "SET time_zone = '+00:00'";
 
 /// What is special about a server.
 #[derive(Debug, Clone, Default)]
@@ -44,11 +37,11 @@ pub struct MariaDbOptions {
 /// A MariaDB server on a port of loopback that stays the same over restarts.
 #[derive(Debug)]
 pub struct MariaDbServer {
-    folder: PathBuf,
-    port: u16,
+    process: ServerProcess,
     options: MariaDbOptions,
-    child: Option<ManagedChild>,
 }
+
+is_its_process!(MariaDbServer);
 
 impl MariaDbServer {
     /// Starts a server whose data and logs lie in `folder`.
@@ -67,8 +60,8 @@ impl MariaDbServer {
     /// When the programs are not installed or the server does not come up.
     pub async fn start_with(folder: &Path, options: &MariaDbOptions) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let (folder, options) = (folder.to_path_buf(), options.clone());
-        let mut server = Self { folder, port: free_port()?, options, child: None };
+        let process = ServerProcess::new("mariadbd", folder, free_port()?);
+        let mut server = Self { process, options: options.clone() };
         // Of a server that a static owns nobody else removes it. The logs stay.
         guard::remove_at_end(&server.data());
         guard::remove_at_end(&server.temporary());
@@ -77,20 +70,18 @@ impl MariaDbServer {
         Ok(server)
     }
 
-    /// Starts the server again after [`kill`](Self::kill), with the same port and data. One that still
-    /// runs is killed first.
+    /// Starts the server again, with the same port and data. One that still runs is killed first.
     ///
     /// # Errors
     ///
     /// When it does not come up.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill().await?;
         let mut command = Command::new(service("mariadbd").or_else(|_| in_sbin("mariadbd"))?);
         command
             .arg("--no-defaults")
             .args(run_as())
             .arg(format!("--datadir={}", self.data().display()))
-            .arg(format!("--port={}", self.port))
+            .arg(format!("--port={}", self.port()))
             .arg("--bind-address=127.0.0.1")
             // A path in the data's folder may be longer than a socket's name can be.
             .arg("--socket=s")
@@ -101,24 +92,8 @@ impl MariaDbServer {
             .env("TMPDIR", self.temporary())
             .envs(self.options.environment.clone())
             .current_dir(self.data());
-        let child = ManagedChild::spawn(command, "mariadbd", &self.folder)?;
-        let port = self.port;
-        let up = eventually("mariadbd answers", START_LIMIT, || listens(port)).await;
-        up.with_context(|| child.output())?;
-        self.child = Some(child);
-        Ok(())
-    }
-
-    /// SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// When the process cannot be reaped.
-    pub async fn kill(&mut self) -> Result<()> {
-        match self.child.take() {
-            Some(mut child) => child.kill().await,
-            None => Ok(()),
-        }
+        let port = self.port();
+        self.process.start(command, async || listens(port).await).await
     }
 
     /// Runs statements in [`MARIADB_DATABASE`] with the server's own client and gives what they print:
@@ -128,34 +103,20 @@ impl MariaDbServer {
     ///
     /// When a statement fails; the message is the client's.
     pub async fn sql(&self, statements: &str) -> Result<String> {
-        let mut child = self.client()?.stdin(Stdio::piped()).spawn().context("start the client")?;
-        let mut stdin = child.stdin.take().context("the client has an input")?;
-        let text = format!("SET time_zone = '+00:00';\n{statements}\n");
-        let (written, output) = tokio::join!(
-            async move {
-                stdin.write_all(text.as_bytes()).await?;
-                stdin.shutdown().await
-            },
-            child.wait_with_output()
-        );
-        let output = output.context("wait for the client")?;
-        let told = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{statements}: {told}");
-        written.context("hand the statements over")?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        sql_client::answer(self.client()?, &format!("{UTC};\n{statements}\n")).await
     }
 
     /// A connection of its own, for transactions that stay open between statements.
     ///
+    /// A statement that fails ends it.
+    ///
     /// # Errors
     ///
     /// When the client cannot be started.
-    pub async fn session(&self) -> Result<MariaDbSession> {
-        let mut child = self.client()?.stdin(Stdio::piped()).spawn().context("start the client")?;
-        let input = child.stdin.take().context("the client's input")?;
-        let output = BufReader::new(child.stdout.take().context("the client's output")?).lines();
-        let mut session = MariaDbSession { input, output, child };
-        session.run("SET time_zone = '+00:00'").await?;
+    pub async fn session(&self) -> Result<SqlSession> {
+        let mark = format!("SELECT '{}';", sql_client::DONE);
+        let mut session = SqlSession::open(self.client()?, mark)?;
+        session.run(UTC).await?;
         Ok(session)
     }
 
@@ -170,7 +131,7 @@ impl MariaDbServer {
             .arg("--no-defaults")
             .args(["--host=127.0.0.1", "--protocol=tcp", "--default-character-set=utf8mb4"])
             .args(["--batch", "--skip-column-names", "--unbuffered"])
-            .arg(format!("--port={}", self.port))
+            .arg(format!("--port={}", self.port()))
             .arg(format!("--user={MARIADB_USER}"))
             .arg(format!("--database={MARIADB_DATABASE}"))
             .env("MYSQL_PWD", MARIADB_PASSWORD)
@@ -187,39 +148,29 @@ impl MariaDbServer {
     ///
     /// When a file cannot be written.
     pub fn write_secret(&self, secrets: &Path, name: &str) -> Result<()> {
-        let folder = secrets.join(name);
-        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let port = self.port.to_string();
-        for (key, value) in [
+        let port = self.port().to_string();
+        let keys = [
             ("host", "127.0.0.1"),
             ("port", &port),
             ("user", MARIADB_USER),
             ("password", MARIADB_PASSWORD),
             ("database", MARIADB_DATABASE),
-        ] {
-            fs::write(folder.join(key), value).with_context(|| format!("write {key}"))?;
-        }
-        Ok(())
-    }
-
-    /// The server's port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+        ];
+        write_secret(secrets, name, &keys)
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.folder().join("data")
     }
 
     /// A server that starts removes temporary tables of whoever shares the folder.
     fn temporary(&self) -> PathBuf {
-        self.folder.join("temporary")
+        self.folder().join("temporary")
     }
 
     async fn install(&self) -> Result<()> {
         fs::create_dir_all(self.temporary()).context("make a folder for temporary tables")?;
-        let first = self.folder.join("first.sql");
+        let first = self.folder().join("first.sql");
         let account = format!("'{MARIADB_USER}'@'127.0.0.1'");
         let text = format!(
             "FLUSH PRIVILEGES;\n\
@@ -241,46 +192,6 @@ impl MariaDbServer {
             [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
         ensure!(output.status.success(), "mariadb-install-db failed: {told}{more}");
         Ok(())
-    }
-}
-
-/// A connection of the server's own client. It ends, and its transaction with it, when it is dropped.
-#[derive(Debug)]
-pub struct MariaDbSession {
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-    child: Child,
-}
-
-impl MariaDbSession {
-    /// Runs statements and gives what they print, like [`MariaDbServer::sql`].
-    ///
-    /// # Errors
-    ///
-    /// When a statement fails, which ends the session.
-    pub async fn run(&mut self, statements: &str) -> Result<String> {
-        let text = format!("{statements};\nSELECT '{DONE}';\n");
-        self.input.write_all(text.as_bytes()).await.context("hand the statements over")?;
-        let mut printed = String::new();
-        let answer = async {
-            while let Some(line) = self.output.next_line().await? {
-                if line == DONE {
-                    return Ok(true);
-                }
-                printed += &line;
-                printed.push('\n');
-            }
-            std::io::Result::Ok(false)
-        };
-        let answered = timeout(STATEMENT_LIMIT, answer).await.context(statements.to_owned())??;
-        if !answered {
-            let mut told = String::new();
-            if let Some(mut stderr) = self.child.stderr.take() {
-                stderr.read_to_string(&mut told).await.context("read what went wrong")?;
-            }
-            bail!("{statements}: {told}");
-        }
-        Ok(printed)
     }
 }
 

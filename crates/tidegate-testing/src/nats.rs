@@ -10,15 +10,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::child::ManagedChild;
 use crate::paths::service;
 use crate::ports::free_port;
 use crate::scratch::copy_folder;
-use crate::wait::eventually;
-
-/// Recovery of a large store takes its time on a loaded machine.
-const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+use crate::server::{ServerProcess, is_its_process};
 
 /// What is special about a server.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +27,10 @@ pub struct NatsOptions {
 /// A `nats-server` with JetStream on a port of loopback that stays the same over restarts.
 #[derive(Debug)]
 pub struct NatsServer {
-    folder: PathBuf,
-    port: u16,
-    child: Option<ManagedChild>,
+    process: ServerProcess,
 }
+
+is_its_process!(NatsServer);
 
 impl NatsServer {
     /// Starts a server whose data, configuration and logs lie in `folder`.
@@ -55,7 +50,7 @@ impl NatsServer {
     pub async fn start_with(folder: &Path, options: &NatsOptions) -> Result<Self> {
         let port = options.port.map_or_else(free_port, Ok)?;
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let server = Self { folder: folder.to_path_buf(), port, child: None };
+        let mut server = Self { process: ServerProcess::new("nats-server", folder, port) };
         let text = format!(
             "listen: \"127.0.0.1:{port}\"\nserver_name: test\nmax_payload: 8MB\n\
              jetstream {{ store_dir: {:?} }}\n{}\n",
@@ -63,70 +58,20 @@ impl NatsServer {
             options.configuration
         );
         fs::write(server.configuration(), text).context("write the server's configuration")?;
-        let mut server = server;
         server.restart().await?;
         Ok(server)
     }
 
-    /// Starts the server again after [`kill`](Self::kill) or [`stop`](Self::stop), with the same port
-    /// and data. One that still runs is killed first.
+    /// Starts the server again, with the same port and data. One that still runs is killed first.
     ///
     /// # Errors
     ///
     /// When it does not come up.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill().await?;
         let mut command = Command::new(service("nats-server")?);
         command.arg("-c").arg(self.configuration());
-        let child = ManagedChild::spawn(command, "nats-server", &self.folder)?;
-        let port = self.port;
-        let up = eventually("nats-server answers", START_LIMIT, || greets(port)).await;
-        up.with_context(|| child.output())?;
-        self.child = Some(child);
-        Ok(())
-    }
-
-    /// SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// When the process cannot be reaped.
-    pub async fn kill(&mut self) -> Result<()> {
-        match self.child.take() {
-            Some(mut child) => child.kill().await,
-            None => Ok(()),
-        }
-    }
-
-    /// SIGTERM, and waits for an orderly end.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not end.
-    pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
-            child.signal("TERM").await?;
-            child.wait(STOP_LIMIT).await?;
-        }
-        Ok(())
-    }
-
-    /// SIGSTOP: connections stay open and nothing answers.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not run.
-    pub async fn freeze(&mut self) -> Result<()> {
-        self.running()?.signal("STOP").await
-    }
-
-    /// SIGCONT.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not run.
-    pub async fn thaw(&mut self) -> Result<()> {
-        self.running()?.signal("CONT").await
+        let port = self.port();
+        self.process.start(command, async || greets(port).await).await
     }
 
     /// Copies the store away. The server must be stopped.
@@ -152,27 +97,17 @@ impl NatsServer {
     /// The server's address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// The server's port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+        format!("nats://{}", self.address())
     }
 
     /// Where the streams lie.
     #[must_use]
     pub fn store(&self) -> PathBuf {
-        self.folder.join("store")
+        self.folder().join("store")
     }
 
     fn configuration(&self) -> PathBuf {
-        self.folder.join("nats.conf")
-    }
-
-    fn running(&mut self) -> Result<&mut ManagedChild> {
-        self.child.as_mut().context("the server does not run")
+        self.folder().join("nats.conf")
     }
 }
 

@@ -1,52 +1,37 @@
 //! A real S3 server with conditional writes, by `SeaweedFS`.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStoreExt, RetryConfig};
 use tokio::process::Command;
 
-use crate::child::ManagedChild;
 use crate::paths::service;
 use crate::ports::{TWIN, free_port_with_twin};
-use crate::wait::eventually;
+use crate::secret::write_secret;
+use crate::server::{ServerProcess, is_its_process};
 
 /// The server's only user.
 pub const ACCESS_KEY: &str = "test";
 /// That user's secret.
 pub const SECRET_KEY: &str = "test";
-/// The server is writable after one or two seconds; a loaded machine takes longer.
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// Ports are looked for and then opened; somebody may come in between.
 const START_ATTEMPTS: u32 = 3;
-
-/// Writes the secret `name` with the user's keys below `secrets`, as it is mounted.
-///
-/// # Errors
-///
-/// When a file cannot be written.
-pub fn write_s3_secret(secrets: &Path, name: &str) -> Result<()> {
-    let folder = secrets.join(name);
-    fs::create_dir_all(&folder).context("make the secret's folder")?;
-    fs::write(folder.join("AWS_ACCESS_KEY_ID"), ACCESS_KEY).context("write the key's name")?;
-    fs::write(folder.join("AWS_SECRET_ACCESS_KEY"), SECRET_KEY).context("write the key")
-}
 
 /// An S3 server on loopback with one bucket. Data and port stay over restarts.
 #[derive(Debug)]
 pub struct S3Server {
-    folder: PathBuf,
+    process: ServerProcess,
     bucket: String,
     /// Id and secret of the only user.
     keys: (String, String),
     ports: Ports,
-    child: Option<ManagedChild>,
 }
+
+is_its_process!(S3Server);
 
 /// Every port is given explicitly, since servers of several tests share the machine.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +61,12 @@ impl S3Server {
     pub async fn start_for(folder: &Path, bucket: &str, user: (&str, &str)) -> Result<Self> {
         let mut last = None;
         for _ in 0..START_ATTEMPTS {
+            let ports = Ports::free()?;
             let mut server = Self {
-                folder: folder.to_path_buf(),
+                process: ServerProcess::new("weed", folder, ports.s3),
                 bucket: bucket.to_owned(),
                 keys: (user.0.to_owned(), user.1.to_owned()),
-                ports: Ports::free()?,
-                child: None,
+                ports,
             };
             match server.restart().await {
                 Ok(()) => return Ok(server),
@@ -97,12 +82,11 @@ impl S3Server {
     ///
     /// When it does not become writable.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill().await?;
-        let data = self.folder.join("data");
+        let data = self.folder().join("data");
         fs::create_dir_all(&data).with_context(|| format!("make {}", data.display()))?;
         let mut command = Command::new(service("weed")?);
         command
-            .current_dir(&self.folder)
+            .current_dir(self.folder())
             .env("AWS_ACCESS_KEY_ID", &self.keys.0)
             .env("AWS_SECRET_ACCESS_KEY", &self.keys.1)
             .args(["-logtostderr=true", "mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
@@ -110,55 +94,8 @@ impl S3Server {
             .arg(format!("-dir={}", data.display()))
             .arg(format!("-bucket={}", self.bucket))
             .args(self.ports.arguments());
-        let mut child = ManagedChild::spawn(command, "weed", &self.folder)?;
         let store = self.store(None)?;
-        let mut ended = false;
-        let up = eventually("the S3 server is writable", START_LIMIT, || {
-            ended = ended || !matches!(child.exit_status(), Ok(None));
-            let (store, ended) = (Arc::clone(&store), ended);
-            async move { ended || is_writable(&store).await }
-        })
-        .await;
-        up.with_context(|| child.output())?;
-        anyhow::ensure!(!ended, "the S3 server ended at once:\n{}", child.output());
-        self.child = Some(child);
-        Ok(())
-    }
-
-    /// SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// When the process cannot be reaped.
-    pub async fn kill(&mut self) -> Result<()> {
-        match self.child.take() {
-            Some(mut child) => child.kill().await,
-            None => Ok(()),
-        }
-    }
-
-    /// SIGSTOP: connections stay open and nothing answers.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not run.
-    pub async fn freeze(&mut self) -> Result<()> {
-        self.running()?.signal("STOP").await
-    }
-
-    /// SIGCONT.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not run.
-    pub async fn thaw(&mut self) -> Result<()> {
-        self.running()?.signal("CONT").await
-    }
-
-    /// Where it listens; what a [`FaultProxy`](crate::FaultProxy) is put in front of.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.ports.s3).into()
+        self.process.start(command, async || is_writable(&store).await).await
     }
 
     /// Its `http://` endpoint.
@@ -177,6 +114,17 @@ impl S3Server {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("s3://{}/{path}", self.bucket)
+    }
+
+    /// Writes the secret `name` with the user's keys below `secrets`, as it is mounted.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn write_secret(&self, secrets: &Path, name: &str) -> Result<()> {
+        let (id, secret) = &self.keys;
+        let keys = [("AWS_ACCESS_KEY_ID", id.as_str()), ("AWS_SECRET_ACCESS_KEY", secret)];
+        write_secret(secrets, name, &keys)
     }
 
     /// A client without retries, so that a test sees each failure; through `endpoint`, a proxy's for
@@ -199,10 +147,6 @@ impl S3Server {
             .build()
             .context("build the S3 client")?;
         Ok(Arc::new(store))
-    }
-
-    fn running(&mut self) -> Result<&mut ManagedChild> {
-        self.child.as_mut().context("the server does not run")
     }
 }
 

@@ -50,14 +50,8 @@ fn fitting(done: Vec<DataInterval>, tried: Vec<DataInterval>) -> Calendar {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-
-    fn hours(start: i64, end: i64) -> DataInterval {
-        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        DataInterval::new(at(start), at(end)).unwrap()
-    }
+    use crate::decide::testing::hours;
 
     #[test]
     fn intervals_that_touch_are_one() {

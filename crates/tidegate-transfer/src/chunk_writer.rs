@@ -13,12 +13,12 @@ use tidegate_table::files::layout::{DataPath, FileName};
 use tidegate_table::files::system::{BulkColumns, BulkCoordinates};
 use tidegate_table::files::{DataFile, FileError, FileWriter, WriteOptions};
 use tidegate_table::store::TableStore;
-use tidegate_types::{ByteSize, DataInterval, Ledger, Nonce, Reason};
+use tidegate_types::{ByteSize, Ledger, Nonce, Reason};
 use tokio::task::JoinSet;
 
+use crate::attempt::Attempt;
 use crate::decide::Memory;
 use crate::event_times::EventTimes;
-use crate::layout::Layout;
 
 /// How the files of a run are written.
 pub(crate) struct FileSettings {
@@ -40,13 +40,9 @@ pub(crate) struct FileSettings {
 }
 
 impl FileSettings {
-    /// How the pipeline's files are written into the store.
-    pub(crate) fn of(
-        config: &TransferConfig,
-        store: &TableStore,
-        layout: &Layout,
-        interval: Option<DataInterval>,
-    ) -> Self {
+    /// How the attempt's files are written.
+    pub(crate) fn of(attempt: Attempt<'_>) -> Self {
+        let Attempt { config, store, layout, interval, .. } = attempt;
         let memory = Memory::shares(config);
         Self {
             store: store.clone(),

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tidegate_extract::{Chunk, ChunkCounts, DeadRecord, Piece, Snapshot};
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::files::DataFile;
+use tidegate_table::files::system::run_source_name;
 use tidegate_table::log::RetryPolicy;
 use tidegate_types::Reason;
 use tokio::sync::mpsc;
@@ -14,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use crate::attempt::Attempt;
 use crate::chunk_writer::{ChunkIdentity, ChunkWriter, FileSettings};
 use crate::decide::{CHANNEL, check_outcome};
 use crate::progress::Progress;
@@ -43,13 +46,16 @@ pub(crate) struct ChunkOutcome {
 
 /// Everything that the readers share.
 pub(crate) struct Reading {
-    pub(crate) snapshot: Arc<Box<dyn Snapshot>>,
-    pub(crate) files: Arc<FileSettings>,
-    /// Chunk, attempt and nonce are each reader's own.
-    pub(crate) identity: ChunkIdentity,
-    pub(crate) progress: Progress,
-    pub(crate) dead_bytes: AtomicU64,
-    pub(crate) steps: Steps,
+    snapshot: Arc<Box<dyn Snapshot>>,
+    files: Arc<FileSettings>,
+    /// What `_tg_src` says.
+    source: String,
+    /// The interval's start.
+    interval: Option<Timestamp>,
+    generation: u64,
+    progress: Progress,
+    dead_bytes: AtomicU64,
+    steps: Steps,
 }
 
 /// Reads the chunks, at most `parallelism` at a time; the first that cannot be read ends all.
@@ -89,15 +95,37 @@ fn panicked(source: tokio::task::JoinError) -> RunError {
 }
 
 impl Reading {
+    /// For readers of one attempt under its snapshot.
+    pub(crate) fn new(
+        attempt: Attempt<'_>,
+        snapshot: Arc<Box<dyn Snapshot>>,
+        progress: Progress,
+        steps: Steps,
+    ) -> Self {
+        let Attempt { config, interval, generation, .. } = attempt;
+        Self {
+            snapshot,
+            files: Arc::new(FileSettings::of(attempt)),
+            source: run_source_name(&config.ledger, generation),
+            interval: interval.map(|interval| interval.start()),
+            generation,
+            progress,
+            dead_bytes: AtomicU64::new(0),
+            steps,
+        }
+    }
+
     /// Reads a chunk; again, alone and under the same snapshot, when that may help. What an earlier
     /// reading wrote is never named (B6).
     pub(crate) async fn read(&self, chunk: &Chunk) -> Result<ChunkOutcome, RunError> {
         let mut random = Random::from_system();
         for attempt in 1.. {
             let identity = ChunkIdentity {
+                source: self.source.clone(),
+                interval: self.interval,
+                generation: self.generation,
                 chunk: chunk.number,
                 nonce: random.nonce(),
-                ..self.identity.clone()
             };
             let mut tally = Tally { reading: self, rows: 0, dead: 0, dead_bytes: 0 };
             let error = match self.read_once(chunk, identity, &mut tally).await {

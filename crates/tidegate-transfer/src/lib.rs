@@ -10,6 +10,7 @@
 //! The log is the calendar (B1): [`due_runs`], [`backfill_plan`] and [`calendar`] read from it what is
 //! done. What is decided over facts stands in `decide`, as functions without a clock or a store.
 
+mod attempt;
 mod calendar;
 mod chunk_writer;
 mod chunks;

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 use tidegate_config::{Repairs, TransferConfig, Trigger};
 use tidegate_runtime::RunError;
-use tidegate_table::ledger::{Intervals, RepairRecord, Repaired, StreamFloors, repair_txns};
+use tidegate_table::ledger::{
+    Intervals, RepairRecord, RepairedTime, SideFile, StreamFloors, repair_txns,
+};
 use tidegate_table::log::{CommitLog, TableSnapshot};
-use tidegate_table::replace::{Removed, Replacement, Selection, find_streamed};
+use tidegate_table::replace::{RemovedRows, Replacement, Selection, find_streamed};
 use tidegate_types::{DataInterval, Ledger, Nonce, Reason, SYSTEM_PREFIX, StreamTime};
 use tracing::info;
 
 use crate::decide::{RepairDecision, RepairFacts, decide_repair};
-use crate::table::RunTable;
 
 /// A repair of one interval.
 #[derive(Debug, Clone)]
@@ -64,26 +65,35 @@ impl Repair {
     }
 
     /// Whether the repair may be begun: before anything is claimed or read.
-    pub(crate) async fn check(&self, table: &RunTable) -> Result<(), RunError> {
-        let (store, ledger) = (table.log.store().as_ref(), &self.repairs.ledger);
-        let floors = StreamFloors::read(table.snapshot.txns(), ledger)?;
+    pub(crate) async fn check(
+        &self,
+        log: &CommitLog,
+        snapshot: &TableSnapshot,
+        by: &Ledger,
+    ) -> Result<(), RunError> {
+        let (store, ledger) = (log.store().as_ref(), &self.repairs.ledger);
+        let floors = StreamFloors::read(snapshot.txns(), ledger)?;
         self.decide(&floors, None)?;
         let known = RepairRecord::newest(store, ledger, floors.record).await?;
-        self.follow(known.as_ref(), &table.ledger, &table.intervals()?)?;
+        self.follow(known.as_ref(), by, &Intervals::read(snapshot.txns(), by)?)?;
         if self.repairs.window.is_some() {
             // Decided again on the commit's own snapshot; here so that nothing is read in vain.
-            self.decide(&floors, self.newest_streamed(table).await?)?;
+            self.decide(&floors, self.newest_streamed(log, snapshot).await?)?;
         }
         Ok(())
     }
 
     /// When the newest message was published whose row would go.
-    async fn newest_streamed(&self, table: &RunTable) -> Result<Option<StreamTime>, RunError> {
+    async fn newest_streamed(
+        &self,
+        log: &CommitLog,
+        snapshot: &TableSnapshot,
+    ) -> Result<Option<StreamTime>, RunError> {
         let Repairs { ledger, event_time, .. } = &self.repairs;
-        let files = table.log.live_files(&table.snapshot).await?;
+        let files = log.live_files(snapshot).await?;
         let streamed = [Selection::streamed(ledger, event_time, self.interval)];
-        let found = find_streamed(table.log.store(), &files, &streamed).await?;
-        Ok(found.iter().filter_map(Removed::newest).max())
+        let found = find_streamed(log.store(), &files, &streamed).await?;
+        Ok(found.iter().filter_map(RemovedRows::newest).max())
     }
 
     /// A repair writes the table's columns, all of them and no others: where the source lacks one, values of
@@ -113,7 +123,7 @@ impl Repair {
         newest: Option<&RepairRecord>,
         by: &Ledger,
         intervals: &Intervals,
-    ) -> Result<Repaired, RunError> {
+    ) -> Result<RepairedTime, RunError> {
         if let Some(newest) = newest {
             newest.check_event_time(&self.repairs.event_time)?;
         }
@@ -229,7 +239,7 @@ pub(crate) fn nothing_to_repair(log: &CommitLog) -> RunError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::lake::hours;
+    use crate::decide::testing::hours;
 
     #[test]
     fn b10_rows_that_were_written_for_another_stream_are_never_replaced() {

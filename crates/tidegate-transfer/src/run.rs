@@ -7,7 +7,7 @@ mod read;
 
 use std::sync::Arc;
 
-use tidegate_config::{Placement, RunPhase, RunReport, TransferConfig};
+use tidegate_config::{RunPhase, RunReport, TransferConfig};
 use tidegate_extract::Snapshot;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, open_store};
@@ -109,7 +109,8 @@ impl Run {
         self.check_options()?;
         let mut table = self.open_table().await?;
         if let Some(repair) = &self.repair {
-            self.until_told(repair.check(&table)).await?;
+            let checked = repair.check(&table.log, &table.snapshot, &table.ledger);
+            self.until_told(checked).await?;
         }
         let mut dead_letters = DeadLetters::new(&self.edges.store, &self.config().ledger);
         let (sources, secrets) = (Arc::clone(&self.edges.sources), self.edges.secrets.clone());
@@ -169,12 +170,7 @@ impl Run {
         self.say_plan(claim, &plan);
         self.edges.steps.reach("run.planned").await;
         self.progress.enter(RunPhase::Running);
-        let outcomes = match self.desk.clone() {
-            Some(desk) if self.config().placement == Placement::Pods => {
-                self.gather(&desk, claim, snapshot, &layout, &plan).await?
-            }
-            _ => self.read(claim, snapshot, &layout, &plan).await?,
-        };
+        let outcomes = self.read(claim, snapshot, &layout, &plan).await?;
         self.edges.steps.reach("run.files_finished").await;
         self.progress.enter(RunPhase::Committing);
         self.edges.steps.reach("run.before_verify").await;

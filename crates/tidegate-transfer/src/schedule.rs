@@ -12,7 +12,7 @@ use tidegate_table::log::CommitLog;
 use tidegate_types::{DataInterval, Reason};
 
 use crate::decide::{
-    BackfillPlan, DueFacts, DueRuns, Reprocess, decide_due, plan_backfill, plan_repair,
+    BackfillPlan, DueRuns, DueRunsFacts, Reprocess, decide_due, plan_backfill, plan_repair,
 };
 
 /// What is asked about a pipeline's schedule, beside its ticks.
@@ -62,7 +62,7 @@ pub async fn due_runs(
     let known = intervals(config, secrets_dir).await?;
     let done: Vec<_> = known.held().collect();
     let begun: Vec<_> = known.iter().filter_map(|(key, _)| key.interval()).collect();
-    Ok(decide_due(&DueFacts {
+    Ok(decide_due(&DueRunsFacts {
         grid: &grid,
         catch_up: query.catch_up,
         start_at: query.start_at,

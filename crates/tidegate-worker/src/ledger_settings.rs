@@ -11,7 +11,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use tidegate_config::PipelineConfig;
 use tidegate_runtime::{Random, RunError};
-use tidegate_table::ledger::{LedgerField, LedgerSettings, LedgerState, TxnName};
+use tidegate_table::ledger::{LedgerField, LedgerSettings, LedgerState, SideFile, TxnName};
 use tidegate_table::log::{
     CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot,
 };

@@ -1,10 +1,12 @@
 //! The binary as scripts see it: exit codes, standard output, standard error. No services.
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
-use std::path::Path;
+#[path = "support/folder.rs"]
+mod folder;
+
 use std::process::{Command, Output};
 
-use tempfile::TempDir;
+use folder::{Folder, err, out};
 
 const PIPELINE: &str = "
 apiVersion: tidegate.dev/v1alpha1
@@ -17,37 +19,17 @@ spec:
   sink: {type: Delta, storage: {url: \"file:./lake\"}}
 ";
 
-struct Folder(TempDir);
-
 impl Folder {
     fn with_pipeline() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("p.yaml"), PIPELINE).expect("writable");
-        Self(folder)
+        Self::with(PIPELINE)
     }
 
+    /// A call to its end, where there is no broker's program.
     fn tidegate(&self, arguments: &[&str]) -> Output {
-        tidegate_in(self.0.path(), arguments)
+        let mut command = self.command(arguments);
+        command.env_remove("TIDEGATE_NATS_SERVER").env("PATH", "/nowhere");
+        command.output().expect("the binary runs")
     }
-}
-
-fn tidegate_in(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("TIDEGATE_LOG")
-        .env_remove("TIDEGATE_NATS_SERVER")
-        .env("PATH", "/nowhere")
-        .output()
-        .expect("the binary runs")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn code(output: &Output) -> i32 {
@@ -70,7 +52,7 @@ metadata: {name: orders-by-hand}
 spec: {pipelineRef: {name: orders}, trigger: Manual}
 ";
     let folder = Folder::with_pipeline();
-    let write = |name: &str, text: &str| std::fs::write(folder.0.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("run.yaml", RUN);
     write("crooked.yaml", &RUN.replace("Manual", "Sometimes"));
     write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n");
@@ -117,7 +99,7 @@ fn a_guarantee_that_the_path_cannot_give_is_refused_before_anything_starts() {
     let text = err(&output);
     assert_eq!(code(&output), 65, "{text}");
     assert!(text.contains("AtLeastOnce is given: partitioning: "), "the hop is named: {text}");
-    assert!(!folder.0.path().join(".tidegate").exists(), "nothing was started");
+    assert!(!folder.path().join(".tidegate").exists(), "nothing was started");
 }
 
 #[test]

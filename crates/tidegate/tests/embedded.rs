@@ -1,12 +1,14 @@
 //! Whole runs with the embedded nats-server: publish, run, verify, signals.
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
+#[path = "support/folder.rs"]
+mod folder;
+
 use std::io::Write;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use folder::{Folder, err, out};
 
 const PIPELINE: &str = "
 apiVersion: tidegate.dev/v1alpha1
@@ -36,8 +38,6 @@ spec:
 ";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Folder(TempDir);
-
 /// A `run` in the background; killed when the test is over, whatever its outcome.
 struct Running(Child);
 
@@ -50,25 +50,13 @@ impl Drop for Running {
 
 impl Folder {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("p.yaml"), PIPELINE).expect("writable");
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(arguments).current_dir(self.path()).env_remove("TIDEGATE_LOG");
-        command
+        Self::with(PIPELINE)
     }
 
     fn tidegate(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("the binary runs");
         assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        out(&output)
     }
 
     /// Publishes so many events of a seed, without duplicates and poison.
@@ -89,7 +77,7 @@ impl Folder {
         child.stdin.take().expect("piped").write_all(lines).expect("it reads all");
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{}", shown(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        out(&output)
     }
 
     /// A `run` that goes on until it is told to stop; returns when it is ready.
@@ -138,8 +126,7 @@ fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn shown(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{:?}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
+    format!("{:?}\n{}\n{}", output.status, out(output), err(output))
 }
 
 #[test]
@@ -148,7 +135,7 @@ fn what_was_published_is_a_verified_table() {
     let folder = Folder::new();
     let made = ["generate", "--events", "3000", "--seed", "5", "--poison", "2"];
     let generated = folder.command(&made).output().expect("the binary runs");
-    let counts = String::from_utf8_lossy(&generated.stderr).into_owned();
+    let counts = err(&generated);
     let poison: u32 = counts
         .split(", ")
         .nth(2)

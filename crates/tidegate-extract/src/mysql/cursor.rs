@@ -91,25 +91,14 @@ fn refuse(what: String) -> ExtractError {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_config::NullCursorPolicy;
-    use tidegate_types::{Explained, Span};
+    use tidegate_types::Explained;
 
     use super::*;
-
-    fn by(zone: Option<&str>) -> Incremental {
-        Incremental {
-            cursor_field: "made".into(),
-            time_zone: zone.map(str::to_owned),
-            settle: Span::seconds(0),
-            max_wait: Span::seconds(0),
-            ignore_roles: Vec::new(),
-            on_null_cursor: NullCursorPolicy::Fail,
-            rerun_last: 0,
-        }
-    }
+    use crate::testing::incremental;
 
     fn shown(interval: &str, zone: &str, cursor: &SourceType) -> String {
-        let condition = rows_of(interval.parse().expect("an interval"), &by(Some(zone)), cursor);
+        let condition =
+            rows_of(interval.parse().expect("an interval"), &incremental(Some(zone)), cursor);
         let condition = condition.expect("a condition");
         let edges: Vec<_> = condition.values.iter().map(|edge| edge.as_sql(false)).collect();
         edges.join(" ")
@@ -146,19 +135,20 @@ mod tests {
             assert_eq!(shown(day, "Europe/Berlin", &SourceType::Date), expected);
         }
         let part = "2026-06-01T00:00:00Z/2026-06-01T12:00:00Z".parse().expect("an interval");
-        let error = rows_of(part, &by(Some("UTC")), &SourceType::Date).expect_err("no whole day");
+        let error =
+            rows_of(part, &incremental(Some("UTC")), &SourceType::Date).expect_err("no whole day");
         assert!(error.to_string().contains("midnight"), "{error}");
     }
 
     #[test]
     fn a_cursor_that_says_no_instant_is_refused() {
         let hour = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z".parse().expect("an interval");
-        for (incremental, cursor) in [
-            (by(None), LOCAL),
-            (by(Some("Mars/Olympus")), LOCAL),
-            (by(Some("UTC")), SourceType::Text),
+        for (by, cursor) in [
+            (incremental(None), LOCAL),
+            (incremental(Some("Mars/Olympus")), LOCAL),
+            (incremental(Some("UTC")), SourceType::Text),
         ] {
-            let error = rows_of(hour, &incremental, &cursor).expect_err("refused");
+            let error = rows_of(hour, &by, &cursor).expect_err("refused");
             assert_eq!(error.reason(), Reason::InvalidConfiguration);
             assert!(!error.is_transient());
         }

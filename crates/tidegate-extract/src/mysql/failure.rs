@@ -3,6 +3,7 @@
 use mysql_async::{DriverError, Error, IoError};
 use tidegate_types::Reason;
 
+use super::limits::LARGEST_ROW;
 use crate::ExtractError;
 
 /// The server said that a table's definition is newer than the snapshot.
@@ -35,7 +36,7 @@ pub(super) fn explain(stage: Stage, doing: &str, error: Error) -> ExtractError {
             "{doing}: the server offers no TLS; turn it on there, or say tls.mode: Disable"
         )),
         error if is_too_large(error) => {
-            let limit = super::server::LARGEST_ROW >> 20;
+            let limit = LARGEST_ROW >> 20;
             let what = format!("{doing}: a row is larger than {limit} MiB");
             ExtractError::permanent(Reason::TooLarge, what)
         }

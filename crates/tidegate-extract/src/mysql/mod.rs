@@ -19,6 +19,7 @@ mod cursor;
 mod failure;
 mod fixed;
 mod lanes;
+mod limits;
 mod plan;
 mod quote;
 mod read;
@@ -42,16 +43,12 @@ use crate::{Chunk, ChunkCounts, ExtractError, Piece, Plan, ReadRequest, Snapshot
 use columns::ReadColumn;
 use failure::{Stage, explain};
 use lanes::Lanes;
+use limits::{LARGEST_BATCH, MOST_CONNECTIONS};
 use plan::{Bounds, Divided, Key};
 use read::Reading;
 use select::{Condition, From, select};
 use server::Server;
 use source_type::SourceType;
-
-/// Most connections of a run.
-const MOST_CONNECTIONS: usize = 64;
-/// Most bytes of a batch, whatever is asked for: text of a column is addressed by 31 bits.
-const LARGEST_BATCH: usize = 256 << 20;
 
 /// A snapshot of a MySQL or MariaDB server.
 pub(crate) struct Opened {

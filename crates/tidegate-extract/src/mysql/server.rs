@@ -9,12 +9,10 @@ use tidegate_runtime::secrets::Secrets;
 use tidegate_types::Reason;
 
 use super::failure::{Stage, explain};
+use super::limits::LARGEST_ROW;
 use super::{address, trust};
 use crate::ExtractError;
 
-/// The largest row that is taken. A row stands in memory once on its way, so that a few readers stay
-/// within the memory of a run.
-pub(super) const LARGEST_ROW: usize = 64 << 20;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Idle readers hold their snapshot while others read, so the system looks whether the server is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@ use super::listing::PinnedFile;
 use super::ndjson::NdJson;
 use super::outbox::{BadRecord, MAX_PAYLOAD, Outbox};
 use super::parquet::{ParquetFile, Turns, Wanted};
+use super::text::Text;
 use super::trouble::{Cause, Trouble};
 use super::unpack::{packing, unpack};
 use crate::{ChunkCounts, ExtractError};
@@ -53,7 +54,8 @@ impl Reading {
                 self.dead_file(file, reason, what, fetch, &mut out)?;
                 continue;
             }
-            match parser.read(self, file, bounds, fetch, &mut out) {
+            let part = Part { reading: self, file, bounds, fetch };
+            match parser.read(&part, &mut out) {
                 Ok(()) => {}
                 Err(Trouble::Failed(error)) => return Err(error),
                 Err(Trouble::Damaged { reason, what })
@@ -132,17 +134,31 @@ impl Parser {
         })
     }
 
-    fn read(
-        &mut self,
-        reading: &Reading,
-        file: &PinnedFile,
-        bounds: &Bounds,
-        fetch: &Fetch,
-        out: &mut Outbox,
-    ) -> Result<(), Trouble> {
-        if let Self::Parquet = self {
-            return read_parquet(reading, file, bounds, fetch, out);
+    fn read(&mut self, part: &Part<'_>, out: &mut Outbox) -> Result<(), Trouble> {
+        match self {
+            Self::Csv(csv) => part.read_text(out, |text, out| csv.read(text, out)),
+            Self::NdJson(json) => part.read_text(out, |text, out| json.read(text, out)),
+            Self::Parquet => part.read_parquet(out),
         }
+    }
+}
+
+/// What of one file is read.
+struct Part<'a> {
+    reading: &'a Reading,
+    file: &'a PinnedFile,
+    bounds: &'a Bounds,
+    fetch: &'a Fetch,
+}
+
+impl Part<'_> {
+    /// Reads lines or records out of what the file unpacks to.
+    fn read_text(
+        &self,
+        out: &mut Outbox,
+        parse: impl FnOnce(Text<'_>, &mut Outbox) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let Self { reading, file, fetch, .. } = *self;
         if file.size == 0 {
             // No gzip member and no frame, but what programs leave that had nothing to write.
             return Ok(());
@@ -154,26 +170,18 @@ impl Parser {
             let what = "a decompressor could not be set up";
             ExtractError::transient(Reason::ResourceExhausted, what).because(error)
         })?;
-        match self {
-            Self::Csv(csv) => csv.read(&file.path, &mut input, &cause, out),
-            Self::NdJson(json) => json.read(&file.path, &mut input, &cause, out),
-            Self::Parquet => Ok(()),
-        }
+        parse(Text { path: &file.path, input: &mut input, cause: &cause }, out)
     }
-}
 
-/// The Parquet library is not made for damaged files everywhere: where it stops the thread, the file is
-/// damaged.
-fn read_parquet(
-    reading: &Reading,
-    file: &PinnedFile,
-    bounds: &Bounds,
-    fetch: &Fetch,
-    out: &mut Outbox,
-) -> Result<(), Trouble> {
-    let read = AssertUnwindSafe(|| {
-        let opened = ParquetFile::open(fetch, file)?;
-        opened.read(bounds.row_groups.clone(), &reading.wanted, &reading.turns, out)
-    });
-    catch_unwind(read).unwrap_or_else(|_| Err(Trouble::damaged("its pages contradict each other")))
+    /// The Parquet library is not made for damaged files everywhere: where it stops the thread, the file is
+    /// damaged.
+    fn read_parquet(&self, out: &mut Outbox) -> Result<(), Trouble> {
+        let Self { reading, file, bounds, fetch } = *self;
+        let read = AssertUnwindSafe(|| {
+            let opened = ParquetFile::open(fetch, file)?;
+            opened.read(bounds.row_groups.clone(), &reading.wanted, &reading.turns, out)
+        });
+        catch_unwind(read)
+            .unwrap_or_else(|_| Err(Trouble::damaged("its pages contradict each other")))
+    }
 }

@@ -18,6 +18,7 @@ mod ndjson;
 mod outbox;
 mod parquet;
 mod store_error;
+mod text;
 mod trouble;
 mod unpack;
 

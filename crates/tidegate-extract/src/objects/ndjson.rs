@@ -14,6 +14,7 @@ use tidegate_types::{
 };
 
 use super::outbox::{BadRecord, MAX_PAYLOAD, Outbox};
+use super::text::Text;
 use super::trouble::{Cause, Trouble};
 use crate::ExtractError;
 
@@ -55,13 +56,8 @@ impl NdJson {
     }
 
     /// Reads one file.
-    pub(crate) fn read(
-        &mut self,
-        path: &str,
-        input: &mut dyn Read,
-        cause: &Cause,
-        out: &mut Outbox,
-    ) -> Result<(), Trouble> {
+    pub(crate) fn read(&mut self, text: Text<'_>, out: &mut Outbox) -> Result<(), Trouble> {
+        let Text { path, input, cause } = text;
         self.pending.clear();
         self.pending_bytes = 0;
         let mut lines = Lines { line: 1, long: None };

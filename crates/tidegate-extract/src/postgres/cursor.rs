@@ -86,25 +86,11 @@ fn base(type_: &Type) -> &Type {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_config::NullCursorPolicy;
-    use tidegate_types::Span;
-
     use super::*;
-
-    fn incremental(zone: Option<&str>) -> Incremental {
-        Incremental {
-            cursor_field: "at".to_owned(),
-            time_zone: zone.map(str::to_owned),
-            settle: Span::seconds(0),
-            max_wait: Span::seconds(0),
-            ignore_roles: Vec::new(),
-            on_null_cursor: NullCursorPolicy::Fail,
-            rerun_last: 0,
-        }
-    }
+    use crate::testing::incremental;
 
     fn of(type_: Type, zone: Option<&str>, interval: &str) -> Result<String, ExtractError> {
-        let described = [Described { name: "at".to_owned(), type_, modifier: -1 }];
+        let described = [Described { name: "made".to_owned(), type_, modifier: -1 }];
         let interval = interval.parse().unwrap();
         Cursor::new(&incremental(zone), interval, &described, "t").map(|cursor| cursor.predicate)
     }
@@ -114,11 +100,11 @@ mod tests {
         let hour = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";
         assert_eq!(
             of(Type::TIMESTAMPTZ, None, hour).unwrap(),
-            r#""tg"."at" >= '2026-06-01T00:00:00Z'::timestamptz AND "tg"."at" < '2026-06-01T01:00:00Z'::timestamptz"#
+            r#""tg"."made" >= '2026-06-01T00:00:00Z'::timestamptz AND "tg"."made" < '2026-06-01T01:00:00Z'::timestamptz"#
         );
         assert_eq!(
             of(Type::TIMESTAMP, Some("Asia/Seoul"), hour).unwrap(),
-            r#""tg"."at" >= '2026-06-01T09:00:00'::timestamp AND "tg"."at" < '2026-06-01T10:00:00'::timestamp"#
+            r#""tg"."made" >= '2026-06-01T09:00:00'::timestamp AND "tg"."made" < '2026-06-01T10:00:00'::timestamp"#
         );
     }
 

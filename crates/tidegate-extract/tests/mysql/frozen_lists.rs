@@ -1,9 +1,10 @@
-//! Lists of transactions that somebody freezes by reading them often (B7).
+//! Lists of transactions that somebody freezes by reading them often, or that are too long (B7).
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_extract::open;
+use tidegate_testing::{MARIADB_USER, MariaDbOptions, eventually};
 use tidegate_types::{Explained, Reason, Span};
 use tokio::task::JoinHandle;
 
@@ -72,4 +73,43 @@ async fn many_runs_that_wait_at_one_server_do_not_hold_each_other_up() {
     for snapshot in futures::future::join_all(opened).await {
         snapshot.unwrap().close().await;
     }
+}
+
+/// The server has little memory for the list, and lists for each who waits whom he waits behind.
+#[tokio::test]
+#[ignore = "needs MariaDB; run by make test"]
+async fn a_list_that_is_so_long_that_it_may_be_cut_is_not_believed() {
+    const WAITING: &str = "150";
+    const WANT: &str = "START TRANSACTION; SELECT * FROM t WHERE id = 1 FOR UPDATE";
+    let arguments = vec!["--max-connections=400".to_owned()];
+    let ground = Ground::own_with(MariaDbOptions { arguments, ..Default::default() }).await;
+    ground
+        .sql(
+            "CREATE TABLE t (id INT PRIMARY KEY, made TIMESTAMP(6) NULL); \
+             INSERT INTO t VALUES (1, NOW(6) - INTERVAL 1 MINUTE)",
+        )
+        .await;
+    let mut holder = ground.server.session().await.unwrap();
+    holder.run(WANT).await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..WAITING.parse().unwrap() {
+        let mut session = ground.server.session().await.unwrap();
+        waiting.push(tokio::spawn(async move { session.run(WANT).await }));
+    }
+    let count = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
+    let all_wait = async || ground.sql(count).await.trim() == WAITING;
+    eventually("all of them wait", Duration::from_secs(60), all_wait).await.unwrap();
+    // None of them is waited for, so that only the list itself stands in the way.
+    let request = |seconds| {
+        with(of_interval(ground.table("t"), "made", &hour()), |i| {
+            i.max_wait = Span::seconds(seconds);
+            i.ignore_roles = vec![MARIADB_USER.to_owned()];
+        })
+    };
+    let error = ground.refusal(request(2)).await;
+    assert_eq!((error.reason(), error.is_transient()), (Reason::SourceTransactionsOpen, true));
+    assert!(error.to_string().contains("may be cut"), "{error}");
+    waiting.iter().for_each(JoinHandle::abort);
+    holder.run("ROLLBACK").await.unwrap();
+    open(request(120)).await.unwrap().close().await;
 }

@@ -1,23 +1,17 @@
 //! What the tests stand on: one server for all that treat it well, and short ways to ask and read.
 
-use std::path::Path;
-
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use futures::future::{join_all, try_join};
-use tidegate_config::{
-    BadFilePolicy, BulkSource, Chunking, DatabaseSource, DatabaseTls, Incremental,
-    NullCursorPolicy, Relation, TlsMode,
-};
-use tidegate_extract::{ChunkCounts, ExtractError, Piece, Plan, ReadRequest, Snapshot, open};
+use futures::future::join_all;
+use tidegate_config::{BulkSource, Relation};
+use tidegate_extract::{ChunkCounts, ExtractError, Plan, ReadRequest, Snapshot, open};
 use tidegate_runtime::secrets::Secrets;
-use tidegate_testing::{MariaDbOptions, MariaDbServer, Scratch};
-use tidegate_types::{BadRowPolicy, Field, Span};
-use tokio::sync::{OnceCell, mpsc};
+use tidegate_testing::{MariaDbOptions, MariaDbServer, Scratch, write_secret};
+use tidegate_types::BadRowPolicy;
+use tokio::sync::OnceCell;
 
-/// The secret with the server's address.
-pub(crate) const CONNECTION: &str = "db";
+use crate::requests::{self, database, read_chunk, request, secrets_in, texts};
+pub(crate) use crate::requests::{CONNECTION, with};
 
 /// A server with the secrets that lead to it.
 pub(crate) struct Ground {
@@ -54,9 +48,8 @@ impl Ground {
         self.sql(&statements).await;
         let folder = self.scratch.join(name);
         self.server.write_secret(&folder, CONNECTION).unwrap();
-        std::fs::write(folder.join(CONNECTION).join("user"), name).unwrap();
-        std::fs::write(folder.join(CONNECTION).join("password"), "x").unwrap();
-        Secrets::new(Some(folder))
+        write_secret(&folder, CONNECTION, &[("user", name), ("password", "x")]).unwrap();
+        secrets_in(&folder)
     }
 
     pub(crate) async fn sql(&self, statements: &str) -> String {
@@ -73,7 +66,11 @@ impl Ground {
     }
 
     pub(crate) fn relation(&self, relation: Relation) -> ReadRequest {
-        request(self.scratch.path(), relation)
+        let mut request =
+            request(BulkSource::MySql(database(relation)), secrets_in(self.scratch.path()));
+        request.chunking.parallelism = 1;
+        request.on_error = BadRowPolicy::Halt;
+        request
     }
 
     /// Whole rows as text, sorted, read by as many readers as the request asks for.
@@ -99,43 +96,10 @@ impl Ground {
     }
 }
 
-fn request(secrets: &Path, relation: Relation) -> ReadRequest {
-    let tls = DatabaseTls { mode: TlsMode::Disable, ca: None };
-    let source = DatabaseSource { connection: CONNECTION.to_owned(), relation, tls };
-    ReadRequest {
-        source: BulkSource::MySql(source),
-        secrets: Secrets::new(Some(secrets.to_path_buf())),
-        application: "tidegate/test".to_owned(),
-        fields: None,
-        interval: None,
-        incremental: None,
-        chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 1 },
-        on_error: BadRowPolicy::Halt,
-        on_bad_file: BadFilePolicy::Fail,
-        batch_rows: 1_000,
-        batch_bytes: 4 << 20,
-    }
-}
-
-/// The request for the rows of an interval.
-pub(crate) fn of_interval(mut request: ReadRequest, cursor: &str, interval: &str) -> ReadRequest {
-    request.interval = Some(interval.parse().unwrap());
-    request.incremental = Some(Incremental {
-        cursor_field: cursor.to_owned(),
-        time_zone: Some("UTC".to_owned()),
-        settle: Span::seconds(0),
-        max_wait: Span::seconds(30),
-        ignore_roles: Vec::new(),
-        on_null_cursor: NullCursorPolicy::Fail,
-        rerun_last: 0,
-    });
-    request
-}
-
-/// The request with other settings of the interval.
-pub(crate) fn with(mut request: ReadRequest, change: impl FnOnce(&mut Incremental)) -> ReadRequest {
-    change(request.incremental.as_mut().unwrap());
-    request
+/// The request for the rows of an interval; times without a zone are UTC.
+pub(crate) fn of_interval(request: ReadRequest, cursor: &str, interval: &str) -> ReadRequest {
+    let request = requests::of_interval(request, cursor, interval);
+    with(request, |incremental| incremental.time_zone = Some("UTC".to_owned()))
 }
 
 /// The request divided into chunks of about so many rows.
@@ -147,12 +111,8 @@ pub(crate) fn divided(mut request: ReadRequest, rows: u64, parallelism: u32) -> 
 
 /// Declared fields: `name type` each.
 pub(crate) fn declared(mut request: ReadRequest, fields: &[&str]) -> ReadRequest {
-    let field = |text: &&str| {
-        let (name, data_type) = text.split_once(' ').unwrap();
-        let (name, data_type) = (name.to_owned(), data_type.parse().unwrap());
-        Field { name, data_type, required: false, from: None }
-    };
-    request.fields = Some(fields.iter().map(field).collect());
+    let declared: Vec<_> = fields.iter().map(|text| text.split_once(' ').unwrap()).collect();
+    request.fields = requests::fields(&declared);
     request
 }
 
@@ -167,25 +127,12 @@ pub(crate) struct Read {
 /// Reads all chunks side by side. The rows that the source counted must be those that came.
 pub(crate) async fn read(snapshot: &dyn Snapshot) -> Result<Read, ExtractError> {
     let plan = snapshot.plan().await?;
-    let chunks = join_all(plan.chunks.iter().map(|chunk| async move {
-        let (into, mut from) = mpsc::channel(2);
-        let gathered = async {
-            let mut batches = Vec::new();
-            while let Some(piece) = from.recv().await {
-                let Piece::Rows(batch) = piece else { panic!("a dead record: {piece:?}") };
-                batches.push(batch);
-            }
-            Ok(batches)
-        };
-        try_join(snapshot.read(chunk, into), gathered).await
-    }));
+    let chunks = join_all(plan.chunks.iter().map(|chunk| read_chunk(snapshot, chunk))).await;
     let (mut counts, mut batches) = (Vec::new(), Vec::new());
-    for chunk in chunks.await {
-        let (counted, mut rows) = chunk?;
-        let came: usize = rows.iter().map(RecordBatch::num_rows).sum();
-        assert_eq!(counted, ChunkCounts { rows: came as u64, dead: 0 });
+    for chunk in chunks {
+        let (counted, rows) = chunk?;
         counts.push(counted);
-        batches.append(&mut rows);
+        batches.extend(rows);
     }
     assert!(batches.iter().all(|batch| batch.schema() == snapshot.columns()));
     let came: u64 = counts.iter().map(|chunk| chunk.rows).sum();
@@ -193,15 +140,13 @@ pub(crate) async fn read(snapshot: &dyn Snapshot) -> Result<Read, ExtractError> 
     Ok(Read { plan, counts, batches })
 }
 
-/// Rows as text, values between `|`; null as `∅`.
+/// Rows as text, values between `|`.
 pub(crate) fn shown(batch: &RecordBatch) -> Vec<String> {
-    let options = FormatOptions::default().with_null("∅");
-    let columns: Vec<_> = batch
-        .columns()
-        .iter()
-        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap())
-        .collect();
-    let row = |row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|");
+    let columns: Vec<_> = batch.columns().iter().map(|column| texts(column.as_ref())).collect();
+    let row = |row: usize| {
+        let values: Vec<_> = columns.iter().map(|of: &Vec<String>| of[row].as_str()).collect();
+        values.join("|")
+    };
     (0..batch.num_rows()).map(row).collect()
 }
 

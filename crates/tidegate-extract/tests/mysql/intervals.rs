@@ -144,7 +144,7 @@ async fn a_transaction_that_stays_open_ends_the_attempt_by_name() {
     let ground = &Ground::own().await;
     table(ground, "stuck").await;
     let mut writer = ground.server.session().await.unwrap();
-    let id = writer.run("SELECT CONNECTION_ID()").await.unwrap();
+    let id = writer.run("SELECT CONNECTION_ID()").await.unwrap().remove(0);
     writer.run("START TRANSACTION; INSERT INTO stuck VALUES (2, NOW(6))").await.unwrap();
     let request = || of_interval(ground.table("stuck"), "made", &until(2));
     let error = ground.refusal(with(request(), |i| i.max_wait = Span::seconds(4))).await;

@@ -7,6 +7,8 @@ mod faults;
 mod frozen_lists;
 mod ground;
 mod intervals;
+#[path = "../requests/mod.rs"]
+mod requests;
 mod snapshot;
 mod types;
 mod waiting_statements;

@@ -145,7 +145,7 @@ async fn every_type_arrives_as_it_is_with_its_ends_and_nulls() {
     for (n, row) in TYPES.iter().enumerate() {
         let query = format!("SELECT id, c{n} FROM types");
         let rows = ground.rows(ground.query(&query)).await;
-        let expected = [format!("1|{}", row.4), format!("2|{}", row.5), "3|∅".to_owned()];
+        let expected = [format!("1|{}", row.4), format!("2|{}", row.5), "3|NULL".to_owned()];
         assert_eq!(rows, expected, "{}", row.0);
     }
 }
@@ -222,7 +222,7 @@ async fn declared_columns_are_widened_and_hold_what_they_promise() {
     ];
     assert_eq!(
         ground.rows(declared(ground.table("wider"), &fields)).await,
-        ["4294967295.00|1|true|1.5000|0.5|2026-06-01T00:00:00", "∅|2|false|∅|∅|∅"]
+        ["4294967295.00|1|true|1.5000|0.5|2026-06-01T00:00:00", "NULL|2|false|NULL|NULL|NULL"]
     );
     ground.sql("UPDATE wider SET flag = 2 WHERE id = 2").await;
     let error = ground.refusal(declared(ground.table("wider"), &["flag boolean", "id long"])).await;

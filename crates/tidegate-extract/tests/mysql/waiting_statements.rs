@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_extract::{ExtractError, Snapshot, open};
-use tidegate_testing::{MariaDbSession, eventually};
+use tidegate_testing::{SqlSession, eventually};
 use tidegate_types::{Explained, Reason, Span};
 use tokio::task::JoinHandle;
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const INSERT: &str = "INSERT INTO t SELECT 2, NOW(6) FROM gate";
 
 /// A server with a table of one row of the last minutes, another one that is locked, and the lock.
-async fn locked() -> (Ground, MariaDbSession) {
+async fn locked() -> (Ground, SqlSession) {
     let ground = Ground::own().await;
     ground
         .sql(
@@ -31,7 +31,7 @@ async fn locked() -> (Ground, MariaDbSession) {
 }
 
 /// Statements that run beside the test; their connection is given back.
-fn beside(mut session: MariaDbSession, statements: &'static str) -> JoinHandle<MariaDbSession> {
+fn beside(mut session: SqlSession, statements: &'static str) -> JoinHandle<SqlSession> {
     tokio::spawn(async move {
         session.run(statements).await.unwrap();
         session

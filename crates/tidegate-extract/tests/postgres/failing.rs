@@ -4,9 +4,7 @@ use tidegate_testing::{POSTGRES_DATABASE, PostgresOptions, PostgresServer, Scrat
 use tidegate_types::{Explained as _, Reason};
 use tokio::sync::mpsc;
 
-use crate::support::{
-    Database, over_tls, read, refused, request, rows, secrets, values, write_secret,
-};
+use crate::support::{Database, over_tls, read, refused, request, rows, secret, values};
 
 fn assert_lasting(error: &ExtractError, says: &str) {
     assert!(!error.is_transient(), "{error}");
@@ -76,8 +74,8 @@ async fn a_server_that_dies_in_the_middle_is_worth_another_attempt() {
         .sql("CREATE TABLE t AS SELECT i::int8 AS a, repeat('x', 200) AS b FROM generate_series(1, 500000) AS i")
         .await
         .unwrap();
-    let secrets = secrets();
-    write_secret(&secrets, "uri", &server.url(POSTGRES_DATABASE));
+    let secrets = tempfile::tempdir().unwrap();
+    secret(&secrets, "uri", &server.url(POSTGRES_DATABASE));
     let relation = Relation::Table { schema: None, name: "t".into() };
     let snapshot = open(request(&secrets, relation.clone())).await.unwrap();
     let plan = snapshot.plan().await.unwrap();
@@ -142,10 +140,10 @@ async fn tls_trusts_whom_it_is_told_to_trust() {
         ..PostgresOptions::default()
     };
     let server = PostgresServer::start_with(scratch.path(), &options).await.unwrap();
-    let secrets = secrets();
-    write_secret(&secrets, "uri", &server.url(POSTGRES_DATABASE));
+    let secrets = tempfile::tempdir().unwrap();
+    secret(&secrets, "uri", &server.url(POSTGRES_DATABASE));
     let authority = std::fs::read_to_string(files.join("ca.crt")).unwrap();
-    write_secret(&secrets, "ca.crt", &authority);
+    secret(&secrets, "ca.crt", &authority);
     let asked = request(
         &secrets,
         Relation::Query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()".into()),
@@ -154,7 +152,7 @@ async fn tls_trusts_whom_it_is_told_to_trust() {
     assert_eq!(values(&all, "ssl"), ["true"]);
     assert_lasting(&refused(over_tls(asked.clone(), None)).await, "certificate is not good");
     assert_eq!(values(&rows(asked.clone()).await.unwrap(), "ssl"), ["false"]);
-    write_secret(&secrets, "ca.crt", "nothing");
+    secret(&secrets, "ca.crt", "nothing");
     let error = refused(over_tls(asked, Some("ca.crt"))).await;
     assert_eq!(error.reason(), Reason::InvalidConfiguration);
     let database = Database::with("no_tls", "CREATE TABLE t (a int8)").await;

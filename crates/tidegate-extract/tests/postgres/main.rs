@@ -4,6 +4,8 @@
 
 mod failing;
 mod reading;
+#[path = "../requests/mod.rs"]
+mod requests;
 mod support;
 mod types;
 mod waiting;

@@ -8,7 +8,7 @@ use tidegate_testing::eventually;
 use tidegate_types::{Explained as _, Reason};
 use tokio::sync::mpsc;
 
-use crate::support::{Database, chunked, incremental, read, read_chunks, refused, rows, values};
+use crate::support::{Database, chunked, of_interval, read, read_chunks, refused, rows, values};
 
 /// The rows of each chunk, and the sum of a column over all.
 async fn shares(snapshot: &dyn Snapshot, plan: &Plan, column: &str) -> (Vec<usize>, i64) {
@@ -213,7 +213,7 @@ async fn intervals_of_a_cursor_take_every_row_once() {
             format!("2026-06-01T{:02}:00:00Z", hour + 1)
         };
         let interval = format!("2026-06-01T{hour:02}:00:00Z/{end}");
-        let request = chunked(incremental(database.table("t"), "at", &interval), 1000, None);
+        let request = chunked(of_interval(database.table("t"), "at", &interval), 1000, None);
         let snapshot = open(request).await.unwrap();
         let plan = snapshot.plan().await.unwrap();
         assert_eq!((plan.rows, plan.chunks.len()), (Some(3600), 4));

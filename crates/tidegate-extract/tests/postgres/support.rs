@@ -2,19 +2,14 @@
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tempfile::TempDir;
-use tidegate_config::{
-    BadFilePolicy, BulkSource, Chunking, DatabaseSource, DatabaseTls, FileRef, Incremental,
-    NullCursorPolicy, Relation, TlsMode,
-};
-use tidegate_extract::{ExtractError, Piece, Plan, ReadRequest, Snapshot, open};
-use tidegate_runtime::secrets::Secrets;
-use tidegate_testing::{PostgresServer, PostgresSession, Scratch};
-use tidegate_types::{BadRowPolicy, Field, Span};
-use tokio::sync::{OnceCell, mpsc};
+use tidegate_config::{BulkSource, DatabaseTls, FileRef, Relation, TlsMode};
+use tidegate_extract::{ExtractError, Plan, ReadRequest, Snapshot, open};
+use tidegate_testing::{PostgresServer, Scratch, SqlSession, write_secret};
+use tokio::sync::OnceCell;
 
-const SECRET: &str = "db";
+use crate::requests::{self, CONNECTION, database, read_chunk, secrets_in, texts};
+pub(crate) use crate::requests::{fields, of_interval, with};
 
 /// A database of its own, and the secret that leads there.
 pub(crate) struct Database {
@@ -36,7 +31,8 @@ impl Database {
     pub(crate) async fn new(name: &str) -> Self {
         let server = shared().await;
         server.sql(&format!("CREATE DATABASE {name}")).await.unwrap();
-        let database = Self { server, name: name.to_owned(), secrets: secrets() };
+        let database =
+            Self { server, name: name.to_owned(), secrets: tempfile::tempdir().unwrap() };
         database.secret("uri", &server.url(name));
         database
     }
@@ -52,7 +48,7 @@ impl Database {
         self.server.sql_in(&self.name, statements).await.unwrap()
     }
 
-    pub(crate) fn session(&self) -> PostgresSession {
+    pub(crate) fn session(&self) -> SqlSession {
         self.server.session(&self.name).unwrap()
     }
 
@@ -73,11 +69,11 @@ impl Database {
     }
 
     pub(crate) fn secret(&self, key: &str, value: &str) {
-        write_secret(&self.secrets, key, value);
+        secret(&self.secrets, key, value);
     }
 
     pub(crate) fn forget(&self, key: &str) {
-        std::fs::remove_file(self.secrets.path().join(SECRET).join(key)).unwrap();
+        std::fs::remove_file(self.secrets.path().join(CONNECTION).join(key)).unwrap();
     }
 
     /// Asks for a whole table of the schema that the server would choose.
@@ -90,74 +86,21 @@ impl Database {
     }
 }
 
-pub(crate) fn secrets() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join(SECRET)).unwrap();
-    folder
-}
-
-pub(crate) fn write_secret(secrets: &TempDir, key: &str, value: &str) {
-    std::fs::write(secrets.path().join(SECRET).join(key), value).unwrap();
+/// Writes a key of the secret that leads to a source.
+pub(crate) fn secret(secrets: &TempDir, key: &str, value: &str) {
+    write_secret(secrets.path(), CONNECTION, &[(key, value)]).unwrap();
 }
 
 pub(crate) fn request(secrets: &TempDir, relation: Relation) -> ReadRequest {
-    let tls = DatabaseTls { mode: TlsMode::Disable, ca: None };
-    ReadRequest {
-        source: BulkSource::Postgres(DatabaseSource {
-            connection: SECRET.to_owned(),
-            relation,
-            tls,
-        }),
-        secrets: Secrets::new(Some(secrets.path().to_owned())),
-        application: "tidegate/test.orders".to_owned(),
-        fields: None,
-        interval: None,
-        incremental: None,
-        chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 4 },
-        on_error: BadRowPolicy::DeadLetter,
-        on_bad_file: BadFilePolicy::Fail,
-        batch_rows: 1000,
-        batch_bytes: 4 << 20,
-    }
+    requests::request(BulkSource::Postgres(database(relation)), secrets_in(secrets.path()))
 }
 
 /// With TLS, trusting the authority under a key of the secret.
 pub(crate) fn over_tls(mut request: ReadRequest, ca: Option<&str>) -> ReadRequest {
     if let BulkSource::Postgres(source) = &mut request.source {
-        let ca = ca.map(|key| FileRef { name: SECRET.to_owned(), key: key.to_owned() });
+        let ca = ca.map(|key| FileRef { name: CONNECTION.to_owned(), key: key.to_owned() });
         source.tls = DatabaseTls { mode: TlsMode::VerifyFull, ca };
     }
-    request
-}
-
-pub(crate) fn fields(declared: &[(&str, &str)]) -> Option<Vec<Field>> {
-    let fields = declared.iter().map(|(name, data_type)| Field {
-        name: (*name).to_owned(),
-        data_type: data_type.parse().unwrap(),
-        required: false,
-        from: None,
-    });
-    Some(fields.collect())
-}
-
-/// By an interval of a cursor.
-pub(crate) fn incremental(mut request: ReadRequest, cursor: &str, interval: &str) -> ReadRequest {
-    request.interval = Some(interval.parse().unwrap());
-    request.incremental = Some(Incremental {
-        cursor_field: cursor.to_owned(),
-        time_zone: None,
-        settle: Span::seconds(0),
-        max_wait: Span::seconds(30),
-        ignore_roles: Vec::new(),
-        on_null_cursor: NullCursorPolicy::Fail,
-        rerun_last: 0,
-    });
-    request
-}
-
-/// Changes how an incremental request waits and counts.
-pub(crate) fn by(mut request: ReadRequest, change: impl FnOnce(&mut Incremental)) -> ReadRequest {
-    change(request.incremental.as_mut().unwrap());
     request
 }
 
@@ -177,21 +120,7 @@ pub(crate) async fn read(
     plan: &Plan,
     chunk: usize,
 ) -> Result<Vec<RecordBatch>, ExtractError> {
-    let (sender, mut receiver) = mpsc::channel(2);
-    let gather = async {
-        let mut batches = Vec::new();
-        while let Some(piece) = receiver.recv().await {
-            match piece {
-                Piece::Rows(batch) => batches.push(batch),
-                Piece::Dead(record) => panic!("{record:?}"),
-            }
-        }
-        batches
-    };
-    let (counts, batches) = tokio::join!(snapshot.read(&plan.chunks[chunk], sender), gather);
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(counts?.rows, rows as u64);
-    Ok(batches)
+    Ok(read_chunk(snapshot, &plan.chunks[chunk]).await?.1)
 }
 
 /// Reads every chunk; the rows of each.
@@ -226,12 +155,10 @@ pub(crate) async fn refused(request: ReadRequest) -> ExtractError {
 
 /// A value as text; `NULL` when there is none.
 pub(crate) fn value(batch: &RecordBatch, column: &str, row: usize) -> String {
-    let options = FormatOptions::default().with_null("NULL");
-    let column = batch.column_by_name(column).unwrap();
-    ArrayFormatter::try_new(column, &options).unwrap().value(row).to_string()
+    values(batch, column).swap_remove(row)
 }
 
 /// A column as text.
 pub(crate) fn values(batch: &RecordBatch, column: &str) -> Vec<String> {
-    (0..batch.num_rows()).map(|row| value(batch, column, row)).collect()
+    texts(batch.column_by_name(column).unwrap())
 }

@@ -5,9 +5,7 @@ use tidegate_extract::{ExtractError, ReadRequest, open};
 use tidegate_testing::{POSTGRES_DATABASE, PostgresOptions, PostgresServer, Scratch, eventually};
 use tidegate_types::{Explained as _, Reason, Span};
 
-use crate::support::{
-    Database, by, incremental, refused, request, rows, secrets, values, write_secret,
-};
+use crate::support::{Database, of_interval, refused, request, rows, secret, values, with};
 
 /// An interval that ends in two seconds: what is open now began before its end.
 async fn current(database: &Database) -> String {
@@ -20,7 +18,7 @@ async fn current(database: &Database) -> String {
 }
 
 fn at_once(request: ReadRequest) -> ReadRequest {
-    by(request, |incremental| incremental.max_wait = Span::seconds(4))
+    with(request, |incremental| incremental.max_wait = Span::seconds(4))
 }
 
 fn assert_open(error: &ExtractError, says: &str) {
@@ -39,10 +37,10 @@ async fn a_transaction_from_before_the_end_is_waited_for_and_its_rows_are_read()
     let answer = session.run("BEGIN; SELECT pg_backend_pid(), now()").await.unwrap();
     let interval = current(&database).await;
     let pid = answer[0].split('|').next().unwrap().to_owned();
-    let request = incremental(database.table("t"), "at", &interval);
+    let request = of_interval(database.table("t"), "at", &interval);
     assert_open(&refused(at_once(request.clone())).await, &format!("pid {pid} (role tidegate)"));
     // What is wrong with the request is told without waiting.
-    let wrong = incremental(database.table("t"), "ta", &interval);
+    let wrong = of_interval(database.table("t"), "ta", &interval);
     assert_eq!(refused(wrong).await.reason(), Reason::InvalidConfiguration);
     let mut reading = tokio::spawn(rows(request));
     // It has not written anything yet, and when it does, its rows belong to the interval.
@@ -64,9 +62,9 @@ async fn our_own_and_ignored_and_later_transactions_are_not_waited_for() {
     ours.run("SET application_name = 'tidegate/other'; BEGIN; SELECT now()").await.unwrap();
     let _reports = open_as(&database, "reports").await;
     let interval = current(&database).await;
-    let request = at_once(incremental(database.table("t"), "at", &interval));
+    let request = at_once(of_interval(database.table("t"), "at", &interval));
     assert_open(&refused(request.clone()).await, "(role reports)");
-    let request = by(request, |incremental| incremental.ignore_roles = vec!["reports".into()]);
+    let request = with(request, |incremental| incremental.ignore_roles = vec!["reports".into()]);
     rows(request.clone()).await.unwrap();
     // The interval has ended meanwhile.
     let mut late = database.session();
@@ -89,7 +87,7 @@ async fn a_prepared_transaction_is_waited_for() {
     let database = Database::with("prepared", TABLE).await;
     let interval = current(&database).await;
     database.sql("BEGIN; INSERT INTO t VALUES (9); PREPARE TRANSACTION 'half'").await;
-    let request = incremental(database.table("t"), "at", &interval);
+    let request = of_interval(database.table("t"), "at", &interval);
     assert_open(&refused(at_once(request.clone())).await, "prepared transaction \"half\"");
     database.sql("COMMIT PREPARED 'half'").await;
     assert_eq!(values(&rows(request).await.unwrap(), "a"), ["9"]);
@@ -102,7 +100,7 @@ async fn without_the_right_to_see_others_nothing_is_read() {
     database.sql("CREATE ROLE hidden LOGIN PASSWORD 'pw'; GRANT SELECT ON t TO hidden").await;
     database.secret("uri", &database.url_as("hidden", "pw"));
     let interval = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";
-    let request = incremental(database.table("t"), "at", interval);
+    let request = of_interval(database.table("t"), "at", interval);
     let error = refused(request.clone()).await;
     assert_eq!(error.reason(), Reason::SourceTransactionsHidden);
     assert!(!error.is_transient());
@@ -119,12 +117,12 @@ async fn without_the_right_to_see_others_nothing_is_read() {
 async fn an_interval_is_not_read_before_it_has_ended_and_settled() {
     let database = Database::with("settles", TABLE).await;
     let interval = current(&database).await;
-    let request = incremental(database.table("t"), "at", &interval);
-    let impatient = by(request.clone(), |incremental| {
+    let request = of_interval(database.table("t"), "at", &interval);
+    let impatient = with(request.clone(), |incremental| {
         incremental.settle = Span::seconds(600);
     });
     assert_open(&refused(impatient).await, "settle");
-    let settled = by(request, |incremental| incremental.settle = Span::seconds(1));
+    let settled = with(request, |incremental| incremental.settle = Span::seconds(1));
     rows(settled).await.unwrap();
     let end = interval.split('/').nth(1).unwrap();
     let passed =
@@ -142,11 +140,12 @@ async fn rows_without_a_cursor_are_counted() {
     )
     .await;
     let interval = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";
-    let request = incremental(database.table("t"), "at", interval);
+    let request = of_interval(database.table("t"), "at", interval);
     let error = refused(request.clone()).await;
     assert_eq!(error.reason(), Reason::NullCursor);
     assert!(error.to_string().starts_with("2 rows"), "{error}");
-    let request = by(request, |incremental| incremental.on_null_cursor = NullCursorPolicy::Ignore);
+    let request =
+        with(request, |incremental| incremental.on_null_cursor = NullCursorPolicy::Ignore);
     let snapshot = open(request.clone()).await.unwrap();
     assert_eq!(snapshot.plan().await.unwrap().null_cursors, 2);
     assert_eq!(values(&rows(request).await.unwrap(), "a"), ["1"]);
@@ -182,13 +181,13 @@ async fn a_cursor_without_zone_belongs_to_one_interval_also_when_clocks_change()
     for (intervals, first) in [(autumn, 0), (spring, 1000)] {
         let mut seen = Vec::new();
         for interval in intervals {
-            let request = incremental(database.table("t"), "at", &interval);
+            let request = of_interval(database.table("t"), "at", &interval);
             assert!(refused(request.clone()).await.to_string().contains("timeZone"));
             let berlin = |request| {
-                by(request, |incremental| incremental.time_zone = Some("Europe/Berlin".into()))
+                with(request, |incremental| incremental.time_zone = Some("Europe/Berlin".into()))
             };
             let by_time = values(&rows(berlin(request)).await.unwrap(), "a");
-            let by_day = incremental(database.table("t"), "day", &interval);
+            let by_day = of_interval(database.table("t"), "day", &interval);
             assert_eq!(values(&rows(berlin(by_day)).await.unwrap(), "a"), by_time);
             assert!(by_time.len() == 144 || by_time.len() == 113, "{}", by_time.len());
             seen.extend(by_time);
@@ -206,12 +205,12 @@ async fn a_session_that_does_not_track_what_it_does_is_not_taken_for_an_idle_one
     let answer = session.run("SET track_activities = off; SELECT pg_backend_pid()").await.unwrap();
     session.run("BEGIN; INSERT INTO t VALUES (3)").await.unwrap();
     let interval = current(&database).await;
-    let request = at_once(incremental(database.table("t"), "at", &interval));
+    let request = at_once(of_interval(database.table("t"), "at", &interval));
     let error = refused(request.clone()).await;
     let says = format!("pid {} (role tidegate) has track_activities off", answer[0]);
     assert_eq!((error.reason(), error.is_transient()), (Reason::SourceTransactionsHidden, false));
     assert!(error.to_string().contains(&says), "{error}");
-    let ignoring = by(request.clone(), |i| i.ignore_roles = vec!["tidegate".into()]);
+    let ignoring = with(request.clone(), |i| i.ignore_roles = vec!["tidegate".into()]);
     rows(ignoring).await.unwrap();
     session.run("COMMIT").await.unwrap();
     // One that tracks again is seen again.
@@ -241,7 +240,7 @@ async fn a_database_that_rows_come_to_from_another_one_reads_no_intervals() {
         .sql(&format!("CREATE SUBSCRIPTION follows CONNECTION '{url}' PUBLICATION all_of_it"))
         .await;
     for database in [&foreign, &subscriber] {
-        let error = refused(incremental(database.table("t"), "at", interval)).await;
+        let error = refused(of_interval(database.table("t"), "at", interval)).await;
         assert_eq!(
             (error.reason(), error.is_transient()),
             (Reason::SourceTransactionsHidden, false)
@@ -253,7 +252,7 @@ async fn a_database_that_rows_come_to_from_another_one_reads_no_intervals() {
     foreign.sql("DROP FOREIGN TABLE far").await;
     subscriber.sql("DROP SUBSCRIPTION follows").await;
     for database in [foreign, subscriber] {
-        rows(incremental(database.table("t"), "at", interval)).await.unwrap();
+        rows(of_interval(database.table("t"), "at", interval)).await.unwrap();
     }
 }
 
@@ -266,12 +265,12 @@ async fn at_a_replica_the_primary_is_asked() {
     primary.sql(TABLE).await.unwrap();
     let follows = async || replica.sql("SELECT count(*) FROM t").await.is_ok();
     eventually("the replica follows", Duration::from_secs(60), follows).await.unwrap();
-    let secrets = secrets();
-    write_secret(&secrets, "uri", &replica.url(POSTGRES_DATABASE));
+    let secrets = tempfile::tempdir().unwrap();
+    secret(&secrets, "uri", &replica.url(POSTGRES_DATABASE));
     let relation =
         tidegate_config::Relation::Table { schema: Some("public".into()), name: "t".into() };
     let interval = "2020-01-01T00:00:00Z/2020-01-01T01:00:00Z";
-    let request = incremental(request(&secrets, relation), "at", interval);
+    let request = of_interval(request(&secrets, relation), "at", interval);
     let error = refused(request.clone()).await;
     assert_eq!(error.reason(), Reason::SourceTransactionsHidden, "{error}");
     assert!(error.to_string().contains("primary_uri"), "{error}");
@@ -279,12 +278,12 @@ async fn at_a_replica_the_primary_is_asked() {
     let stranger = Database::new("stranger").await;
     primary.sql("CREATE DATABASE beside").await.unwrap();
     for (wrong, named) in [(stranger.url(), "stranger of"), (primary.url("beside"), "beside of")] {
-        write_secret(&secrets, "primary_uri", &wrong);
+        secret(&secrets, "primary_uri", &wrong);
         let error = refused(request.clone()).await;
         assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
         assert!(error.to_string().contains(&format!("leads to database {named}")), "{error}");
     }
-    write_secret(&secrets, "primary_uri", &primary.url(POSTGRES_DATABASE));
+    secret(&secrets, "primary_uri", &primary.url(POSTGRES_DATABASE));
     replica.sql("SELECT pg_wal_replay_pause()").await.unwrap();
     primary.sql("INSERT INTO t VALUES (5, '2020-01-01T00:30:00Z')").await.unwrap();
     assert_open(&refused(at_once(request.clone())).await, "replayed");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_api::CatchupPolicy;
-use tidegate_schedule::{CatchUp, Grid, Since, open};
+use tidegate_schedule::{CatchUp, Grid, Since, missing_intervals};
 use tidegate_types::DataInterval;
 
 use crate::calendar::Book;
@@ -161,7 +161,7 @@ fn each(facts: &ScheduleFacts<'_>, begun: Timestamp, through: Timestamp) -> Owed
     let first = intervals(facts.grid, begun, through).next().map_or(begun, DataInterval::start);
     let done = facts.book.map_or(&[][..], Book::done);
     let mut stays = None;
-    for interval in open(facts.grid, first, through, done) {
+    for interval in missing_intervals(facts.grid, first, through, done) {
         let start = interval.start().max(begun);
         let known = facts.book.is_some_and(|book| book.holds(interval).is_some());
         let has_room = owed.make.len() < facts.room;

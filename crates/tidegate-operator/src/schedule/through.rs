@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tidegate_api::CatchupPolicy;
-use tidegate_schedule::{Grid, open};
+use tidegate_schedule::{Grid, missing_intervals};
 use tidegate_types::DataInterval;
 
 use super::owed::intervals;
@@ -58,7 +58,7 @@ pub(crate) fn through(facts: &ThroughFacts<'_>) -> Through {
     let grid = facts.grid;
     let first = intervals(grid, begin, last).next().map_or(begin, DataInterval::start);
     let done = facts.book.map_or(&[][..], Book::done);
-    let mut looked = open(grid, first, last, done);
+    let mut looked = missing_intervals(grid, first, last, done);
     let mut at = begin;
     for _ in 0..STEPS {
         let Some(interval) = looked.next() else {

@@ -19,14 +19,8 @@ async fn nothing_is_written_while_nothing_changes() {
         stage.until_ready(name).await;
     }
     // Ready is said before the last object may have been seen again; then it is quiet.
-    let mut before = operator.tap.counted().len();
-    stage
-        .until("the operator is quiet", async || {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            let now = operator.tap.counted().len();
-            std::mem::replace(&mut before, now) == now
-        })
-        .await;
+    operator.tap.quiet(Duration::from_secs(2)).await;
+    let before = operator.tap.counted().len();
     // Twenty rounds of asking pods.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let asked = operator.tap.counted();
@@ -40,12 +34,12 @@ async fn an_annotation_asks_for_a_look_now() {
     let stage = Stage::of_stand_ins("requested").await;
     let mut told = options(&stage.namespace);
     told.poll_interval = Duration::from_secs(3600);
-    let _operator = stage.operator_with(told).await;
+    let operator = stage.operator_with(told).await;
     stage.apply(&Document::of_stand_ins("clicks").set("scaling", json!({"mode": "Fixed"}))).await;
     stage.until_ready("clicks").await;
+    // What was begun before may look once more; an hour is long for what comes after.
+    operator.tap.quiet(Duration::from_secs(3)).await;
     stage.node.say("clicks-agent", &json!({"sink": {"reason": "SinkUnreachable", "message": "x"}}));
-    // Something that was begun before may still look by chance; an hour is long for what comes after.
-    tokio::time::sleep(Duration::from_secs(3)).await;
     let annotate = ["annotate", "ipl/clicks", "tidegate.dev/requestedAt=2026-01-01T00:00:00Z"];
     stage.namespace.kubectl(&annotate).await.unwrap();
     stage.until_condition("clicks", "SinkReachable", "False", "SinkUnreachable").await;

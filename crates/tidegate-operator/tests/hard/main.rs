@@ -9,8 +9,8 @@
 #[path = "."]
 mod cluster {
     mod crash_points;
+    mod figure;
     mod mutations;
-    mod parameter;
     mod run_crash_points;
     mod security;
     mod snapshot;

@@ -15,10 +15,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::json;
-use tidegate_testing::Tap;
 use tidegate_testing::cluster::{Asked, Moment};
+use tidegate_testing::{Tap, parameter};
 
-use super::parameter::{parameter, say};
+use super::figure::say;
 use super::support::{Bulk as _, Document, Hours, InProcess, Stage, TestClock, options};
 
 type Point = (usize, Moment);

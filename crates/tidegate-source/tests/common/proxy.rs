@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ struct Faults {
     lost: AtomicU64,
     /// Everything towards the client is swallowed.
     mute: AtomicBool,
+    swallowed: AtomicU64,
 }
 
 pub(crate) struct Proxy {
@@ -69,6 +71,18 @@ impl Proxy {
         self.faults.lost.load(Ordering::SeqCst)
     }
 
+    /// How many operations were swallowed so far.
+    pub(crate) fn swallowed(&self) -> u64 {
+        self.faults.swallowed.load(Ordering::SeqCst)
+    }
+
+    /// Waits until more were.
+    pub(crate) async fn swallows_more_than(&self, before: u64) {
+        while self.swallowed() <= before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Cuts every connection.
     pub(crate) fn cut(&self) {
         self.faults.mute.store(false, Ordering::SeqCst);
@@ -109,7 +123,9 @@ async fn pass_down(
                 continue;
             }
         }
-        if !faults.mute.load(Ordering::SeqCst) {
+        if faults.mute.load(Ordering::SeqCst) {
+            faults.swallowed.fetch_add(1, Ordering::SeqCst);
+        } else {
             client.write_all(&operation).await?;
         }
     }

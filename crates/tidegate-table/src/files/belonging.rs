@@ -43,19 +43,9 @@ pub(crate) fn belonging(object: &Path, ledger: &Ledger) -> Belonging {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_types::{Epoch, Nonce};
-
     use super::*;
     use crate::files::layout::DataPath;
-
-    fn name() -> FileName {
-        FileName {
-            ledger: Ledger::new("analytics.clicks").expect("valid"),
-            epoch: Epoch(0).next(3).expect("higher"),
-            nonce: Nonce::from_random(2),
-            number: 7,
-        }
-    }
+    use crate::files::layout::testing::name;
 
     #[test]
     fn an_object_is_the_tables_only_by_a_name_that_we_give() {

@@ -260,12 +260,11 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+pub(super) mod testing {
     use super::*;
 
-    fn name() -> FileName {
+    /// The name of a file of `analytics.clicks`.
+    pub(in crate::files) fn name() -> FileName {
         FileName {
             ledger: Ledger::new("analytics.clicks").expect("valid"),
             epoch: Epoch(0).next(3).expect("higher"),
@@ -273,6 +272,14 @@ mod tests {
             number: 7,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::name;
+    use super::*;
 
     fn path(values: &[(&str, Option<&str>)]) -> DataPath {
         let values: Vec<_> =

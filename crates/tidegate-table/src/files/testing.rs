@@ -1,20 +1,18 @@
 //! A store that fails in one way, for tests.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result, UploadPart,
+    Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result, UploadPart,
 };
+use tidegate_testing::{HookedStore, Inner, StoreHooks};
 
 /// How the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,151 +33,86 @@ pub(crate) enum Fault {
     ChecksThenPuts,
 }
 
-/// A store that fails in one way.
+/// Stands before a store and fails.
 #[derive(Debug)]
-pub(crate) struct FaultyStore {
-    inner: Arc<dyn ObjectStore>,
+pub(crate) struct Faulty {
     fault: Fault,
     /// How many uploads were given up.
-    pub(crate) aborted: Arc<AtomicUsize>,
+    aborted: Arc<AtomicUsize>,
 }
 
-impl FaultyStore {
-    pub(crate) fn new(inner: Arc<dyn ObjectStore>, fault: Fault) -> Self {
-        Self { inner, fault, aborted: Arc::default() }
-    }
-
-    pub(crate) fn in_memory(fault: Fault) -> Self {
-        Self::new(Arc::new(InMemory::new()), fault)
-    }
-
-    async fn put_faultily(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        mut options: PutOptions,
-    ) -> Result<PutResult> {
-        match self.fault {
-            Fault::EveryPut => return Err(broken()),
-            Fault::PutAnswerLost => {
-                self.inner.put_opts(path, payload, options).await?;
-                return Err(broken());
-            }
-            Fault::HalfStored => {
-                let bytes = Bytes::from(payload);
-                let half = bytes.slice(..bytes.len() / 2);
-                return self.inner.put_opts(path, half.into(), options).await;
-            }
-            Fault::IgnoresCreate => options.mode = PutMode::Overwrite,
-            Fault::ChecksThenPuts if options.mode == PutMode::Create => {
-                if self.inner.head(path).await.is_ok() {
-                    return Err(Error::AlreadyExists {
-                        path: path.to_string(),
-                        source: "checked".into(),
-                    });
-                }
-                tokio::task::yield_now().await;
-                options.mode = PutMode::Overwrite;
-            }
-            _ => {}
-        }
-        self.inner.put_opts(path, payload, options).await
-    }
+/// `inner`, failing in one way.
+pub(crate) fn faulty(inner: Arc<dyn ObjectStore>, fault: Fault) -> Arc<dyn ObjectStore> {
+    Arc::new(HookedStore::new(inner, Faulty { fault, aborted: Arc::default() }))
 }
 
-fn broken() -> Error {
-    Error::Generic { store: "FaultyStore", source: "broken on purpose".into() }
+/// An empty store that fails in one way, and how many uploads were given up.
+pub(crate) fn faulty_in_memory(fault: Fault) -> (Arc<dyn ObjectStore>, Arc<AtomicUsize>) {
+    let aborted: Arc<AtomicUsize> = Arc::default();
+    let hooks = Faulty { fault, aborted: Arc::clone(&aborted) };
+    (Arc::new(HookedStore::new(Arc::new(InMemory::new()), hooks)), aborted)
 }
 
-impl fmt::Display for FaultyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FaultyStore({:?})", self.fault)
-    }
-}
-
-impl ObjectStore for FaultyStore {
-    fn put_opts<'a, 'b, 'c>(
+impl StoreHooks for Faulty {
+    fn put<'a>(
         &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         payload: PutPayload,
         options: PutOptions,
-    ) -> BoxFuture<'c, Result<PutResult>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        self.put_faultily(location, payload, options).boxed()
+    ) -> BoxFuture<'a, Result<PutResult>> {
+        put_faultily(self.fault, inner, path, payload, options).boxed()
     }
 
-    fn put_multipart_opts<'a, 'b, 'c>(
+    fn upload<'a>(
         &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         options: PutMultipartOptions,
-    ) -> BoxFuture<'c, Result<Box<dyn MultipartUpload>>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
+    ) -> BoxFuture<'a, Result<Box<dyn MultipartUpload>>> {
         async move {
-            let inner = self.inner.put_multipart_opts(location, options).await?;
+            let inner = inner.put_multipart_opts(&path, options).await?;
             let aborted = Arc::clone(&self.aborted);
             Ok(Box::new(FaultyUpload { inner, fault: self.fault, parts: 0, aborted }) as _)
         }
         .boxed()
     }
+}
 
-    fn get_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
-        options: GetOptions,
-    ) -> BoxFuture<'c, Result<GetResult>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        self.inner.get_opts(location, options)
+async fn put_faultily(
+    fault: Fault,
+    inner: Inner<'_>,
+    path: Path,
+    payload: PutPayload,
+    mut options: PutOptions,
+) -> Result<PutResult> {
+    match fault {
+        Fault::EveryPut => return Err(broken()),
+        Fault::PutAnswerLost => {
+            inner.put_opts(&path, payload, options).await?;
+            return Err(broken());
+        }
+        Fault::HalfStored => {
+            let bytes = Bytes::from(payload);
+            let half = bytes.slice(..bytes.len() / 2);
+            return inner.put_opts(&path, half.into(), options).await;
+        }
+        Fault::IgnoresCreate => options.mode = PutMode::Overwrite,
+        Fault::ChecksThenPuts if options.mode == PutMode::Create => {
+            if inner.head(&path).await.is_ok() {
+                let source = "checked".into();
+                return Err(Error::AlreadyExists { path: path.to_string(), source });
+            }
+            tokio::task::yield_now().await;
+            options.mode = PutMode::Overwrite;
+        }
+        _ => {}
     }
+    inner.put_opts(&path, payload, options).await
+}
 
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix).boxed()
-    }
-
-    fn list_with_delimiter<'a, 'b, 'c>(
-        &'a self,
-        prefix: Option<&'b Path>,
-    ) -> BoxFuture<'c, Result<ListResult>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        self.inner.list_with_delimiter(prefix)
-    }
-
-    fn copy_opts<'a, 'b, 'd, 'c>(
-        &'a self,
-        from: &'b Path,
-        to: &'d Path,
-        options: CopyOptions,
-    ) -> BoxFuture<'c, Result<()>>
-    where
-        'a: 'c,
-        'b: 'c,
-        'd: 'c,
-        Self: 'c,
-    {
-        self.inner.copy_opts(from, to, options)
-    }
+fn broken() -> Error {
+    Error::Generic { store: "faulty", source: "broken on purpose".into() }
 }
 
 #[derive(Debug)]

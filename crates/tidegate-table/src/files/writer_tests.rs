@@ -21,7 +21,7 @@ use super::*;
 use crate::files::layout::FileName;
 use crate::files::reader::read_columns;
 use crate::files::system::{self, RowCoordinates, SystemColumns};
-use crate::files::testing::{Fault, FaultyStore};
+use crate::files::testing::{Fault, faulty_in_memory};
 
 fn path(number: u32) -> DataPath {
     let ledger = Ledger::new("a.b").expect("valid");
@@ -325,15 +325,9 @@ async fn a_dropped_or_aborted_writer_leaves_nothing() {
 
 #[tokio::test]
 async fn a_writer_that_is_dropped_tells_the_store() {
-    let faulty = FaultyStore::in_memory(Fault::PutAnswerLost);
-    let aborted = Arc::clone(&faulty.aborted);
-    let mut writer = FileWriter::create(
-        Arc::new(faulty),
-        path(0),
-        noise(1).schema(),
-        BTreeMap::new(),
-        &small_parts(),
-    );
+    let (store, aborted) = faulty_in_memory(Fault::PutAnswerLost);
+    let mut writer =
+        FileWriter::create(store, path(0), noise(1).schema(), BTreeMap::new(), &small_parts());
     writer.write(&noise(20_000)).await.expect("written");
     drop(writer);
     for _ in 0..100 {
@@ -344,9 +338,7 @@ async fn a_writer_that_is_dropped_tells_the_store() {
 
 #[tokio::test]
 async fn a_part_that_fails_fails_the_file_and_leaves_no_object() {
-    let faulty = FaultyStore::in_memory(Fault::SecondPart);
-    let aborted = Arc::clone(&faulty.aborted);
-    let store: Arc<dyn ObjectStore> = Arc::new(faulty);
+    let (store, aborted) = faulty_in_memory(Fault::SecondPart);
     let error = write_all(&store, &[noise(20_000), noise(20_000)], &small_parts()).await;
     assert_eq!(error.expect_err("fails").reason(), Reason::SinkUnreachable);
     assert_eq!(aborted.load(Ordering::SeqCst), 1);
@@ -355,7 +347,7 @@ async fn a_part_that_fails_fails_the_file_and_leaves_no_object() {
 
 #[tokio::test]
 async fn a_writer_that_failed_takes_no_more_rows() {
-    let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::in_memory(Fault::SecondPart));
+    let (store, _) = faulty_in_memory(Fault::SecondPart);
     let mut writer =
         FileWriter::create(store, path(0), noise(1).schema(), BTreeMap::new(), &small_parts());
     let mut failed = false;
@@ -371,7 +363,7 @@ async fn a_writer_that_failed_takes_no_more_rows() {
 #[tokio::test]
 async fn a_lost_answer_is_not_a_lost_file() {
     for fault in [Fault::PutAnswerLost, Fault::CompleteAnswerLost] {
-        let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::in_memory(fault));
+        let (store, _) = faulty_in_memory(fault);
         let rows = if fault == Fault::PutAnswerLost { 100 } else { 20_000 };
         let file = write_all(&store, &[noise(rows)], &small_parts()).await.expect("it is there");
         assert_eq!(file.rows, rows as u64);
@@ -382,7 +374,7 @@ async fn a_lost_answer_is_not_a_lost_file() {
 #[tokio::test]
 async fn a_store_that_refuses_or_keeps_half_is_found_out_and_cleaned_up() {
     for fault in [Fault::EveryPut, Fault::HalfStored] {
-        let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::in_memory(fault));
+        let (store, _) = faulty_in_memory(fault);
         let outcome = write_all(&store, &[noise(100)], &small_parts()).await;
         assert!(outcome.is_err(), "{fault:?}");
         assert_eq!(objects(&store).await, 0, "{fault:?}");

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 use tidegate_types::{DataInterval, Explained, Ledger, Nonce, Reason};
 
-use super::interval::{IntervalKey, IntervalState, Intervals, RunState};
+use super::interval::{IntervalState, Intervals, RunState};
+use super::interval_key::IntervalKey;
 use super::name::{IntervalField, TxnName};
 use super::state::LedgerState;
 

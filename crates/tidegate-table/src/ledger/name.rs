@@ -4,7 +4,7 @@ use std::fmt;
 
 use tidegate_types::{Incarnation, Ledger, PartitionId};
 
-use super::interval::IntervalKey;
+use super::interval_key::IntervalKey;
 
 /// The first part of every name of ours.
 const PREFIX: &str = "tidegate";

@@ -16,7 +16,7 @@ use super::side_file::{self, SideFile, SideFileError};
 use super::state::{LedgerError, LedgerState, PartitionState};
 use crate::files::layout::repair_record;
 use crate::log::Txns;
-use crate::replace::{Removed, RemovedRange};
+use crate::replace::{RemovedRange, RemovedRows};
 
 /// Stretches of time that the records of a ledger may tell apart; intervals that touch are one.
 const MOST_STRETCHES: usize = 10_000;
@@ -44,7 +44,7 @@ pub struct RepairRecord {
     /// Where the stream stood, and what it lost.
     pub cuts: Vec<Cut>,
     /// Everything that was repaired so far, this included.
-    pub repaired: Repaired,
+    pub repaired: RepairedTime,
 }
 
 /// One partition of a stream at a repair.
@@ -65,7 +65,7 @@ pub struct Cut {
 /// Stretches of time that were repaired, by the ledger that did it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Repaired(BTreeMap<Ledger, Vec<DataInterval>>);
+pub struct RepairedTime(BTreeMap<Ledger, Vec<DataInterval>>);
 
 /// A repair cannot follow those that were made.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -123,7 +123,7 @@ impl tidegate_types::Explained for RepairError {
     }
 }
 
-impl Repaired {
+impl RepairedTime {
     /// With one more.
     ///
     /// # Errors
@@ -168,33 +168,6 @@ impl SideFile for RepairRecord {
 }
 
 impl RepairRecord {
-    /// Writes the record of a repair of `ledger`'s rows. It must be there before the commit that names it.
-    ///
-    /// # Errors
-    ///
-    /// [`SideFileError`] when the store refuses, or another record has this nonce.
-    pub async fn write(
-        &self,
-        store: &dyn ObjectStore,
-        ledger: &Ledger,
-        nonce: Nonce,
-    ) -> Result<(), SideFileError> {
-        side_file::write(self, store, ledger, nonce).await
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    ///
-    /// [`SideFileError`] when it is gone, or is not what was written.
-    pub async fn read(
-        store: &dyn ObjectStore,
-        ledger: &Ledger,
-        nonce: Nonce,
-    ) -> Result<Self, SideFileError> {
-        side_file::read(store, ledger, nonce).await
-    }
-
     /// The record that the log names; none without one.
     ///
     /// # Errors
@@ -243,7 +216,7 @@ impl RepairRecord {
                 Ok(mut record) => {
                     next = record.before;
                     if !records.is_empty() {
-                        record.repaired = Repaired::default();
+                        record.repaired = RepairedTime::default();
                     }
                     records.push(record);
                 }
@@ -289,7 +262,7 @@ impl StreamFloors {
 
     /// The cuts of a repair that removes these rows.
     #[must_use]
-    pub fn cuts(&self, removed: &Removed) -> Vec<Cut> {
+    pub fn cuts(&self, removed: &RemovedRows) -> Vec<Cut> {
         let mut cuts = Vec::new();
         for (incarnation, partitions) in &self.lives {
             for (partition, now) in partitions {
@@ -312,7 +285,7 @@ impl StreamFloors {
 pub fn repair_txns(
     txns: &Txns,
     ledger: &Ledger,
-    removed: &Removed,
+    removed: &RemovedRows,
     record: Nonce,
 ) -> Result<BTreeMap<String, i64>, LedgerError> {
     let name = TxnName::Ledger(ledger.clone(), LedgerField::Record).to_string();

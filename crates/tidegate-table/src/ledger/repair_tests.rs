@@ -18,7 +18,7 @@ fn nonce(number: i64) -> Nonce {
     Nonce::from_txn(number).expect("positive")
 }
 
-fn record(before: Option<Nonce>, interval: DataInterval, known: &Repaired) -> RepairRecord {
+fn record(before: Option<Nonce>, interval: DataInterval, known: &RepairedTime) -> RepairRecord {
     let by = ledger("loads");
     RepairRecord {
         before,
@@ -41,7 +41,7 @@ fn record(before: Option<Nonce>, interval: DataInterval, known: &Repaired) -> Re
 #[tokio::test]
 async fn b10_records_are_read_back_from_the_newest_to_the_first() {
     let (store, clicks) = (InMemory::new(), ledger("clicks"));
-    let first = record(None, hours(0, 1), &Repaired::default());
+    let first = record(None, hours(0, 1), &RepairedTime::default());
     let second = record(Some(nonce(1)), hours(1, 2), &first.repaired);
     for (number, record) in [(1, &first), (2, &second)] {
         record.write(&store, &clicks, nonce(number)).await.expect("written");
@@ -50,7 +50,7 @@ async fn b10_records_are_read_back_from_the_newest_to_the_first() {
     assert!(second.write(&store, &clicks, nonce(1)).await.is_err(), "it never changes");
     let (chain, broken) = RepairRecord::chain(&store, &clicks, Some(nonce(2))).await;
     assert!(broken.is_none(), "{broken:?}");
-    let older = RepairRecord { repaired: Repaired::default(), ..first };
+    let older = RepairRecord { repaired: RepairedTime::default(), ..first };
     assert_eq!(chain, [second.clone(), older], "only the newest says what was repaired");
     assert_eq!(chain[0].removed_rows(), 7);
     let newest = RepairRecord::newest(&store, &clicks, Some(nonce(2))).await.expect("read");
@@ -64,7 +64,7 @@ async fn b10_records_are_read_back_from_the_newest_to_the_first() {
 async fn b10_a_chain_that_comes_back_to_a_record_is_damaged() {
     let (store, clicks) = (InMemory::new(), ledger("clicks"));
     for (number, before) in [(1, 2), (2, 1)] {
-        let record = record(Some(nonce(before)), hours(0, 1), &Repaired::default());
+        let record = record(Some(nonce(before)), hours(0, 1), &RepairedTime::default());
         record.write(&store, &clicks, nonce(number)).await.expect("written");
     }
     let (chain, broken) = RepairRecord::chain(&store, &clicks, Some(nonce(1))).await;
@@ -74,7 +74,7 @@ async fn b10_a_chain_that_comes_back_to_a_record_is_damaged() {
 
 #[test]
 fn b10_rows_belong_to_repaired_time_by_one_column_for_ever() {
-    let known = record(None, hours(0, 1), &Repaired::default());
+    let known = record(None, hours(0, 1), &RepairedTime::default());
     known.check_event_time("ts").expect("the same");
     let told = known.check_event_time("at").expect_err("another").to_string();
     assert!(told.contains("event time ts, not at"), "{told}");
@@ -82,7 +82,7 @@ fn b10_rows_belong_to_repaired_time_by_one_column_for_ever() {
 
 #[test]
 fn b10_every_flipped_byte_of_a_record_is_noticed() {
-    let good = record(None, hours(0, 1), &Repaired::default());
+    let good = record(None, hours(0, 1), &RepairedTime::default());
     let bytes = side_file::encode(&good, &ledger("clicks")).expect("encodes");
     for at in 0..bytes.len() {
         let mut bad = bytes.clone();
@@ -96,7 +96,7 @@ fn b10_every_flipped_byte_of_a_record_is_noticed() {
 
 #[test]
 fn b10_two_pipelines_never_repair_the_same_time() {
-    let known = Repaired::default().with(&ledger("a"), hours(2, 4)).expect("the first");
+    let known = RepairedTime::default().with(&ledger("a"), hours(2, 4)).expect("the first");
     let again = known.with(&ledger("a"), hours(3, 5)).expect("its own");
     assert_eq!(again.stretches(), [hours(2, 5)]);
     let error = known.with(&ledger("b"), hours(3, 5)).expect_err("of another");
@@ -110,7 +110,7 @@ fn a_ledger_remembers_a_bounded_number_of_stretches() {
     let by = ledger("a");
     let far = |number: i64| hours(number * 2, number * 2 + 1);
     let most = i64::try_from(MOST_STRETCHES).expect("small");
-    let full = Repaired(BTreeMap::from([(by.clone(), (0..most).map(far).collect())]));
+    let full = RepairedTime(BTreeMap::from([(by.clone(), (0..most).map(far).collect())]));
     assert!(matches!(full.with(&by, far(most)), Err(RepairError::TooMany { .. })));
     let joined = full.with(&by, hours(1, 2)).expect("it joins two");
     assert_eq!(joined.stretches().len(), MOST_STRETCHES - 1);
@@ -122,7 +122,7 @@ fn b10_superseded_rows_add_up_and_nothing_else_of_a_partition_moves() {
     let name = |field| TxnName::Position(clicks.clone(), life, k, field).to_string();
     let txns =
         Txns::from_iter([(name(PositionField::Floor), 70), (name(PositionField::Superseded), 5)]);
-    let mut removed = Removed::default();
+    let mut removed = RemovedRows::default();
     let record = ("tidegate/clicks/rec".to_owned(), 4);
     let nothing = repair_txns(&txns, &clicks, &removed, nonce(4)).expect("ours");
     assert_eq!(nothing, BTreeMap::from([record.clone()]));
@@ -142,7 +142,7 @@ proptest! {
     fn what_was_repaired_is_a_set_of_hours(
         repairs in prop::collection::vec((0_i64..40, 1_i64..5), 1..12),
     ) {
-        let mut all = Repaired::default();
+        let mut all = RepairedTime::default();
         for (start, length) in &repairs {
             all = all.with(&ledger("a"), hours(*start, start + length)).expect("its own");
         }

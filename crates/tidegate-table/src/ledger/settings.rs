@@ -1,11 +1,10 @@
 //! The settings of a ledger that outlive every worker (P2): an immutable file, named in the log before
 //! the first claim. Changed settings are another file, named by another commit.
 
-use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tidegate_types::{DedupKey, Ledger, Nonce, Span};
 
-use super::side_file::{self, SideFile, SideFileError};
+use super::side_file::SideFile;
 use crate::files::layout::ledger_settings;
 
 /// What a worker must know to go on with a ledger's ids.
@@ -32,41 +31,12 @@ impl SideFile for LedgerSettings {
     }
 }
 
-impl LedgerSettings {
-    /// Writes the file. It must be there before the commit that names it. Writing the same again is no
-    /// error: the first attempt may have landed.
-    ///
-    /// # Errors
-    ///
-    /// [`SideFileError::Store`], or [`SideFileError::Damaged`] when another file has this nonce.
-    pub async fn write(
-        &self,
-        store: &dyn ObjectStore,
-        ledger: &Ledger,
-        nonce: Nonce,
-    ) -> Result<(), SideFileError> {
-        side_file::write(self, store, ledger, nonce).await
-    }
-
-    /// Reads the file.
-    ///
-    /// # Errors
-    ///
-    /// [`SideFileError`] when it is gone, or is not what was written.
-    pub async fn read(
-        store: &dyn ObjectStore,
-        ledger: &Ledger,
-        nonce: Nonce,
-    ) -> Result<Self, SideFileError> {
-        side_file::read(store, ledger, nonce).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
+    use crate::ledger::side_file::{self, SideFileError};
 
     fn settings(seed: u64) -> LedgerSettings {
         LedgerSettings {

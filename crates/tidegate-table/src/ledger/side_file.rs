@@ -59,17 +59,44 @@ impl Explained for SideFileError {
     }
 }
 
-/// What stands in a side file.
-pub(super) trait SideFile: Serialize + DeserializeOwned + PartialEq {
+/// What stands in a side file. It never changes.
+pub trait SideFile: Serialize + DeserializeOwned + PartialEq + Sync + Sized {
     /// What it is: the name of the content in the file.
     const WHAT: &'static str;
 
     /// Where it lies.
     fn path(ledger: &Ledger, nonce: Nonce) -> Path;
+
+    /// Writes the file. It must be there before the commit that names it. Writing the same again is no
+    /// error: the first attempt may have landed.
+    ///
+    /// # Errors
+    ///
+    /// [`SideFileError::Store`], or [`SideFileError::Damaged`] when another file has this nonce.
+    fn write(
+        &self,
+        store: &dyn ObjectStore,
+        ledger: &Ledger,
+        nonce: Nonce,
+    ) -> impl Future<Output = Result<(), SideFileError>> + Send {
+        write(self, store, ledger, nonce)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// [`SideFileError`] when it is gone, or is not what was written.
+    fn read(
+        store: &dyn ObjectStore,
+        ledger: &Ledger,
+        nonce: Nonce,
+    ) -> impl Future<Output = Result<Self, SideFileError>> + Send {
+        read(store, ledger, nonce)
+    }
 }
 
-/// Writes the file; the same again is no error.
-pub(super) async fn write<T: SideFile>(
+async fn write<T: SideFile>(
     content: &T,
     store: &dyn ObjectStore,
     ledger: &Ledger,
@@ -89,8 +116,7 @@ pub(super) async fn write<T: SideFile>(
     }
 }
 
-/// Reads the file.
-pub(super) async fn read<T: SideFile>(
+async fn read<T: SideFile>(
     store: &dyn ObjectStore,
     ledger: &Ledger,
     nonce: Nonce,

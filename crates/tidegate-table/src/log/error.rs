@@ -1,12 +1,11 @@
 //! What can go wrong with a table's log.
 
+use std::fmt;
 use std::time::Duration;
 
 use delta_kernel::KernelError;
 use thiserror::Error;
 use tidegate_types::Reason;
-
-use super::hole::HoleEvidence;
 
 /// An operation on a table's log failed.
 #[derive(Debug, Error)]
@@ -118,6 +117,27 @@ impl LogError {
             Self::Store { .. } | Self::BaseTooOld { .. } => true,
             Self::Kernel { source, .. } => is_io(source),
             _ => false,
+        }
+    }
+}
+
+/// What shows that a version had been in the log before it was won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoleEvidence {
+    /// A later commit is older.
+    LaterCommit(u64),
+    /// A checkpoint at this or a later version is older.
+    Checkpoint(u64),
+    /// The version it extends is gone.
+    BaseMissing,
+}
+
+impl fmt::Display for HoleEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LaterCommit(version) => write!(f, "version {version} was there before"),
+            Self::Checkpoint(version) => write!(f, "a checkpoint at {version} was there before"),
+            Self::BaseMissing => f.write_str("the version before it is gone"),
         }
     }
 }

@@ -3,14 +3,13 @@
 //! from counting: a base that is too old is refused, and after a win nothing may show that the
 //! version lies in the past.
 
-use std::fmt;
 use std::time::Duration;
 
 use object_store::ObjectMeta;
 
 use super::CommitLog;
 use super::boot_time::BootTime;
-use super::error::LogError;
+use super::error::{HoleEvidence, LogError};
 
 /// The oldest base that a commit may extend. Entries are kept for days; ten minutes leave a wide
 /// margin and still outlast any commit that is not stuck.
@@ -55,27 +54,6 @@ impl LogFile {
             is_commit,
             stored_at: meta.last_modified.timestamp_micros(),
         })
-    }
-}
-
-/// What shows that a version had been in the log before it was won.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoleEvidence {
-    /// A later commit is older.
-    LaterCommit(u64),
-    /// A checkpoint at this or a later version is older.
-    Checkpoint(u64),
-    /// The version it extends is gone.
-    BaseMissing,
-}
-
-impl fmt::Display for HoleEvidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LaterCommit(version) => write!(f, "version {version} was there before"),
-            Self::Checkpoint(version) => write!(f, "a checkpoint at {version} was there before"),
-            Self::BaseMissing => f.write_str("the version before it is gone"),
-        }
     }
 }
 

@@ -39,9 +39,9 @@ use crate::store::TableStore;
 
 pub use boot_time::BootTime;
 pub use entry::{AddedFile, LogEntry, RemovedFile};
-pub use error::LogError;
+pub use error::{HoleEvidence, LogError};
 pub use foreign::{ForeignEdit, Rewinds, classify_foreign};
-pub use hole::{HoleEvidence, MAX_BASE_AGE};
+pub use hole::MAX_BASE_AGE;
 pub use live_files::LiveFile;
 pub use prepare::PreparedCommit;
 pub use request::{CommitKind, CommitRequest, CommitTag, TableSpec};

@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use tidegate_types::{Incarnation, PartitionId, StreamTime};
 
 use super::selection::{Part, Selection, Verdict};
-use super::{AT_ONCE, Removed};
+use super::{AT_ONCE, RemovedRows};
 use crate::files::layout::object_of_log_path;
 use crate::files::reader::read_columns;
 use crate::files::times::microseconds;
@@ -26,7 +26,7 @@ pub(super) struct Counted {
     pub(super) selected: u64,
     pub(super) others: u64,
     /// The selected ones that a stream wrote.
-    pub(super) streamed: Removed,
+    pub(super) streamed: RemovedRows,
 }
 
 /// Counts the rows of a file; owns what it needs, so that it may be waited for on any thread.
@@ -57,7 +57,7 @@ pub async fn find_streamed(
     store: &Arc<dyn ObjectStore>,
     files: &[LiveFile],
     selections: &[Selection],
-) -> Result<Vec<Removed>, FileError> {
+) -> Result<Vec<RemovedRows>, FileError> {
     let looking: Vec<_> = files
         .iter()
         .map(|file| (file.path.clone(), may_select(selections, file)))
@@ -65,7 +65,7 @@ pub async fn find_streamed(
         .map(|(path, wanted)| find(Arc::clone(store), path, wanted))
         .collect();
     let mut looking = stream::iter(looking).buffer_unordered(AT_ONCE);
-    let mut all = vec![Removed::default(); selections.len()];
+    let mut all = vec![RemovedRows::default(); selections.len()];
     while let Some(found) = looking.try_next().await? {
         for (number, removed) in found {
             all[number].merge(&removed);
@@ -86,14 +86,14 @@ async fn find(
     store: Arc<dyn ObjectStore>,
     in_log: String,
     wanted: Vec<(usize, Selection)>,
-) -> Result<Vec<(usize, Removed)>, FileError> {
+) -> Result<Vec<(usize, RemovedRows)>, FileError> {
     let path = object_of_log_path(&in_log)?;
     let columns: BTreeSet<&str> =
         wanted.iter().flat_map(|(_, selection)| selection.columns()).collect();
     let columns: Vec<&str> = columns.into_iter().collect();
     let mut batches = read_columns(&store, &path, &columns).await?;
     let mut found: Vec<_> =
-        wanted.iter().map(|(number, _)| (*number, Removed::default())).collect();
+        wanted.iter().map(|(number, _)| (*number, RemovedRows::default())).collect();
     while let Some(batch) = batches.try_next().await? {
         for ((_, selection), (_, removed)) in wanted.iter().zip(&mut found) {
             selection.look(&batch, Some(removed))?;
@@ -120,7 +120,7 @@ impl Selection {
     fn look(
         &self,
         batch: &RecordBatch,
-        mut removed: Option<&mut Removed>,
+        mut removed: Option<&mut RemovedRows>,
     ) -> Result<BooleanArray, FileError> {
         let mut selected = vec![false; batch.num_rows()];
         let Some(sources) = column(batch, system::SOURCE, &DataType::Utf8)? else {

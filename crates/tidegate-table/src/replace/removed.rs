@@ -10,7 +10,7 @@ const MOST: usize = 256;
 
 /// Streamed rows that leave the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Removed {
+pub struct RemovedRows {
     by_partition: BTreeMap<(Incarnation, PartitionId), Ranges>,
     newest: Option<StreamTime>,
 }
@@ -26,7 +26,7 @@ pub struct RemovedRange {
     pub rows: u64,
 }
 
-impl Removed {
+impl RemovedRows {
     /// Adds the row of a message.
     pub(crate) fn add(
         &mut self,
@@ -140,7 +140,7 @@ mod tests {
         fn ranges_hold_every_sequence_and_count_every_row_however_many_there_are(
             sequences in prop::collection::vec(0_u64..5_000_000, 1..2_000),
         ) {
-            let mut removed = Removed::default();
+            let mut removed = RemovedRows::default();
             for sequence in &sequences {
                 removed.add(of(), *sequence, Some(StreamTime(1)));
             }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_range_and_strangers_are_not() {
-        let mut removed = Removed::default();
+        let mut removed = RemovedRows::default();
         for sequence in [7, 5, 6, 9, 5] {
             removed.add(of(), sequence, None);
         }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_types::{DataInterval, Ledger};
+use tidegate_types::{DataInterval, Incarnation, Ledger, PartitionId};
 use url::Url;
 
 use super::*;
@@ -317,6 +317,34 @@ proptest! {
             assert_eq!(next, Replacement::default(), "nothing is left to replace");
         });
     }
+}
+
+#[test]
+fn b10_each_of_several_selections_finds_its_own_streamed_rows_in_one_reading() {
+    let intervals = [hours(0, 1), hours(1, 3), hours(0, 2), hours(20, 21)];
+    let selections = intervals.map(|wanted| Selection::streamed(&ledger(), "at", wanted));
+    let of = (Incarnation::parse("00000000000000ab").expect("valid"), PartitionId(3));
+    let found = runtime().block_on(async {
+        let mut table = Table::new().await;
+        for (number, writer) in (0..).zip([Writer::Ours, Writer::Stranger, Writer::Counting]) {
+            let values = number * 60..(number + 1) * 60;
+            let rows: Vec<_> = values.map(|n| row(n as usize % 6, Some(0), n)).collect();
+            let file = table.write(&rows, writer, "a").await;
+            table.commit(vec![file], Vec::new()).await;
+        }
+        let files = table.log.live_files(&table.now().await).await.expect("listed");
+        find_streamed(table.log.store(), &files, &selections).await.expect("read")
+    });
+    for (interval, found) in intervals.iter().zip(&found) {
+        let span = interval.start().as_microsecond()..interval.end().as_microsecond();
+        let within = |value: &i64| happened(*value).is_some_and(|at| span.contains(&at));
+        // Each sixth row is the stream's; none of them are neighbours.
+        let expected: Vec<_> = (3..180).step_by(6).filter(within).collect();
+        let sequences: Vec<_> = found.ranges_of(of).map(|range| range.from as i64).collect();
+        assert_eq!(sequences, expected, "{interval}");
+        assert_eq!(found.rows(), expected.len() as u64, "and nobody else's");
+    }
+    assert!(found[..3].iter().all(|found| found.rows() > 0), "{found:?}");
 }
 
 #[test]

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use tidegate_types::AzureContainer;
 
@@ -26,7 +24,6 @@ struct Account {
 /// A client for the options' container.
 pub(super) fn open(
     options: &StoreOptions,
-    prefix: &Path,
     retry: RetryConfig,
     client: ClientOptions,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
@@ -48,7 +45,7 @@ pub(super) fn open(
         .with_client_options(client)
         .build()
         .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;
-    Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
+    Ok(Arc::new(store))
 }
 
 impl Account {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use super::keys::Keys;
@@ -13,12 +11,10 @@ use super::{StoreError, StoreOptions, address, foreign_key};
 /// A client for the options' bucket.
 pub(super) fn open(
     options: &StoreOptions,
-    prefix: &Path,
     retry: RetryConfig,
     client: ClientOptions,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let bucket = options.url.host_str().filter(|host| !host.is_empty());
-    let bucket = bucket.ok_or_else(|| address(options, "it names no bucket"))?;
+    let bucket = options.bucket()?;
     let builder = match &options.keys {
         Some(Keys::Google(account)) => {
             GoogleCloudStorageBuilder::new().with_service_account_key(account.expose())
@@ -38,5 +34,5 @@ pub(super) fn open(
         .build()
         // The client's error may have the account's key in it.
         .map_err(|_| address(options, "GOOGLE_SERVICE_ACCOUNT is no service account's JSON, or the environment's identity cannot be used"))?;
-    Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
+    Ok(Arc::new(store))
 }

@@ -172,7 +172,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::files::testing::{Fault, FaultyStore};
+    use crate::files::testing::{Fault, faulty};
     use crate::store::{StoreOptions, open};
 
     async fn objects(store: &TableStore) -> usize {
@@ -194,7 +194,7 @@ mod tests {
     async fn a_store_that_ignores_the_condition_is_found_out_and_cleaned_up() {
         let mut store =
             open(&StoreOptions::new(Url::parse("memory:///").expect("a URL"))).expect("opened");
-        store.commit = Arc::new(FaultyStore::new(Arc::clone(&store.data), Fault::IgnoresCreate));
+        store.commit = faulty(Arc::clone(&store.data), Fault::IgnoresCreate);
         let error = probe(&store, Nonce::from_random(2)).await.expect_err("not fit");
         assert_eq!(error.reason(), Reason::CommitStoreUnsafe, "{error}");
         assert_eq!(objects(&store).await, 0);
@@ -204,7 +204,7 @@ mod tests {
     async fn a_store_that_checks_only_what_it_has_seen_loses_the_race() {
         let mut store =
             open(&StoreOptions::new(Url::parse("memory:///").expect("a URL"))).expect("opened");
-        store.commit = Arc::new(FaultyStore::new(Arc::clone(&store.data), Fault::ChecksThenPuts));
+        store.commit = faulty(Arc::clone(&store.data), Fault::ChecksThenPuts);
         let error = probe(&store, Nonce::from_random(2)).await.expect_err("not fit");
         assert!(error.to_string().contains("8 of 8 racing puts"), "{error}");
     }
@@ -213,7 +213,7 @@ mod tests {
     async fn a_store_that_cannot_be_reached_is_not_called_unsafe() {
         let mut store =
             open(&StoreOptions::new(Url::parse("memory:///").expect("a URL"))).expect("opened");
-        store.commit = Arc::new(FaultyStore::new(Arc::clone(&store.data), Fault::EveryPut));
+        store.commit = faulty(Arc::clone(&store.data), Fault::EveryPut);
         let error = probe(&store, Nonce::from_random(2)).await.expect_err("not reached");
         assert_eq!(error.reason(), Reason::SinkUnreachable, "{error}");
     }

@@ -1,9 +1,8 @@
 //! Azure's blobs, by Azurite.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use object_store::azure::{
@@ -12,13 +11,12 @@ use object_store::azure::{
 use object_store::client::HttpRequestBody;
 use tokio::process::Command;
 
-use super::ask;
-use crate::child::ManagedChild;
+use crate::http::ask_http;
 use crate::paths::service;
 use crate::ports::free_port;
-use crate::wait::eventually;
+use crate::secret::write_secret;
+use crate::server::{ServerProcess, is_its_process};
 
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// The only account and its key: `azurite-tests` in base64.
 const ACCOUNT: &str = "tgtests";
 const KEY: &str = "YXp1cml0ZS10ZXN0cw==";
@@ -26,10 +24,11 @@ const KEY: &str = "YXp1cml0ZS10ZXN0cw==";
 /// A blob server on loopback with one container.
 #[derive(Debug)]
 pub struct AzureServer {
-    port: u16,
+    process: ServerProcess,
     container: String,
-    _child: ManagedChild,
 }
+
+is_its_process!(AzureServer);
 
 impl AzureServer {
     /// Starts a server whose data and logs lie in `folder`, with a container.
@@ -45,10 +44,11 @@ impl AzureServer {
             .args(["--skipApiVersionCheck", "--disableTelemetry", "--silent"])
             .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--location"])
             .arg(folder);
-        let child = ManagedChild::spawn(command, "azurite-blob", folder)?;
-        let server = Self { port, container: container.to_owned(), _child: child };
-        let up = async || server.make_container().await.is_ok();
-        eventually("the blob server has a container", START_LIMIT, up).await?;
+        let process = ServerProcess::new("azurite-blob", folder, port);
+        let mut server = Self { process, container: container.to_owned() };
+        let (address, container) = (server.address(), server.container.clone());
+        let up = async || make_container(address, &container).await.is_ok();
+        server.process.start(command, up).await?;
         Ok(server)
     }
 
@@ -70,9 +70,7 @@ impl AzureServer {
     ///
     /// When a file cannot be written.
     pub fn write_secret(&self, secrets: &Path, name: &str) -> Result<()> {
-        let folder = secrets.join(name);
-        std::fs::create_dir_all(&folder).context("make the secret's folder")?;
-        std::fs::write(folder.join("AZURE_STORAGE_ACCOUNT_KEY"), KEY).context("write the key")
+        write_secret(secrets, name, &[("AZURE_STORAGE_ACCOUNT_KEY", KEY)])
     }
 
     /// A client beside the one under test.
@@ -91,30 +89,27 @@ impl AzureServer {
             .context("build the client")?;
         Ok(Arc::new(store))
     }
+}
 
-    fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
-    }
-
-    async fn make_container(&self) -> Result<()> {
-        let path = format!("/{ACCOUNT}/{}?restype=container", self.container);
-        let mut request = http::Request::builder()
-            .method("PUT")
-            .uri(format!("{}{path}", self.endpoint()))
-            .header("content-length", "0")
-            .body(HttpRequestBody::empty())
-            .context("make the request")?;
-        let key = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY)?);
-        AzureAuthorizer::new(&key, ACCOUNT).try_authorize(&mut request)?;
-        let headers = request.headers().iter().filter(|(name, _)| *name != "content-length");
-        let headers: Vec<_> = headers
-            .map(|(name, value)| {
-                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            })
-            .collect();
-        let (status, body) = ask(self.address(), &format!("PUT {path}"), &headers, b"").await?;
-        // Made by an attempt whose answer was lost.
-        ensure!(matches!(status, 201 | 409), "{status}: {body}");
-        Ok(())
-    }
+/// Signs the request like a client does.
+async fn make_container(server: SocketAddr, container: &str) -> Result<()> {
+    let path = format!("/{ACCOUNT}/{container}?restype=container");
+    let mut request = http::Request::builder()
+        .method("PUT")
+        .uri(format!("http://{server}{path}"))
+        .header("content-length", "0")
+        .body(HttpRequestBody::empty())
+        .context("make the request")?;
+    let key = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY)?);
+    AzureAuthorizer::new(&key, ACCOUNT).try_authorize(&mut request)?;
+    let headers = request.headers().iter().filter(|(name, _)| *name != "content-length");
+    let headers: Vec<_> = headers
+        .map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    let (status, body) = ask_http(server, ("PUT", &path), &headers, &[]).await?;
+    // Made by an attempt whose answer was lost.
+    ensure!(matches!(status, 201 | 409), "{status}: {body}");
+    Ok(())
 }

@@ -1,28 +1,26 @@
 //! Google's buckets, by fake-gcs-server. It answers the reads of our client and not its writes, so files
 //! are put there by another interface.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::process::Command;
 
-use super::ask;
-use crate::child::ManagedChild;
+use crate::http::ask_http;
 use crate::paths::service;
 use crate::ports::free_port;
-use crate::wait::eventually;
-
-const START_LIMIT: Duration = Duration::from_secs(60);
+use crate::secret::write_secret;
+use crate::server::{ServerProcess, is_its_process};
 
 /// A bucket server on loopback with one bucket.
 #[derive(Debug)]
 pub struct GoogleServer {
-    port: u16,
+    process: ServerProcess,
     bucket: String,
-    _child: ManagedChild,
 }
+
+is_its_process!(GoogleServer);
 
 impl GoogleServer {
     /// Starts a server whose logs lie in `folder`, with a bucket.
@@ -40,10 +38,11 @@ impl GoogleServer {
             "-public-host",
             &address,
         ]);
-        let child = ManagedChild::spawn(command, "fake-gcs-server", folder)?;
-        let server = Self { port, bucket: bucket.to_owned(), _child: child };
-        let up = async || server.make_bucket().await.is_ok();
-        eventually("the bucket server has a bucket", START_LIMIT, up).await?;
+        let process = ServerProcess::new("fake-gcs-server", folder, port);
+        let mut server = Self { process, bucket: bucket.to_owned() };
+        let (address, bucket) = (server.address(), server.bucket.clone());
+        let up = async || make_bucket(address, &bucket).await.is_ok();
+        server.process.start(command, up).await?;
         Ok(server)
     }
 
@@ -66,10 +65,9 @@ impl GoogleServer {
     /// When the server does not take it.
     pub async fn put(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let name = path.replace('/', "%2F");
-        let request =
-            format!("POST /upload/storage/v1/b/{}/o?uploadType=media&name={name}", self.bucket);
+        let target = format!("/upload/storage/v1/b/{}/o?uploadType=media&name={name}", self.bucket);
         let headers = [("Content-Type".to_owned(), "application/octet-stream".to_owned())];
-        let (status, body) = ask(self.address(), &request, &headers, bytes).await?;
+        let (status, body) = ask_http(self.address(), ("POST", &target), &headers, bytes).await?;
         ensure!(status == 200, "{status}: {body}");
         Ok(())
     }
@@ -81,22 +79,16 @@ impl GoogleServer {
     ///
     /// When a file cannot be written.
     pub fn write_secret(&self, secrets: &Path, name: &str) -> Result<()> {
-        let folder = secrets.join(name);
-        std::fs::create_dir_all(&folder).context("make the secret's folder")?;
         let account = r#"{"client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": true}"#;
-        std::fs::write(folder.join("GOOGLE_SERVICE_ACCOUNT"), account).context("write the account")
+        write_secret(secrets, name, &[("GOOGLE_SERVICE_ACCOUNT", account)])
     }
+}
 
-    fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
-    }
-
-    async fn make_bucket(&self) -> Result<()> {
-        let body = format!("{{\"name\": \"{}\"}}", self.bucket);
-        let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
-        let request = "POST /storage/v1/b?project=tests";
-        let (status, answer) = ask(self.address(), request, &headers, body.as_bytes()).await?;
-        ensure!(matches!(status, 200 | 409), "{status}: {answer}");
-        Ok(())
-    }
+async fn make_bucket(server: SocketAddr, bucket: &str) -> Result<()> {
+    let body = format!("{{\"name\": \"{bucket}\"}}");
+    let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
+    let make = ("POST", "/storage/v1/b?project=tests");
+    let (status, answer) = ask_http(server, make, &headers, body.as_bytes()).await?;
+    ensure!(matches!(status, 200 | 409), "{status}: {answer}");
+    Ok(())
 }

@@ -8,6 +8,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use http::{Method, Request, Response};
@@ -17,6 +18,9 @@ use tokio::sync::watch;
 use tower::{Layer, Service};
 
 use super::access::Access;
+
+/// How often it is looked whether anything was asked.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +109,18 @@ impl Tap {
     #[must_use]
     pub fn counted(&self) -> Vec<Asked> {
         self.asked().into_iter().filter(|asked| asked.verb != "watch").collect()
+    }
+
+    /// Waits until nothing that counts was asked for this long.
+    pub async fn quiet(&self, long: Duration) {
+        let (mut before, mut since) = (self.counted().len(), Instant::now());
+        while since.elapsed() < long {
+            tokio::time::sleep(LOOK).await;
+            let now = self.counted().len();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
     }
 
     /// Returns once the chosen request was reached.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::http::ask_http;
 
 /// How often a container that is not ready yet is asked: a real kubelet is slower, tests are impatient.
 pub(crate) const EAGER: Duration = Duration::from_millis(100);
@@ -54,14 +54,7 @@ impl HttpProbe {
     }
 
     async fn status(&self) -> std::io::Result<u16> {
-        let mut stream = BufReader::new(TcpStream::connect(self.address).await?);
-        let Self { path, address, .. } = self;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        Ok(line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0))
+        Ok(ask_http(self.address, ("GET", &self.path), &[], &[]).await?.0)
     }
 }
 

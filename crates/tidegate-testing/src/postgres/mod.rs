@@ -1,28 +1,21 @@
 //! A real PostgreSQL server.
 
 mod programs;
-mod session;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use self::programs::{binary, children_of, finished, is_alive, program, system_user};
-pub use self::session::PostgresSession;
-
-use crate::child::ManagedChild;
+use self::programs::{binary, finished, program, system_user};
 use crate::guard;
 use crate::paths::is_root;
 use crate::ports::free_port;
-use crate::wait::eventually;
+use crate::server::{ServerProcess, is_its_process};
+use crate::sql_client::{self, SqlSession};
 
 /// The superuser of every server.
 pub const POSTGRES_USER: &str = "tidegate";
@@ -30,9 +23,6 @@ pub const POSTGRES_USER: &str = "tidegate";
 pub const POSTGRES_PASSWORD: &str = "pg-canary";
 /// The database that is there from the beginning.
 pub const POSTGRES_DATABASE: &str = "postgres";
-const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
-const STATEMENT_LIMIT: Duration = Duration::from_secs(120);
 
 /// What is special about a server.
 #[derive(Debug, Clone, Default)]
@@ -46,13 +36,13 @@ pub struct PostgresOptions {
 /// A server on a port of loopback that stays the same over restarts.
 #[derive(Debug)]
 pub struct PostgresServer {
-    /// Where the logs go.
-    folder: PathBuf,
+    /// Before its home, so that it is gone when that is removed.
+    process: ServerProcess,
     /// Data and socket; in the system's folder for such things, where another user may enter.
     home: TempDir,
-    port: u16,
-    child: Option<ManagedChild>,
 }
+
+is_its_process!(PostgresServer);
 
 impl PostgresServer {
     /// Starts a server whose logs lie in `folder`.
@@ -88,7 +78,7 @@ impl PostgresServer {
         let mut replica = Self::prepare(folder)?;
         let mut copy = program("pg_basebackup")?;
         copy.env("PGPASSWORD", POSTGRES_PASSWORD)
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", POSTGRES_USER])
+            .args(["-h", "127.0.0.1", "-p", &self.port().to_string(), "-U", POSTGRES_USER])
             .args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "-D"])
             .arg(replica.data());
         finished(copy, "pg_basebackup").await?;
@@ -98,63 +88,21 @@ impl PostgresServer {
         Ok(replica)
     }
 
-    /// Starts the server again after [`kill`](Self::kill) or [`stop`](Self::stop), with the same port
-    /// and data. One that still runs is killed first.
+    /// Starts the server again, with the same port and data. One that still runs is killed first.
     ///
     /// # Errors
     ///
     /// When it does not come up.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill().await?;
         let mut command = program("postgres")?;
         command.arg("-D").arg(self.data());
-        let mut child = ManagedChild::spawn(command, "postgres", &self.folder)?;
-        let asks = program("pg_isready")?.as_std().get_program().to_owned();
-        let mut ended = false;
-        let up = eventually("postgres answers", START_LIMIT, || {
-            ended = ended || !matches!(child.exit_status(), Ok(None));
-            let (mut ask, port, ended) = (Command::new(&asks), self.port.to_string(), ended);
-            async move {
-                ask.args(["-q", "-h", "127.0.0.1", "-p", &port]);
-                ended || ask.status().await.is_ok_and(|status| status.success())
-            }
-        })
-        .await;
-        up.with_context(|| child.output())?;
-        ensure!(!ended, "postgres ended at once:\n{}", child.output());
-        self.child = Some(child);
-        Ok(())
-    }
-
-    /// SIGKILL to the server and all its processes: nothing is written any more, nobody says goodbye.
-    ///
-    /// # Errors
-    ///
-    /// When a process does not go.
-    pub async fn kill(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        let backends = children_of(child.process_id());
-        child.kill().await?;
-        for backend in &backends {
-            let line = format!("kill -9 {backend} 2>/dev/null");
-            // One that has gone by itself is fine.
-            Command::new("sh").args(["-c", &line]).status().await.context("run sh")?;
-        }
-        let gone = async || backends.iter().all(|backend| !is_alive(*backend));
-        eventually("the server's processes are gone", STOP_LIMIT, gone).await
-    }
-
-    /// Ends the server orderly; open transactions are rolled back.
-    ///
-    /// # Errors
-    ///
-    /// When it does not end.
-    pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
-            child.signal("INT").await?;
-            child.wait(STOP_LIMIT).await?;
-        }
-        Ok(())
+        let (asks, port) = (binary("pg_isready")?, self.port().to_string());
+        let is_up = async || {
+            let mut ask = Command::new(&asks);
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &port]);
+            ask.status().await.is_ok_and(|status| status.success())
+        };
+        self.process.start(command, is_up).await
     }
 
     /// Runs statements as the superuser, each in a transaction of its own; what they answer, unaligned.
@@ -174,20 +122,8 @@ impl PostgresServer {
     pub async fn sql_in(&self, database: &str, statements: &str) -> Result<String> {
         let mut command = self.psql(database)?;
         command.args(["-v", "ON_ERROR_STOP=1", "-f", "-"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().context("start psql")?;
-        let mut stdin = child.stdin.take().context("psql's input")?;
-        let statements = statements.to_owned();
-        let writing = tokio::spawn(async move {
-            // A failure shows in what psql says.
-            let _ = stdin.write_all(statements.as_bytes()).await;
-        });
-        let output = timeout(STATEMENT_LIMIT, child.wait_with_output()).await;
-        let output = output.context("psql did not end")?.context("run psql")?;
-        writing.await.context("write to psql")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "psql failed: {said}");
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        let answer = sql_client::answer(command, statements).await?;
+        Ok(answer.trim_end().to_owned())
     }
 
     /// Opens a session that stays, for transactions that are open for a while.
@@ -195,8 +131,8 @@ impl PostgresServer {
     /// # Errors
     ///
     /// When psql cannot be started.
-    pub fn session(&self, database: &str) -> Result<PostgresSession> {
-        PostgresSession::open(self.psql(database)?)
+    pub fn session(&self, database: &str) -> Result<SqlSession> {
+        SqlSession::open(self.psql(database)?, format!("\\echo {}", sql_client::DONE))
     }
 
     /// The address of a database, with user and password.
@@ -208,13 +144,7 @@ impl PostgresServer {
     /// The same as somebody else.
     #[must_use]
     pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
-        format!("postgresql://{user}:{password}@127.0.0.1:{}/{database}", self.port)
-    }
-
-    /// The server's port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+        format!("postgresql://{user}:{password}@127.0.0.1:{}/{database}", self.port())
     }
 
     /// The folder in which its socket stands.
@@ -230,7 +160,9 @@ impl PostgresServer {
         // The tests' own user looks for the socket there.
         fs::set_permissions(home.path(), Permissions::from_mode(0o755))
             .context("open the folder")?;
-        let server = Self { folder: folder.to_owned(), home, port: free_port()?, child: None };
+        // Not TERM, which waits for whoever is connected.
+        let process = ServerProcess::new("postgres", folder, free_port()?).ending_by("INT");
+        let server = Self { process, home };
         server.give_away(server.home.path())?;
         Ok(server)
     }
@@ -254,7 +186,7 @@ impl PostgresServer {
             "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\n\
              fsync = off\nfull_page_writes = off\nmax_connections = 60\n\
              max_prepared_transactions = 10\nwal_level = replica\nhot_standby_feedback = on\n",
-            self.port,
+            self.port(),
             self.home.path().display()
         )
     }
@@ -293,7 +225,7 @@ impl PostgresServer {
         let mut command = Command::new(binary("psql")?);
         command
             .env("PGPASSWORD", POSTGRES_PASSWORD)
-            .args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &self.port().to_string()])
             .args(["-U", POSTGRES_USER, "-d", database]);
         Ok(command)
     }
@@ -301,8 +233,12 @@ impl PostgresServer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::Scratch;
+    use crate::{Scratch, eventually};
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     #[ignore = "needs postgres; run by make test"]
@@ -341,7 +277,7 @@ mod tests {
         let replica = server.replica(&scratch.join("replica")).await.unwrap();
         server.sql("CREATE TABLE t (a int)").await.unwrap();
         let follows = async || replica.sql("SELECT count(*) FROM t").await.is_ok();
-        eventually("the replica has the table", START_LIMIT, follows).await.unwrap();
+        eventually("the replica has the table", LONG, follows).await.unwrap();
         assert!(replica.sql("INSERT INTO t VALUES (1)").await.is_err());
     }
 }

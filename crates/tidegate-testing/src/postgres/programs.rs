@@ -1,4 +1,4 @@
-//! The programs of the server's package, and processes as the system knows them.
+//! The programs of the server's package.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const FINISH_LIMIT: Duration = Duration::from_secs(60);
 /// A program of the server's package, as the user that may run it.
 pub(super) fn program(name: &str) -> Result<Command> {
     let binary = binary(name)?;
-    if !is_root() || name == "pg_isready" {
+    if !is_root() {
         return Ok(Command::new(binary));
     }
     let mut command = Command::new("setpriv");
@@ -63,24 +63,4 @@ pub(super) async fn finished(mut command: Command, name: &str) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{name} failed: {said}");
     Ok(())
-}
-
-pub(super) fn children_of(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .filter(|process| parent_of(*process) == Some(parent))
-        .collect()
-}
-
-/// Behind the name in brackets, which may hold anything, the second word.
-fn parent_of(process: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-}
-
-/// One that nobody has waited for yet does nothing any more.
-pub(super) fn is_alive(process: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }

@@ -230,11 +230,7 @@ mod tests {
     use tidegate_types::Ledger;
 
     use super::*;
-
-    fn hours(start: i64, end: i64) -> DataInterval {
-        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        DataInterval::new(at(start), at(end)).unwrap()
-    }
+    use crate::decide::testing::hours;
 
     /// Hour 0 is done, 1 failed, 2 was done and failed when it was run again, 3 is missing.
     fn log() -> Intervals {

@@ -157,22 +157,10 @@ pub(crate) fn covers(
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use proptest::prelude::*;
-    use tidegate_table::log::Txns;
-    use tidegate_types::Ledger;
 
     use super::*;
-
-    fn hours(start: i64, end: i64) -> DataInterval {
-        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        DataInterval::new(at(start), at(end)).unwrap()
-    }
-
-    fn log(txns: &[(&str, i64)]) -> Intervals {
-        let names = txns.iter().map(|(key, number)| (format!("tidegate/l/i/{key}"), *number));
-        Intervals::read(&Txns::from_iter(names), &Ledger::new("l").unwrap()).unwrap()
-    }
+    use crate::decide::testing::{hours, log};
 
     /// The word for what becomes of the first hour.
     fn decide(txns: &[(&str, i64)], write_mode: WriteMode, again: bool) -> String {

@@ -6,7 +6,7 @@ use tidegate_types::DataInterval;
 
 /// Everything the decision rests on.
 #[derive(Debug, Clone, Copy)]
-pub struct DueFacts<'a> {
+pub struct DueRunsFacts<'a> {
     /// The ticks.
     pub grid: &'a Grid,
     /// What happens to ticks that went by unseen.
@@ -50,7 +50,7 @@ pub struct DueRuns {
 
 /// Decides what is due.
 #[must_use]
-pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
+pub fn decide_due(facts: &DueRunsFacts<'_>) -> DueRuns {
     // Where nobody knows since when it is there.
     let newest = || newest_tick(facts).unwrap_or(facts.now);
     let since = Since {
@@ -79,13 +79,13 @@ pub fn decide_due(facts: &DueFacts<'_>) -> DueRuns {
 }
 
 /// The newest tick whose interval is due.
-fn newest_tick(facts: &DueFacts<'_>) -> Option<Timestamp> {
+fn newest_tick(facts: &DueRunsFacts<'_>) -> Option<Timestamp> {
     let ready = facts.now.checked_sub(SignedDuration::from_secs(facts.delay_seconds)).ok()?;
     facts.grid.tick_at_or_before(ready)
 }
 
 /// The intervals before the newest that are done again with it, oldest first.
-fn reruns(facts: &DueFacts<'_>, owed: &[DataInterval]) -> Vec<DueRun> {
+fn reruns(facts: &DueRunsFacts<'_>, owed: &[DataInterval]) -> Vec<DueRun> {
     let Some(newest) = owed.last().filter(|last| Some(last.end()) == newest_tick(facts)) else {
         return Vec::new();
     };
@@ -114,17 +114,17 @@ mod tests {
         DataInterval::new(at(start), at(start + 1)).unwrap()
     }
 
-    fn decide(done: &[DataInterval], change: impl FnOnce(&mut DueFacts<'_>)) -> DueRuns {
+    fn decide(done: &[DataInterval], change: impl FnOnce(&mut DueRunsFacts<'_>)) -> DueRuns {
         decide_of(done, &[], change)
     }
 
     fn decide_of(
         done: &[DataInterval],
         begun: &[DataInterval],
-        change: impl FnOnce(&mut DueFacts<'_>),
+        change: impl FnOnce(&mut DueRunsFacts<'_>),
     ) -> DueRuns {
         let grid = Grid::new("0 * * * *", "UTC").unwrap();
-        let mut facts = DueFacts {
+        let mut facts = DueRunsFacts {
             grid: &grid,
             catch_up: CatchUp::All,
             start_at: None,

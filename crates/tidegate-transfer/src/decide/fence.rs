@@ -116,21 +116,10 @@ fn changed(facts: &FenceFacts<'_>, now: &BTreeMap<DataInterval, u64>) -> Option<
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use tidegate_table::ledger::{Claim, Effect, IntervalKey};
-    use tidegate_table::log::Txns;
 
     use super::*;
-
-    fn hours(start: i64, end: i64) -> DataInterval {
-        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        DataInterval::new(at(start), at(end)).unwrap()
-    }
-
-    fn log(txns: &[(&str, i64)]) -> Intervals {
-        let names = txns.iter().map(|(key, number)| (format!("tidegate/l/i/{key}"), *number));
-        Intervals::read(&Txns::from_iter(names), &Ledger::new("l").unwrap()).unwrap()
-    }
+    use crate::decide::testing::{hours, log};
 
     /// What becomes of generation 2 of the first two hours, where hour 0 was done as generation 1 when it
     /// was claimed.

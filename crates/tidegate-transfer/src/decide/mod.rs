@@ -10,6 +10,8 @@ mod fence;
 mod memory;
 mod repair;
 mod shrink;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use backfill::{
     BackfillPlan, Planned, Reprocess, Verdict, failed, has_failed, plan_backfill, plan_repair,
@@ -20,7 +22,7 @@ pub use counts::{Counted, check_counts};
 pub(crate) use desk::{
     DeskDecision, DeskFacts, GatherDecision, GatherFacts, check_outcome, decide_desk, decide_gather,
 };
-pub use due::{DueFacts, DueRun, DueRuns, decide_due};
+pub use due::{DueRun, DueRuns, DueRunsFacts, decide_due};
 pub use earlier::committed_earlier;
 pub use fence::{FenceDecision, FenceFacts, decide_fence, plans_again};
 pub(crate) use memory::{CHANNEL, Memory};

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tidegate_runtime::{RunError, in_words};
 use tidegate_types::Reason;
 
-use super::Reply;
+use super::reply::Reply;
 
 /// A question is small; its answer may name thousands of files.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);

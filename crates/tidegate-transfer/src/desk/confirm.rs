@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use arrow::datatypes::Schema;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -15,21 +14,13 @@ use tidegate_table::files::layout::{DataPath, FileName, object_of_log_path};
 use tidegate_table::files::reader::read_footer;
 use tidegate_table::files::{DataFile, FileError, describe_footer};
 use tidegate_table::store::TableStore;
-use tidegate_types::{Ledger, Reason};
+use tidegate_types::Reason;
 
+use crate::attempt::Attempt;
 use crate::chunks::ChunkOutcome;
-use crate::layout::Layout;
 
 /// Files that are looked at side by side.
 const AT_ONCE: usize = 16;
-
-/// Whose files, and what they must be like.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Expected<'a> {
-    pub(crate) ledger: &'a Ledger,
-    pub(crate) generation: u64,
-    pub(crate) layout: &'a Layout,
-}
 
 /// Looks at every file. Each is named once and as its chunk's, lies where its partition values say, and
 /// has the bytes and rows that its reader says. What a commit is to say of it besides is taken from its
@@ -39,54 +30,48 @@ pub(crate) struct Expected<'a> {
 ///
 /// When one is not there or is another one, or the store does not answer.
 pub(crate) async fn confirm(
-    store: &TableStore,
-    expected: Expected<'_>,
+    attempt: Attempt<'_>,
     mut outcomes: Vec<ChunkOutcome>,
 ) -> Result<Vec<ChunkOutcome>, RunError> {
     let mut named = BTreeSet::new();
     let mut looks = Vec::new();
     for outcome in &mut outcomes {
         for file in &mut outcome.files {
-            let path = expected.path(file, outcome.number)?;
+            let path = place(attempt, file, outcome.number)?;
             let path = path.filter(|_| named.insert(file.path.clone()));
             let Some(path) = path else {
                 let what = format!("{} is no file of chunk {}", file.path, outcome.number);
                 return Err(RunError::transient(Reason::CountMismatch, what));
             };
-            looks.push(look(store, &expected.layout.file_schema, file, path).boxed());
+            looks.push(look(attempt, file, path).boxed());
         }
     }
     stream::iter(looks).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     Ok(outcomes)
 }
 
-impl Expected<'_> {
-    /// Where the file lies, if that is where its chunk and its partition values put it.
-    fn path(&self, file: &DataFile, chunk: u32) -> Result<Option<DataPath>, RunError> {
-        let object = object_of_log_path(&file.path)?;
-        let name = object.filename().and_then(FileName::parse);
-        let own = name.filter(|name| name.is_of_run(self.ledger, self.generation, chunk));
-        let columns = &self.layout.spec.partition_columns;
-        let value =
-            |column: &String| Some((column.clone(), file.partition_values.get(column)?.clone()));
-        let values: Option<Vec<_>> = columns.iter().map(value).collect();
-        let values = values.filter(|values| values.len() == file.partition_values.len());
-        let path = own.zip(values).map(|(name, values)| DataPath::new(&values, &name));
-        Ok(path.filter(|path| path.in_log() == file.path))
-    }
+/// Where the file lies, if that is where its chunk and its partition values put it.
+fn place(attempt: Attempt<'_>, file: &DataFile, chunk: u32) -> Result<Option<DataPath>, RunError> {
+    let object = object_of_log_path(&file.path)?;
+    let name = object.filename().and_then(FileName::parse);
+    let is_own =
+        |name: &FileName| name.is_of_run(&attempt.config.ledger, attempt.generation, chunk);
+    let columns = &attempt.layout.spec.partition_columns;
+    let value =
+        |column: &String| Some((column.clone(), file.partition_values.get(column)?.clone()));
+    let values: Option<Vec<_>> = columns.iter().map(value).collect();
+    let values = values.filter(|values| values.len() == file.partition_values.len());
+    let path = name.filter(is_own).zip(values).map(|(name, values)| DataPath::new(&values, &name));
+    Ok(path.filter(|path| path.in_log() == file.path))
 }
 
-async fn look(
-    store: &TableStore,
-    schema: &Schema,
-    file: &mut DataFile,
-    path: DataPath,
-) -> Result<(), RunError> {
+async fn look(attempt: Attempt<'_>, file: &mut DataFile, path: DataPath) -> Result<(), RunError> {
+    let Attempt { store, layout, .. } = attempt;
     let footer = match read_footer(&store.data, path.object()).await {
         Ok(footer) => footer,
         Err(error) => return Err(unreadable(store, file, path.object(), error).await),
     };
-    let found = describe_footer(&footer, &path, schema)?;
+    let found = describe_footer(&footer, &path, &layout.file_schema)?;
     if (found.size, found.rows) != (file.size, file.rows) {
         let what = format!(
             "{} should have {} bytes and {} rows, and has {} and {}",

@@ -15,6 +15,9 @@ use tidegate_types::{DataInterval, Reason};
 
 use crate::chunks::ChunkOutcome;
 
+/// The largest outcome that is taken, in bytes: dead letters have half of it at most.
+pub const LARGEST_OUTCOME: usize = 32 << 20;
+
 /// Which attempt under which snapshot. What was read under another one is another table's (B5, B6).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pass {
@@ -34,20 +37,29 @@ impl fmt::Debug for Pass {
     }
 }
 
-/// What a chunk's reader is to do.
+/// What all readers of an attempt are told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ChunkOrder {
+pub(crate) struct Terms {
     /// To be shown with the outcome.
     pub(crate) pass: Pass,
-    /// What is read.
-    pub(crate) chunk: Chunk,
     /// How to join the snapshot; see `Snapshot::ticket`.
     pub(crate) ticket: Value,
     /// Whose rows.
     pub(crate) interval: Option<DataInterval>,
     /// A hash of the columns: rows in other ones would not be the table's.
     pub(crate) columns: u64,
+}
+
+/// What a chunk's reader is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChunkOrder {
+    /// What every other one is told as well.
+    #[serde(flatten)]
+    pub(crate) terms: Terms,
+    /// What is read.
+    pub(crate) chunk: Chunk,
 }
 
 /// What the coordinator answers.
@@ -217,6 +229,14 @@ impl Outcome {
     }
 }
 
+/// A hash of columns by name and type, in their order.
+pub(crate) fn columns_mark(columns: &arrow::datatypes::Schema) -> u64 {
+    let fields = columns.fields().iter();
+    let texts: Vec<String> =
+        fields.map(|field| format!("{:?}", (field.name(), field.data_type()))).collect();
+    xxhash_rust::xxh3::xxh3_64(texts.join("\n").as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -251,6 +271,26 @@ mod tests {
         let nonce = "00000000000000ab".to_owned();
         let pass = Pass { generation: 4, snapshot: "s".to_owned(), nonce };
         ChunkResult { pass, chunk: 3, result: Ok(outcome) }
+    }
+
+    #[test]
+    fn an_order_arrives_as_it_was_sent_and_is_one_object() {
+        let terms = Terms {
+            pass: result().pass,
+            ticket: json!({"snapshot": "00000003-0000001B-1"}),
+            interval: Some("2026-06-01T00:00:00Z/2026-06-01T01:00:00Z".parse().unwrap()),
+            columns: u64::MAX,
+        };
+        let chunk =
+            Chunk { number: 3, what: "rows".into(), bounds: json!([1, 2]), estimated_rows: 9 };
+        let of = |terms| ChunkOrder { terms, chunk: chunk.clone() };
+        for sent in [of(Terms { interval: None, ..terms.clone() }), of(terms)] {
+            let text = serde_json::to_string(&sent).unwrap();
+            assert_eq!(serde_json::from_str::<ChunkOrder>(&text).unwrap(), sent);
+            let keys: Value = serde_json::from_str(&text).unwrap();
+            let keys: Vec<_> = keys.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(keys.len(), 5, "{keys:?}");
+        }
     }
 
     #[test]

@@ -1,22 +1,36 @@
 //! How far an attempt is whose chunks others read.
 
-use serde_json::Value;
+use std::time::Duration;
+
 use tidegate_config::GivenUp;
 use tidegate_extract::Chunk;
 use tidegate_runtime::RunError;
-use tidegate_types::{DataInterval, Reason};
+use tidegate_types::Reason;
 use tokio::time::Instant;
 
-use super::messages::{ChunkFailure, ChunkOrder, ChunkResult, DeskAnswer, Pass};
-use super::{Opening, PATIENCE, Reply, answer, refused};
+use super::messages::{ChunkFailure, ChunkOrder, ChunkResult, DeskAnswer, Terms};
+use super::reply::{Reply, answer, refused};
 use crate::chunks::{ChunkOutcome, DEAD_BYTES, dead_bytes, label, too_many_dead};
 use crate::decide::{DeskDecision, DeskFacts, check_outcome, decide_desk};
 use crate::progress::Progress;
 
+/// How long nobody may be heard: a reader speaks up every ten seconds, but its pod may have to wait for
+/// a node that has to be bought first.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// What an attempt hands out.
+pub(super) struct Opening {
+    pub(super) terms: Terms,
+    pub(super) chunks: Vec<Chunk>,
+    /// Readers at a time.
+    pub(super) parallelism: u32,
+    pub(super) progress: Progress,
+}
+
 /// How far an attempt is with its chunks.
 #[derive(Debug)]
 pub(super) struct Standing {
-    pub(super) order: Order,
+    pub(super) terms: Terms,
     pub(super) chunks: Vec<Chunk>,
     pub(super) outcomes: Vec<Option<ChunkOutcome>>,
     pub(super) missing: usize,
@@ -27,20 +41,11 @@ pub(super) struct Standing {
     pub(super) progress: Progress,
 }
 
-/// What every order says.
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) pass: Pass,
-    pub(super) ticket: Value,
-    pub(super) interval: Option<DataInterval>,
-    pub(super) columns: u64,
-}
-
 impl Standing {
     pub(super) fn new(opening: Opening) -> Self {
-        let Opening { pass, ticket, interval, columns, chunks, progress, .. } = opening;
+        let Opening { terms, chunks, progress, .. } = opening;
         Self {
-            order: Order { pass, ticket, interval, columns },
+            terms,
             outcomes: chunks.iter().map(|_| None).collect(),
             missing: chunks.len(),
             chunks,
@@ -64,14 +69,8 @@ impl Standing {
     }
 
     pub(super) fn order_for(&self, number: u32) -> ChunkOrder {
-        let Order { pass, ticket, interval, columns } = &self.order;
-        ChunkOrder {
-            pass: pass.clone(),
-            chunk: self.chunks[number as usize].clone(),
-            ticket: ticket.clone(),
-            interval: *interval,
-            columns: *columns,
-        }
+        let chunk = self.chunks[number as usize].clone();
+        ChunkOrder { terms: self.terms.clone(), chunk }
     }
 
     pub(super) fn take(&mut self, result: ChunkResult) -> Reply {

@@ -14,19 +14,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Desk, Silence};
-use super::messages::{ChunkFailure, ChunkResult};
-use super::worker::{ChunkEdges, ChunkOptions, ChunkRun};
-use super::{
-    ChunkDesk, DeskAnswer, DeskToken, Expected, Opening, Pass, Reply, columns_mark, confirm,
-};
+use super::confirm::confirm;
+use super::messages::{ChunkFailure, ChunkResult, DeskAnswer, Pass, Terms, columns_mark};
+use super::reader::{ChunkReader, ReaderEdges};
+use super::standing::Opening;
+use super::{ChunkDesk, ChunkOptions, DeskToken, Reply};
+use crate::attempt;
 use crate::chunks::ChunkOutcome;
+use crate::decide::testing::hours;
 use crate::layout::Layout;
 use crate::options::TransferOptions;
 use crate::progress::Progress;
 use crate::run::{Edges, Run};
 use crate::source::{Sources, request};
 use crate::steps::Steps;
-use crate::tests::lake::{Lake, hours, rows_of};
+use crate::tests::lake::{Lake, rows_of};
 use crate::tests::source::{Fault, MemorySources, columns};
 
 /// What tells a desk without a run.
@@ -107,7 +109,7 @@ impl Attempt {
         report.desk.clone().expect("open").nonce
     }
 
-    fn reader(&self, nonce: &str, chunk: u32) -> ChunkRun {
+    fn reader(&self, nonce: &str, chunk: u32) -> ChunkReader {
         let options = ChunkOptions {
             config: self.lake.config(),
             coordinator: String::new(),
@@ -117,14 +119,14 @@ impl Attempt {
             secrets_dir: None,
             cancel: CancellationToken::new(),
         };
-        let edges = ChunkEdges {
+        let edges = ReaderEdges {
             store: self.lake.store.clone(),
             sources: Arc::new(MemorySources(Arc::clone(&self.lake.database))),
             secrets: Secrets::new(None),
             desk: Arc::clone(&self.wire) as Arc<dyn Desk>,
             steps: Steps::default(),
         };
-        ChunkRun::new(options, edges, Progress::new(watch::Sender::new(RunReport::default())))
+        ChunkReader::new(options, edges, Progress::new(watch::Sender::new(RunReport::default())))
     }
 
     fn read(&self, nonce: &str, chunk: u32) -> Read {
@@ -394,7 +396,9 @@ async fn an_outcome_that_no_reader_brings_makes_no_row() {
         let lake = lake();
         let (store, config) = (lake.store.clone(), lake.config());
         let layout = Layout::new(&config, &columns()).expect("columns");
-        let expected = Expected { ledger: &config.ledger, generation: 1, layout: &layout };
+        let (config, store, layout) = (&config, &store, &layout);
+        let expected =
+            attempt::Attempt { config, store, layout, interval: Some(hours(0, 1)), generation: 1 };
         let mut attempt = Attempt::begin(&lake, hour(&lake));
         let nonce = attempt.nonce().await;
         let heard = Arc::clone(&attempt.wire.heard);
@@ -403,10 +407,10 @@ async fn an_outcome_that_no_reader_brings_makes_no_row() {
         let brought = || ChunkResult::from_bytes(&bytes).expect("readable").result.expect("read");
         let (honest, mut hidden, mut forged) = (brought(), brought(), brought());
         hidden.files[0].stats = serde_json::json!({"maxValues": {"id": -1}});
-        let confirmed = confirm(&store, expected, vec![hidden]).await.expect(what);
+        let confirmed = confirm(expected, vec![hidden]).await.expect(what);
         assert_eq!(confirmed[0].files, honest.files, "rows cannot be hidden by wrong statistics");
         forge(&mut forged);
-        let error = confirm(&store, expected, vec![forged]).await.expect_err(what);
+        let error = confirm(expected, vec![forged]).await.expect_err(what);
         assert_eq!(error.reason(), Reason::CountMismatch, "{what}: {error}");
     }
 }
@@ -438,10 +442,12 @@ async fn waiting(
     let snapshot = sources.open(request).await.expect("opened");
     let (nonce, id) = (NONCE.to_owned(), snapshot.id().to_owned());
     let opening = Opening {
-        pass: Pass { generation: 1, snapshot: id, nonce },
-        ticket: snapshot.ticket().expect("it can be joined"),
-        interval: None,
-        columns: columns_mark(&snapshot.columns()),
+        terms: Terms {
+            pass: Pass { generation: 1, snapshot: id, nonce },
+            ticket: snapshot.ticket().expect("it can be joined"),
+            interval: None,
+            columns: columns_mark(&snapshot.columns()),
+        },
         chunks: snapshot.plan().await.expect("planned").chunks,
         parallelism: 4,
         progress: Progress::new(watch::Sender::new(RunReport::default())),
@@ -449,7 +455,7 @@ async fn waiting(
     let desk = Arc::new(ChunkDesk::new(DeskToken::new(token.to_owned())));
     let gathering = {
         let desk = Arc::clone(&desk);
-        async move { desk.gather(opening, snapshot.as_ref()).await.map(|outcomes| outcomes.len()) }
+        async move { desk.hand_out(opening, snapshot.as_ref()).await.map(|outcomes| outcomes.len()) }
     };
     (desk, tokio::spawn(gathering))
 }

@@ -1,20 +1,18 @@
 //! From the source's snapshot to files that nobody sees yet, and the proof that they hold all of it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use tidegate_config::Placement;
 use tidegate_extract::{Plan, Snapshot};
 use tidegate_runtime::RunError;
-use tidegate_table::files::system::run_source_name;
 use tidegate_table::log::BootTime;
 use tidegate_types::Reason;
 use tracing::{info, warn};
 
 use super::Run;
-use crate::chunk_writer::{ChunkIdentity, FileSettings};
+use crate::attempt::Attempt;
 use crate::chunks::{ChunkOutcome, Reading, read_all};
 use crate::decide::{Counted, RunClaim, check_counts, named};
-use crate::desk::{ChunkDesk, Expected, Opening, Pass, columns_mark, confirm};
 use crate::layout::Layout;
 
 /// What was read and stands in files, before anybody sees it.
@@ -41,6 +39,7 @@ impl Run {
         }
     }
 
+    /// Reads the chunks here, or has others read them.
     pub(super) async fn read(
         &mut self,
         claim: &RunClaim,
@@ -48,62 +47,25 @@ impl Run {
         layout: &Layout,
         plan: &Plan,
     ) -> Result<Vec<ChunkOutcome>, RunError> {
-        let generation = claim.claim.generation;
-        let identity = ChunkIdentity {
-            source: run_source_name(&self.config().ledger, generation),
-            interval: self.options.interval.map(|interval| interval.start()),
-            generation,
-            chunk: 0,
-            nonce: self.random.nonce(),
-        };
-        let reading = Arc::new(Reading {
-            snapshot: Arc::clone(snapshot),
-            files: Arc::new(FileSettings::of(
-                self.config(),
-                &self.edges.store,
-                layout,
-                self.options.interval,
-            )),
-            identity,
-            progress: self.progress.clone(),
-            dead_bytes: AtomicU64::new(0),
-            steps: self.edges.steps.clone(),
-        });
-        let parallelism = self.config().chunking.parallelism as usize;
-        self.until_told(read_all(reading, plan.chunks.clone(), parallelism)).await
-    }
-
-    /// Others read the chunks; what they say they wrote is looked for.
-    pub(super) async fn gather(
-        &mut self,
-        desk: &ChunkDesk,
-        claim: &RunClaim,
-        snapshot: &Arc<Box<dyn Snapshot>>,
-        layout: &Layout,
-        plan: &Plan,
-    ) -> Result<Vec<ChunkOutcome>, RunError> {
-        let Some(ticket) = snapshot.ticket() else {
-            let what = "the source's snapshot belongs to one connection, so that no other pod can read \
-                        it: set bulk.chunking.placement to InProcess";
-            return Err(RunError::permanent(Reason::InvalidConfiguration, what));
-        };
-        let opening = Opening {
-            pass: Pass {
-                generation: claim.claim.generation,
-                snapshot: snapshot.id().to_owned(),
-                nonce: self.random.nonce().to_string(),
-            },
-            ticket,
-            interval: self.options.interval,
-            columns: columns_mark(&snapshot.columns()),
-            chunks: plan.chunks.clone(),
-            parallelism: self.config().chunking.parallelism,
-            progress: self.progress.clone(),
-        };
-        let outcomes = self.until_told(desk.gather(opening, snapshot.as_ref().as_ref())).await?;
-        let (ledger, generation) = (&self.config().ledger, claim.claim.generation);
-        let expected = Expected { ledger, generation, layout };
-        self.until_told(confirm(&self.edges.store, expected, outcomes)).await
+        let nonce = self.random.nonce();
+        let (interval, generation) = (self.options.interval, claim.claim.generation);
+        let (config, store) = (self.config(), &self.edges.store);
+        let attempt = Attempt { config, store, layout, interval, generation };
+        let progress = self.progress.clone();
+        match &self.desk {
+            Some(desk) if config.placement == Placement::Pods => {
+                let gathered =
+                    desk.gather(attempt, nonce, snapshot.as_ref().as_ref(), plan, progress);
+                self.until_told(gathered).await
+            }
+            _ => {
+                let steps = self.edges.steps.clone();
+                let reading = Reading::new(attempt, Arc::clone(snapshot), progress, steps);
+                let parallelism = config.chunking.parallelism as usize;
+                let read = read_all(Arc::new(reading), plan.chunks.clone(), parallelism);
+                self.until_told(read).await
+            }
+        }
     }
 
     /// Nothing is missing, nothing is doubled, and all of it was read under one snapshot (B5).

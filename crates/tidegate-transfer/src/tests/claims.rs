@@ -10,8 +10,9 @@ use tidegate_table::log::CommitKind;
 use tidegate_types::{Reason, Span};
 use tokio::sync::{Notify, watch};
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Fault;
+use crate::decide::testing::hours;
 use crate::transfer;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use tidegate_config::{Trigger, WriteMode};
 use tidegate_runtime::failpoint::RUN_STEPS;
 use tokio::sync::Notify;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
+use crate::decide::testing::hours;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_dies_between_any_two_steps_is_finished_by_its_next_attempt() {

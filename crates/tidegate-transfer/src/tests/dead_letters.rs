@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use tidegate_config::{Trigger, WriteMode};
 use tidegate_types::Reason;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Row;
+use crate::decide::testing::hours;
 
 fn filled(each: u32) -> Lake {
     let lake = Lake::new(WriteMode::ReplaceInterval);

@@ -10,8 +10,9 @@ use tidegate_config::{
 use tidegate_runtime::secrets::Secrets;
 use tidegate_types::{Reason, Span};
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::{MemorySources, Row};
+use crate::decide::testing::hours;
 use crate::recount::ask;
 
 fn immutable() -> Incremental {

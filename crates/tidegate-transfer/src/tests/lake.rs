@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use futures::TryStreamExt;
-use jiff::Timestamp;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tidegate_config::{
     BulkSource, Chunking, DatabaseSource, DatabaseTls, DeltaTable, FilePolicy, FlushPolicy,
@@ -20,6 +20,7 @@ use tidegate_table::files::reader::read_columns;
 use tidegate_table::ledger::{IntervalKey, Intervals};
 use tidegate_table::log::{CommitLog, LogEntry, TableSnapshot};
 use tidegate_table::store::TableStore;
+use tidegate_testing::HookedStore;
 use tidegate_types::{
     BadRowPolicy, ByteSize, Compression, DataInterval, Evolution, Guarantee, Ledger, Span,
 };
@@ -48,12 +49,6 @@ pub(crate) struct Lake {
     pub(crate) database: Arc<Database>,
     config: Mutex<TransferConfig>,
     runs: AtomicU32,
-}
-
-/// The interval `[start, end)`, in hours since 1970.
-pub(crate) fn hours(start: i64, end: i64) -> DataInterval {
-    let at = |hour: i64| Timestamp::from_second(hour * 3600).expect("in range");
-    DataInterval::new(at(start), at(end)).expect("not empty")
 }
 
 /// `count` rows of an hour, with numbers of their own.
@@ -110,9 +105,11 @@ fn config(write_mode: WriteMode) -> TransferConfig {
 impl Lake {
     pub(crate) fn new(write_mode: WriteMode) -> Self {
         let mood = Arc::new(Mood::default());
-        let inner = Arc::new(InMemory::new());
-        let client =
-            |repeats| Arc::new(Troubled { inner: inner.clone(), mood: Arc::clone(&mood), repeats });
+        let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let client = |repeats| {
+            let troubled = Troubled { mood: Arc::clone(&mood), repeats };
+            Arc::new(HookedStore::new(Arc::clone(&inner), troubled))
+        };
         let root = Url::parse("memory:///orders/").expect("a url");
         let store = TableStore { root, data: client(2), commit: client(0) };
         let database = Arc::new(Database::default());

@@ -6,8 +6,9 @@ use tidegate_config::{Trigger, WriteMode};
 use tidegate_types::{Ledger, Reason};
 use tokio::sync::Notify;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Fault;
+use crate::decide::testing::hours;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_takes_the_place_of_all_earlier_ones() {

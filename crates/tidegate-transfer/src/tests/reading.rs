@@ -9,8 +9,9 @@ use tidegate_config::{RunPhase, RunReport, Trigger, WriteMode};
 use tidegate_types::Reason;
 use tokio::sync::{Notify, watch};
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Fault;
+use crate::decide::testing::hours;
 
 const HOUR: (Trigger, i64) = (Trigger::Scheduled, 0);
 

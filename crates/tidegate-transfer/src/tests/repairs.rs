@@ -11,10 +11,11 @@ use tidegate_table::log::{CommitKind, Txns};
 use tidegate_types::{Ledger, PartitionId, Reason};
 use tokio::sync::Notify;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::pause::Pause;
 use super::source::{Fault, Row};
 use super::stream::{Sent, Streamed, clicks};
+use crate::decide::testing::hours;
 use crate::repair::Repair;
 use crate::steps::Steps;
 

@@ -12,8 +12,9 @@ use tidegate_table::log::{CommitKind, CommitRequest, CommitTag, Outcome, RetryPo
 use tidegate_types::{ByteSize, Epoch, Ledger, Nonce, PartitionColumn, PartitionTransform, Reason};
 use tokio::sync::Notify;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Fault;
+use crate::decide::testing::hours;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b4_a_rerun_takes_the_place_of_its_interval_and_of_nothing_else() {

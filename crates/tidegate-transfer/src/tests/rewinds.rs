@@ -7,9 +7,10 @@ use object_store::path::Path;
 use serde_json::{Value, json};
 use tidegate_types::Reason;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Row;
 use super::stream::{Sent, Streamed};
+use crate::decide::testing::hours;
 
 /// Every file that the log ever added, as it was added.
 async fn added(lake: &Lake) -> BTreeMap<String, Value> {

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use tidegate_config::{Schedule, Trigger, WriteMode};
 use tidegate_schedule::CatchUp;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Fault;
+use crate::decide::testing::hours;
 use crate::decide::{DueRun, Reprocess};
 use crate::{DueQuery, backfill_plan, calendar, due_runs};
 

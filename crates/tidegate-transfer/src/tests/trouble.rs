@@ -1,20 +1,18 @@
 //! A store that fails.
 
-use std::fmt;
 use std::io::ErrorKind;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures::stream::BoxStream;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Error, GetOptions, GetResult, MultipartUpload, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
 };
 use tidegate_runtime::Random;
-
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+use tidegate_testing::{Inner, StoreHooks};
 
 /// What fails.
 #[derive(Debug)]
@@ -63,10 +61,9 @@ impl Mood {
     }
 }
 
-/// Wraps a store.
-#[derive(Debug, Clone)]
+/// Stands before a store.
+#[derive(Debug)]
 pub(super) struct Troubled {
-    pub(super) inner: Arc<dyn ObjectStore>,
     pub(super) mood: Arc<Mood>,
     /// How often a call is made again before its caller hears of it, as the client for data does.
     pub(super) repeats: u32,
@@ -96,100 +93,58 @@ fn full() -> Error {
     Error::Generic { store: "troubled", source: Box::new(source) }
 }
 
-impl fmt::Display for Troubled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "troubled {}", self.inner)
-    }
-}
-
-impl ObjectStore for Troubled {
-    fn put_opts<'a, 'b, 'c>(
+impl StoreHooks for Troubled {
+    fn put<'a>(
         &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         payload: PutPayload,
         options: PutOptions,
-    ) -> Answer<'c, PutResult>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
+    ) -> BoxFuture<'a, Result<PutResult>> {
         if self.mood.full.load(Ordering::SeqCst) {
             self.mood.turned_away.fetch_add(1, Ordering::SeqCst);
-            return Box::pin(async { Err(full()) });
+            return async { Err(full()) }.boxed();
         }
         let hidden =
             options.mode == PutMode::Create && self.mood.hide_commit.swap(false, Ordering::SeqCst);
         let fate = if hidden { Fate::DoneAndDenied } else { self.fate() };
-        let (inner, location) = (Arc::clone(&self.inner), location.clone());
-        Box::pin(async move {
+        async move {
             if fate == Fate::NotDone {
                 return Err(broken());
             }
-            let put = inner.put_opts(&location, payload, options).await;
+            let put = inner.put_opts(&path, payload, options).await;
             if fate == Fate::DoneAndDenied { Err(broken()) } else { put }
-        })
+        }
+        .boxed()
     }
 
-    fn put_multipart_opts<'a, 'b, 'c>(
+    fn upload<'a>(
         &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         options: PutMultipartOptions,
-    ) -> Answer<'c, Box<dyn MultipartUpload>>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
-        if self.fate() != Fate::Good {
-            return Box::pin(async { Err(broken()) });
+    ) -> BoxFuture<'a, Result<Box<dyn MultipartUpload>>> {
+        let fate = self.fate();
+        async move {
+            if fate == Fate::Good {
+                inner.put_multipart_opts(&path, options).await
+            } else {
+                Err(broken())
+            }
         }
-        self.inner.put_multipart_opts(location, options)
+        .boxed()
     }
 
-    fn get_opts<'a, 'b, 'c>(
+    fn get<'a>(
         &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         options: GetOptions,
-    ) -> Answer<'c, GetResult>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
-        if self.fate() != Fate::Good {
-            return Box::pin(async { Err(broken()) });
+    ) -> BoxFuture<'a, Result<GetResult>> {
+        let fate = self.fate();
+        async move {
+            if fate == Fate::Good { inner.get_opts(&path, options).await } else { Err(broken()) }
         }
-        self.inner.get_opts(location, options)
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
-        self.inner.list_with_delimiter(prefix)
-    }
-
-    fn copy_opts<'a, 'b, 'd, 'c>(
-        &'a self,
-        from: &'b Path,
-        to: &'d Path,
-        options: CopyOptions,
-    ) -> Answer<'c, ()>
-    where
-        'a: 'c,
-        'b: 'c,
-        'd: 'c,
-    {
-        self.inner.copy_opts(from, to, options)
+        .boxed()
     }
 }

@@ -6,8 +6,9 @@ use tidegate_config::{Trigger, WriteMode};
 use tidegate_types::Reason;
 use tokio::sync::Notify;
 
-use super::lake::{Lake, hours, rows_of};
+use super::lake::{Lake, rows_of};
 use super::source::Fault;
+use crate::decide::testing::hours;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_that_writes_after_its_successor_committed_touches_nothing_that_is_named() {

@@ -39,7 +39,7 @@ fn repaired(
 
 #[cfg(test)]
 mod tests {
-    use tidegate_table::ledger::Repaired;
+    use tidegate_table::ledger::RepairedTime;
     use tidegate_types::{Explained, Ledger};
 
     use super::*;
@@ -56,7 +56,7 @@ mod tests {
             rows: 1,
             replaced: 0,
             cuts: Vec::new(),
-            repaired: Repaired::default().with(&by, interval).expect("the first"),
+            repaired: RepairedTime::default().with(&by, interval).expect("the first"),
             by,
         };
         assert_eq!(repaired(Some(&record), Some("ts")), Ok(vec![interval]));

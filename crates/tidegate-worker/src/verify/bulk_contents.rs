@@ -13,12 +13,11 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::ObjectStore;
 use tidegate_runtime::RunError;
-use tidegate_table::files::reader::read_columns;
 use tidegate_table::files::system::{self, run_source_prefix};
 use tidegate_table::log::LiveFile;
 use tidegate_types::Ledger;
 
-use super::contents::{check_file, missing};
+use super::contents::{missing, read_identities};
 use super::report::VerifyReport;
 use super::sequences::SequenceSet;
 
@@ -93,15 +92,8 @@ impl BulkContents {
         file: &LiveFile,
         report: &mut VerifyReport,
     ) -> Result<(), RunError> {
-        let Some((path, footer)) = check_file(store, file, report).await? else { return Ok(()) };
-        let schema = footer.metadata.file_metadata().schema();
-        let has = |name: &str| schema.get_fields().iter().any(|field| field.name() == name);
-        if !system::IDENTITY.iter().all(|name| has(name)) {
-            return Ok(()); // a stranger's file
-        }
-        let mut columns = system::IDENTITY.to_vec();
-        columns.extend(has(system::INTERVAL).then_some(system::INTERVAL));
-        let mut batches = read_columns(store, &path, &columns).await?;
+        let found = read_identities(store, file, &[system::INTERVAL], report).await?;
+        let Some((mut batches, _)) = found else { return Ok(()) };
         while let Some(batch) = batches.try_next().await? {
             self.add(&batch, &file.path, report)?;
         }

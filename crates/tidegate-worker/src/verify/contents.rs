@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tidegate_runtime::RunError;
 use tidegate_table::files::layout::object_of_log_path;
-use tidegate_table::files::reader::{Footer, read_columns, read_footer};
+use tidegate_table::files::reader::{ColumnStream, Footer, read_columns, read_footer};
 use tidegate_table::files::system;
 use tidegate_table::log::LiveFile;
 use tidegate_types::{PartitionId, Reason};
@@ -59,20 +59,11 @@ impl Contents {
         with_ids: bool,
         report: &mut VerifyReport,
     ) -> Result<(), RunError> {
-        let Some((path, footer)) = check_file(store, file, report).await? else { return Ok(()) };
-        let schema = footer.metadata.file_metadata().schema();
-        let has = |name: &str| schema.get_fields().iter().any(|field| field.name() == name);
-        if !system::IDENTITY.iter().all(|name| has(name)) {
-            return Ok(()); // a stranger's file
-        }
-        let mut columns = system::IDENTITY.to_vec();
-        let ids_here = with_ids && has(system::ID) && has(system::TIME);
-        if ids_here {
-            columns.extend([system::ID, system::TIME]);
-        }
-        let mut batches = read_columns(store, &path, &columns).await?;
+        let beside: &[_] = if with_ids { &[system::ID, system::TIME] } else { &[] };
+        let found = read_identities(store, file, beside, report).await?;
+        let Some((mut batches, ids_here)) = found else { return Ok(()) };
         while let Some(batch) = batches.try_next().await? {
-            self.add(&batch, ids_here, &file.path, report)?;
+            self.add(&batch, with_ids && ids_here, &file.path, report)?;
         }
         Ok(())
     }
@@ -190,6 +181,26 @@ impl Contents {
         let ours = self.sequences.iter().filter(|((source, _), _)| source.starts_with(&prefix));
         ours.map(|(_, set)| set.len()).sum()
     }
+}
+
+/// The identity columns of a file, with those `beside` them if it has all of these, and whether it has.
+/// None when it is a stranger's, or [not whole](check_file).
+pub(super) async fn read_identities(
+    store: &Arc<dyn ObjectStore>,
+    file: &LiveFile,
+    beside: &[&'static str],
+    report: &mut VerifyReport,
+) -> Result<Option<(ColumnStream, bool)>, RunError> {
+    let Some((path, footer)) = check_file(store, file, report).await? else { return Ok(None) };
+    let schema = footer.metadata.file_metadata().schema();
+    let has = |name: &&str| schema.get_fields().iter().any(|field| field.name() == *name);
+    if !system::IDENTITY.iter().all(has) {
+        return Ok(None);
+    }
+    let has_beside = beside.iter().all(has);
+    let beside = if has_beside { beside } else { &[] };
+    let columns = [&system::IDENTITY[..], beside].concat();
+    Ok(Some((read_columns(store, &path, &columns).await?, has_beside)))
 }
 
 /// Checks that a file is there, whole, and of the size and row count that the log says; none when it

@@ -26,7 +26,7 @@ use tidegate_runtime::{RunError, open_store};
 use tidegate_table::dead_letter::{self, pending};
 use tidegate_table::files::layout::DataPath;
 use tidegate_table::files::system::source_name;
-use tidegate_table::ledger::{LedgerSettings, LedgerState, PartitionState};
+use tidegate_table::ledger::{LedgerSettings, LedgerState, PartitionState, SideFile};
 use tidegate_table::log::CommitLog;
 use tidegate_types::{
     Counters, DedupKey, Guarantee, Incarnation, KeyPrecision, Ledger, Nonce, PartitionId, Reason,
@@ -38,7 +38,7 @@ pub use report::{Finding, VerifyReport, VerifyState};
 
 use contents::Contents;
 use history::History;
-use repairs::Repairs;
+use repairs::RepairCheck;
 use sequences::SequenceSet;
 
 /// Everything that a verification of one incarnation looks at.
@@ -139,7 +139,7 @@ pub async fn verify(
         }
     }
     let repairs =
-        Repairs { config, store: &store.data, snapshot: &snapshot, files: &files, rows: &rows };
+        RepairCheck { config, store: &store.data, snapshot: &snapshot, files: &files, rows: &rows };
     repairs.check(&state, &mut report).await?;
     report.rows = rows.rows_of(config.ledger.as_str());
     Ok(report)

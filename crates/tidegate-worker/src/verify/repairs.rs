@@ -10,14 +10,14 @@ use tidegate_runtime::RunError;
 use tidegate_table::files::system::source_name;
 use tidegate_table::ledger::{Cut, LedgerState, RepairRecord};
 use tidegate_table::log::{LiveFile, TableSnapshot};
-use tidegate_table::replace::{Removed, Selection, find_streamed};
+use tidegate_table::replace::{RemovedRows, Selection, find_streamed};
 use tidegate_types::{Incarnation, PartitionId};
 
 use super::contents::Contents;
 use super::report::VerifyReport;
 
 /// What a verification looks at here.
-pub(super) struct Repairs<'a> {
+pub(super) struct RepairCheck<'a> {
     pub(super) config: &'a PipelineConfig,
     pub(super) store: &'a Arc<dyn ObjectStore>,
     pub(super) snapshot: &'a TableSnapshot,
@@ -25,7 +25,7 @@ pub(super) struct Repairs<'a> {
     pub(super) rows: &'a Contents,
 }
 
-impl Repairs<'_> {
+impl RepairCheck<'_> {
     /// Follows the chain of records from the one that the log names.
     pub(super) async fn check(
         &self,
@@ -101,7 +101,7 @@ impl Repairs<'_> {
     }
 
     /// `there` are the streamed rows of the record's interval.
-    fn check_gone(&self, record: &RepairRecord, there: &Removed, report: &mut VerifyReport) {
+    fn check_gone(&self, record: &RepairRecord, there: &RemovedRows, report: &mut VerifyReport) {
         for cut in &record.cuts {
             let lowest = there.ranges_of((cut.incarnation, cut.partition)).next();
             if let Some(lowest) = lowest.filter(|lowest| lowest.from <= cut.floor.0) {

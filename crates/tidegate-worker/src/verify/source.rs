@@ -186,7 +186,7 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
-    use tidegate_table::ledger::Repaired;
+    use tidegate_table::ledger::RepairedTime;
     use tidegate_types::{DataInterval, Ledger};
 
     use super::*;
@@ -204,7 +204,7 @@ mod tests {
             rows: 0,
             replaced: 0,
             cuts: vec![Cut { incarnation: life, partition, floor, removed }],
-            repaired: Repaired::default(),
+            repaired: RepairedTime::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tidegate_runtime::Random;
 use tidegate_testing::{
-    ACCESS_KEY, SECRET_KEY, Scratch, TidegateCommand, TidegateProcess, readers, write_s3_secret,
+    ACCESS_KEY, SECRET_KEY, Scratch, TidegateCommand, TidegateProcess, readers, write_secret,
 };
 use tokio::process::Command;
 
@@ -88,10 +88,10 @@ impl Lake {
 
     /// Writes configuration and secret.
     pub(crate) fn connect(&self, source: &Source) -> Result<()> {
-        let secret = self.scratch.join("secrets/db");
-        fs::create_dir_all(&secret)?;
-        fs::write(secret.join("uri"), source.url())?;
-        write_s3_secret(&self.scratch.join("secrets"), "store")?;
+        let secrets = self.scratch.join("secrets");
+        write_secret(&secrets, "db", &[("uri", &source.url())])?;
+        let keys = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
+        write_secret(&secrets, "store", &keys)?;
         fs::write(self.config(), self.configuration().to_string())?;
         Ok(())
     }

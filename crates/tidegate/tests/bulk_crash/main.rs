@@ -7,7 +7,7 @@
 //!
 //! `trouble.rs`: a store that fails, a disk that is full, a source that dies, two runs at once.
 //!
-//! `CYCLES` is the number of kills (100 by default); troubles come a tenth as often.
+//! `CYCLES` is the number of kills (100 by default), `SEED` repeats a run; troubles come a tenth as often.
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 mod lake;
@@ -15,13 +15,11 @@ mod source;
 mod trouble;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tidegate_runtime::Random;
 use tidegate_runtime::failpoint::RUN_STEPS;
-use tidegate_testing::{TidegateProcess, eventually};
+use tidegate_testing::{Random, parameter};
 
 use crate::lake::{Lake, Mode};
 use crate::source::Source;
@@ -40,8 +38,7 @@ fn has_committed(step: &str) -> bool {
 }
 
 fn cycles() -> u32 {
-    let text = env::var("CYCLES").unwrap_or_default();
-    text.parse().ok().filter(|cycles| *cycles > 0).unwrap_or(CYCLES)
+    parameter("CYCLES", CYCLES)
 }
 
 /// What the table must hold: of each hour the rows of the attempt that committed last.
@@ -64,7 +61,7 @@ impl World {
     async fn over(lake: Lake) -> Result<Self> {
         let source = Source::start(lake.folder(), HOURS).await?;
         lake.connect(&source)?;
-        let random = Random::from_system();
+        let random = Random::from_parameter();
         Ok(Self { source, lake, expected: Expected::new(), random, runs: 0 })
     }
 
@@ -74,7 +71,7 @@ impl World {
     }
 
     fn hour(&mut self) -> u32 {
-        self.random.up_to(HOURS - 1)
+        u32::try_from(self.random.below(HOURS.into())).unwrap()
     }
 
     /// An attempt of `hour` committed what the source holds now.
@@ -130,7 +127,7 @@ impl World {
     async fn wake(&mut self, step: &'static str) -> Result<()> {
         let (hour, run) = (self.hour(), self.run_name());
         let mut zombie = self.lake.freeze(hour, &run, step)?;
-        stopped(&mut zombie).await?;
+        zombie.stopped(LONG).await?;
         self.source.change(hour).await?;
         let report = self.lake.attempt_to_end(hour, &run, LONG).await?;
         ensure!(report["reason"] == "Ok", "{report}");
@@ -146,12 +143,6 @@ impl World {
         let expected: Vec<_> = self.expected.values().flatten().copied().collect();
         self.lake.judge(expected).await
     }
-}
-
-/// Waits until a process has stopped itself.
-async fn stopped(process: &mut TidegateProcess) -> Result<()> {
-    let frozen = eventually("the attempt freezes", LONG, async || process.is_stopped()).await;
-    frozen.with_context(|| process.output())
 }
 
 /// One death.
@@ -176,11 +167,9 @@ fn cuts(kills: u32, random: &mut Random) -> Vec<Cut> {
         })
         .collect();
     while (cuts.len() as u32) < kills {
-        cuts.push(Cut::Moment(f64::from(random.up_to(1_000)) / 1_000.0));
+        cuts.push(Cut::Moment(random.fraction()));
     }
-    for at in (1..cuts.len()).rev() {
-        cuts.swap(at, random.up_to(at as u32) as usize);
-    }
+    random.shuffle(&mut cuts);
     cuts
 }
 

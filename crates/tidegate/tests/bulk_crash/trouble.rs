@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use tidegate_testing::{Fault, FaultProxy, Matcher, Rule, S3Server, SmallDisk};
 
 use crate::lake::{Lake, Mode, Place};
-use crate::{HOURS, LONG, World, cycles, stopped};
+use crate::{HOURS, LONG, World, cycles};
 
 const BUCKET: &str = "lake";
 
@@ -101,7 +101,7 @@ async fn commit_onto_a_full_disk(
     world.source.change(hour).await?;
     let mut attempt = if let Some(step) = at {
         let mut attempt = world.lake.freeze(hour, &run, step)?;
-        stopped(&mut attempt).await?;
+        attempt.stopped(LONG).await?;
         disk.fill(0)?;
         attempt.signal("CONT").await?;
         attempt
@@ -139,7 +139,7 @@ async fn lose_the_source(world: &mut World) -> Result<()> {
     for step in ["run.snapshot_opened", "run.planned", "run.chunk_read", "run.before_verify"] {
         let (hour, run) = (world.hour(), world.run_name());
         let mut attempt = world.lake.freeze(hour, &run, step)?;
-        stopped(&mut attempt).await?;
+        attempt.stopped(LONG).await?;
         world.source.kill_and_restart().await?;
         attempt.signal("CONT").await?;
         let status = attempt.wait(LONG).await?;

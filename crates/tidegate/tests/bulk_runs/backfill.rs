@@ -1,22 +1,9 @@
 //! `tidegate backfill` as scripts see it: the plan, what it refuses, and going on after a stop.
 
 use serde_json::json;
-use tidegate_testing::eventually;
 
-use crate::ground::{Ground, daily, day};
+use crate::ground::{Ground, daily, day, three_days};
 use crate::support::{LONG, Pipeline};
-
-fn three_days(ground: &Ground) -> Pipeline {
-    for days in 1..=3 {
-        ground.write(&format!("files/{}.ndjson", day(days)), format!("{{\"id\": {days}}}\n"));
-    }
-    let source = json!({"type": "ObjectStore", "objectStore": {
-        "storage": {"url": ground.scratch.url("files")},
-        "glob": "%Y-%m-%d.ndjson",
-        "format": "NDJSON",
-    }});
-    daily(Pipeline::bulk("days", &source, ground.path()).columns(&[("id", "long")]), 3)
-}
 
 #[tokio::test]
 async fn a_dry_run_shows_the_plan_and_makes_nothing() {
@@ -132,9 +119,7 @@ async fn a_backfill_that_is_told_to_stop_was_interrupted_and_goes_on_where_it_wa
         let call = call.argument("--to").argument(&last).argument("--reprocess").argument("All");
         let call = call.freeze_at("run.planned", 2);
         let mut process = call.spawn(&format!("told-{signal}"), ground.path()).unwrap();
-        eventually("the second run stands still", LONG, async || process.is_stopped())
-            .await
-            .unwrap();
+        process.stopped(LONG).await.unwrap();
         process.signal(signal).await.unwrap();
         process.signal("CONT").await.unwrap();
         let ended = process.wait(LONG).await.unwrap();

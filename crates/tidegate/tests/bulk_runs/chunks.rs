@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tidegate_testing::{TidegateCommand, TidegateProcess, eventually, free_port};
 
-use crate::ground::Ground;
+use crate::ground::{Ground, configuration};
 use crate::postgres::Shop;
 use crate::support::{Ended, LONG, Pipeline, Serving};
 
@@ -19,19 +19,12 @@ struct Pods<'a> {
 impl<'a> Pods<'a> {
     fn new(ground: &'a Ground, pipeline: Pipeline) -> Self {
         let pipeline = pipeline.set("bulk.chunking.placement", json!("Pods"));
-        let config = ground.write("config.json", crate::pods::configuration(&pipeline));
+        let config = ground.write("config.json", configuration(&pipeline));
         Self { ground, pipeline, config }
     }
 
     fn call(&self, subcommand: &str, word: &str) -> TidegateCommand {
-        let last_word = self.ground.scratch.join(word);
-        TidegateCommand::new(subcommand)
-            .unwrap()
-            .argument("--config")
-            .argument(&self.config)
-            .argument("--secrets-dir")
-            .argument(self.ground.scratch.join("secrets"))
-            .environment("TIDEGATE_TERMINATION_LOG", last_word.to_str().unwrap())
+        self.ground.pod(subcommand, &self.config, word)
     }
 
     /// An attempt, once its chunks wait; with what tells it from others.
@@ -72,17 +65,13 @@ impl<'a> Pods<'a> {
     }
 
     fn report(&self, name: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(self.ground.scratch.join(name)).unwrap()).unwrap()
+        self.ground.last_word(name)
     }
 }
 
 async fn status(serving: &Serving) -> Value {
     let answer = serving.get("/status").await.map(|(_, body)| body).unwrap_or_default();
     serde_json::from_str(&answer).unwrap_or_default()
-}
-
-async fn frozen(process: &TidegateProcess) {
-    eventually("the reader stands still", LONG, async || process.is_stopped()).await.unwrap();
 }
 
 /// A table of 60000 rows that is read in some five chunks.
@@ -115,7 +104,7 @@ async fn b6_a_reader_that_is_killed_is_replaced_alone_and_every_row_is_there_onc
     shop.sql("INSERT INTO big VALUES (70000, 'late'); UPDATE big SET text = 'y'").await;
     let mut killed =
         pods.spawn(pods.reader(port, &nonce, 1).freeze_at("run.chunk_read", 1), "killed");
-    frozen(&killed).await;
+    killed.stopped(LONG).await.unwrap();
     for chunk in (0..chunks).filter(|chunk| *chunk != 1) {
         pods.read(port, &nonce, chunk).await.expect(0);
     }
@@ -143,7 +132,7 @@ async fn b5_readers_of_a_lost_coordinator_leave_and_do_not_reach_the_next_one() 
     pods.read(port, &old, 0).await.expect(0);
     let mut zombie =
         pods.spawn(pods.reader(port, &old, 1).freeze_at("run.chunk_read", 1), "zombie");
-    frozen(&zombie).await;
+    zombie.stopped(LONG).await.unwrap();
     first.process.kill().await.unwrap();
     // Another row: what the first attempt read must not come back.
     shop.sql("DELETE FROM big WHERE id <= 30000").await;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, ToSpan, Unit};
 use serde_json::{Value, json};
-use tidegate_testing::{Scratch, TidegateCommand};
+use tidegate_testing::{Scratch, TidegateCommand, write_secret};
 
 use crate::support::{Ended, Pipeline, Rows, call, end};
 
@@ -34,7 +34,7 @@ impl Ground {
 
     /// Writes one key of a secret.
     pub(crate) fn secret(&self, name: &str, key: &str, value: &str) {
-        self.write(&format!("secrets/{name}/{key}"), value);
+        write_secret(&self.scratch.join("secrets"), name, &[(key, value)]).unwrap();
     }
 
     /// A subcommand on the pipeline, with the folder's secrets.
@@ -44,6 +44,24 @@ impl Ground {
             .argument(self.scratch.join("secrets"))
             .argument("--data-dir")
             .argument(self.scratch.join("data"))
+    }
+
+    /// A subcommand as a pod calls it, over the configuration in a file; its last word goes to the file
+    /// `word`.
+    pub(crate) fn pod(&self, subcommand: &str, config: &Path, word: &str) -> TidegateCommand {
+        let word = self.scratch.join(word);
+        TidegateCommand::new(subcommand)
+            .unwrap()
+            .argument("--config")
+            .argument(config)
+            .argument("--secrets-dir")
+            .argument(self.scratch.join("secrets"))
+            .environment("TIDEGATE_TERMINATION_LOG", word.to_str().unwrap())
+    }
+
+    /// What the last call of a pod left for whoever asks how it ended.
+    pub(crate) fn last_word(&self, word: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.scratch.join(word)).unwrap()).unwrap()
     }
 
     /// A call to its end.
@@ -110,4 +128,24 @@ pub(crate) fn daily(pipeline: Pipeline, first: i64) -> Pipeline {
         .set("bulk.schedule.cron", json!("0 0 * * *"))
         .set("bulk.schedule.startAt", json!(days_ago(first).to_string()))
         .set("sink.writeMode", json!("ReplaceInterval"))
+}
+
+/// The last three days, a file with one row each: the number of days ago.
+pub(crate) fn three_days(ground: &Ground) -> Pipeline {
+    for days in 1..=3 {
+        ground.write(&format!("files/{}.ndjson", day(days)), format!("{{\"id\": {days}}}\n"));
+    }
+    let source = json!({"type": "ObjectStore", "objectStore": {
+        "storage": {"url": ground.scratch.url("files")},
+        "glob": "%Y-%m-%d.ndjson",
+        "format": "NDJSON",
+    }});
+    daily(Pipeline::bulk("days", &source, ground.path()).columns(&[("id", "long")]), 3)
+}
+
+/// The configuration of a pipeline, as the operator would write it.
+pub(crate) fn configuration(pipeline: &Pipeline) -> String {
+    let resource = serde_json::from_str(&pipeline.text()).unwrap();
+    let config = tidegate_resolve::resolve(&resource).unwrap().into_bulk().unwrap();
+    serde_json::to_string(&config).unwrap()
 }

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tidegate_testing::{TidegateCommand, TidegateProcess, eventually};
+use tidegate_testing::{TidegateCommand, TidegateProcess};
 
-use crate::ground::{Ground, daily, day, days_ago};
+use crate::ground::{Ground, configuration, day, days_ago, three_days};
 use crate::support::{Ended, LONG, Pipeline};
 
-const FIELDS: &[(&str, &str)] = &[("id", "long")];
+/// The file for it.
+const LAST_WORD: &str = "termination-log";
 
 /// A pipeline over the files of each day, and its configuration as the operator would write it.
 struct Pod {
@@ -21,27 +22,13 @@ struct Pod {
 impl Pod {
     fn new() -> Self {
         let ground = Ground::new("bulk-pods");
-        for days in 1..=3 {
-            ground.write(&format!("files/{}.ndjson", day(days)), format!("{{\"id\": {days}}}\n"));
-        }
-        let source = json!({"type": "ObjectStore", "objectStore": {
-            "storage": {"url": ground.scratch.url("files")},
-            "glob": "%Y-%m-%d.ndjson",
-            "format": "NDJSON",
-        }});
-        let pipeline = daily(Pipeline::bulk("days", &source, ground.path()).columns(FIELDS), 3);
+        let pipeline = three_days(&ground);
         let config = ground.write("config.json", configuration(&pipeline));
         Self { ground, config, pipeline }
     }
 
     fn call(&self, subcommand: &str) -> TidegateCommand {
-        TidegateCommand::new(subcommand)
-            .unwrap()
-            .argument("--config")
-            .argument(&self.config)
-            .argument("--secrets-dir")
-            .argument(self.ground.scratch.join("secrets"))
-            .environment("TIDEGATE_TERMINATION_LOG", self.last_word().to_str().unwrap())
+        self.ground.pod(subcommand, &self.config, LAST_WORD)
     }
 
     /// `tidegate transfer` of the day so many days ago.
@@ -59,29 +46,18 @@ impl Pod {
     }
 
     async fn end(&self, command: TidegateCommand) -> Ended {
-        _ = std::fs::remove_file(self.last_word());
+        _ = std::fs::remove_file(self.ground.scratch.join(LAST_WORD));
         self.ground.end(command, "pod").await
-    }
-
-    fn last_word(&self) -> PathBuf {
-        self.ground.scratch.join("termination-log")
     }
 
     /// What the last call left for whoever asks how it ended.
     fn report(&self) -> Value {
-        serde_json::from_slice(&std::fs::read(self.last_word()).unwrap()).unwrap()
+        self.ground.last_word(LAST_WORD)
     }
 
     fn spawn(&self, command: TidegateCommand, name: &str) -> TidegateProcess {
         command.spawn(name, self.ground.path()).unwrap()
     }
-}
-
-/// The configuration of a pipeline, as the operator would write it.
-pub(crate) fn configuration(pipeline: &Pipeline) -> String {
-    let resource = serde_json::from_str(&pipeline.text()).unwrap();
-    let config = tidegate_resolve::resolve(&resource).unwrap().into_bulk().unwrap();
-    serde_json::to_string(&config).unwrap()
 }
 
 #[tokio::test]
@@ -124,8 +100,7 @@ async fn a_run_that_is_told_to_stop_gives_up_and_may_be_tried_again() {
     let pod = Pod::new();
     let frozen = pod.transfer("Scheduled", "days-a", 2).freeze_at("run.planned", 1);
     let mut process = pod.spawn(frozen, "frozen");
-    let stopped = async || process.is_stopped();
-    eventually("the run stands still", LONG, stopped).await.unwrap();
+    process.stopped(LONG).await.unwrap();
     process.signal("TERM").await.unwrap();
     process.signal("CONT").await.unwrap();
     let ended = process.wait(LONG).await.unwrap();
@@ -142,8 +117,7 @@ async fn an_older_attempt_that_wakes_up_commits_nothing() {
     let pod = Pod::new();
     let frozen = pod.transfer("Scheduled", "days-a", 2).freeze_at("run.before_put", 1);
     let mut zombie = pod.spawn(frozen, "zombie");
-    let stopped = async || zombie.is_stopped();
-    eventually("the run stands still", LONG, stopped).await.unwrap();
+    zombie.stopped(LONG).await.unwrap();
     // The file changes between the two attempts: the older one's row must not come back.
     pod.ground.write(&format!("files/{}.ndjson", day(2)), "{\"id\": 22}\n");
     pod.end(pod.transfer("Scheduled", "days-a", 2)).await.expect(0);

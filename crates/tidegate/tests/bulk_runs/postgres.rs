@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan, Unit};
 use serde_json::{Value, json};
-use tidegate_testing::{POSTGRES_DATABASE, PostgresServer, TidegateCommand, eventually, free_port};
+use tidegate_testing::{POSTGRES_DATABASE, PostgresServer, eventually, free_port};
 
-use crate::ground::{Ground, at_once, daily, day, days_ago, within_day};
+use crate::ground::{Ground, at_once, configuration, daily, day, days_ago, within_day};
 use crate::support::{LONG, Pipeline, Rows, Serving};
 
 /// A server, and a folder.
@@ -191,7 +191,7 @@ async fn a_server_killed_in_the_middle_of_reading_costs_one_attempt_and_no_row()
     let run = shop.ground.call("run", &big).argument("--until-caught-up");
     // The run stands still behind its first chunk while the server goes down and comes up again.
     let mut process = run.freeze_at("run.chunk_read", 1).spawn("run", shop.ground.path()).unwrap();
-    eventually("the run stands still", LONG, async || process.is_stopped()).await.unwrap();
+    process.stopped(LONG).await.unwrap();
     shop.server.kill().await.unwrap();
     shop.server.restart().await.unwrap();
     process.signal("CONT").await.unwrap();
@@ -223,21 +223,16 @@ async fn b7_a_transaction_open_across_the_intervals_end_is_waited_for_and_its_ro
     let shop = Shop::open("bulk-open").await;
     shop.fill_ledger(2, 10).await;
     // Without a schedule an interval may end when the test wants it to.
-    let mut config: Value =
-        serde_json::from_str(&crate::pods::configuration(&shop.daily("ledger", 2))).unwrap();
+    let mut config: Value = serde_json::from_str(&configuration(&shop.daily("ledger", 2))).unwrap();
     config["schedule"] = Value::Null;
     let config = shop.ground.write("config.json", config.to_string());
     let mut session = shop.server.session(POSTGRES_DATABASE).unwrap();
     session.run("BEGIN; INSERT INTO ledger VALUES (1000, 5, now())").await.unwrap();
     let end = Timestamp::now().checked_add(2.seconds()).unwrap().round(Unit::Second).unwrap();
     let port = free_port().unwrap();
-    let last_word = shop.ground.scratch.join("termination-log");
-    let run = TidegateCommand::new("transfer")
-        .unwrap()
-        .argument("--config")
-        .argument(config)
-        .argument("--secrets-dir")
-        .argument(shop.ground.scratch.join("secrets"))
+    let run = shop
+        .ground
+        .pod("transfer", &config, "termination-log")
         .argument("--port")
         .argument(port.to_string())
         .argument("--trigger")
@@ -245,8 +240,7 @@ async fn b7_a_transaction_open_across_the_intervals_end_is_waited_for_and_its_ro
         .argument("--run")
         .argument("ledger-x")
         .argument("--interval")
-        .argument(format!("{}/{end}", days_ago(2)))
-        .environment("TIDEGATE_TERMINATION_LOG", last_word.to_str().unwrap());
+        .argument(format!("{}/{end}", days_ago(2)));
     eventually("the interval is over", LONG, async || Timestamp::now() > end).await.unwrap();
     let process = run.spawn("run", shop.ground.path()).unwrap();
     let mut serving = Serving { process, port };
@@ -255,12 +249,11 @@ async fn b7_a_transaction_open_across_the_intervals_end_is_waited_for_and_its_ro
         let status = serving.get("/status").await.map(|(_, body)| body).unwrap_or_default();
         status.contains("\"generation\":1") && status.contains("Planning")
     };
-    eventually("the run waits", LONG, claimed).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(claimed().await, "it still waits: {}", serving.process.output());
+    eventually("the run is claimed", LONG, claimed).await.unwrap();
+    serving.process.wait_for_output("interval's end are still open", LONG).await.unwrap();
     session.run("COMMIT").await.unwrap();
     let ended = serving.process.wait(LONG).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", serving.process.output());
-    let report: Value = serde_json::from_slice(&std::fs::read(last_word).unwrap()).unwrap();
+    let report = shop.ground.last_word("termination-log");
     assert_eq!(report["rowsCommitted"], 21, "{report}");
 }

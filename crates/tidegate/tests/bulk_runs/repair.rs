@@ -186,7 +186,7 @@ async fn repaired_while_a_worker_stands_at(step: &str) {
     } else {
         ground.publish("late", 1, "2026-01-01T01:30:00Z").await;
     }
-    eventually("the worker stands still", LONG, async || worker.is_stopped()).await.unwrap();
+    worker.stopped(LONG).await.unwrap();
     if landed {
         ground.publish("late", 1, "2026-01-01T01:30:00Z").await;
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tidegate_runtime::failpoint::STEPS;
+use tidegate_testing::Random;
 
 use crate::life::{Life, MILESTONES};
-use crate::tally::Random;
 use crate::world::World;
 
 const REACHED: Duration = Duration::from_secs(30);

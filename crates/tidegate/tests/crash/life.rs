@@ -109,13 +109,7 @@ impl Life {
 
     /// Waits until it stopped itself.
     pub(crate) async fn frozen(&mut self, limit: Duration) -> Result<()> {
-        self.until(limit, "frozen", |life| life.is_stopped()).await?;
-        ensure!(self.exit_status()?.is_none(), "it ended instead\n{}", self.output());
-        Ok(())
-    }
-
-    fn is_stopped(&self) -> Result<bool> {
-        Ok(self.process.is_stopped())
+        self.process.stopped(limit).await
     }
 
     /// Waits until this zombie or its heir has lost.

@@ -15,15 +15,15 @@ mod tally;
 mod traffic;
 mod world;
 
-use std::env;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tidegate_testing::{Random, parameter};
 
 use crate::cuts::{Cut, Cuts};
 use crate::judge::Promise;
 use crate::life::{Ended, Life, MILESTONES};
-use crate::tally::{Random, Tally};
+use crate::tally::Tally;
 use crate::world::{Store, World};
 
 /// Kills between two looks at the table.
@@ -35,8 +35,7 @@ const ATTEMPTS: u32 = 12;
 const LONG: Duration = Duration::from_secs(60);
 
 fn cycles() -> u32 {
-    let text = env::var("CYCLES").unwrap_or_default();
-    text.parse().ok().filter(|cycles| *cycles > 0).unwrap_or(CYCLES)
+    parameter("CYCLES", CYCLES)
 }
 
 /// Runs a test in its own world, which is still there when the test panics: so its folder stays.
@@ -44,8 +43,7 @@ async fn in_a_world<F>(store: Store, test: F)
 where
     F: AsyncFnOnce(&mut World, &mut Random) -> Result<()>,
 {
-    let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let mut random = Random::seeded(seed.unwrap_or_else(|| u64::from(std::process::id())));
+    let mut random = Random::from_parameter();
     let mut world = World::start(store, &mut random).await.expect("servers start");
     if let Err(error) = test(&mut world, &mut random).await {
         panic!("{error:#}");
@@ -122,7 +120,7 @@ async fn kill_one(
         let before = world.log.refresh().await?.progress();
         let (mut life, died) = match cut {
             Cut::Step(step) => {
-                let time = random.among(&cuts::times(step));
+                let time = *random.pick(&cuts::times(step));
                 let mut life = world.live(|command| command.die_at(step, time))?;
                 let died = cuts::provoke(&mut life, world, step).await?;
                 (life, died)
@@ -221,7 +219,7 @@ async fn wake_one(
     random: &mut Random,
     tally: &mut Tally,
 ) -> Result<()> {
-    let time = random.among(&cuts::times(step));
+    let time = *random.pick(&cuts::times(step));
     let mut zombie = world.live(|command| command.freeze_at(step, time))?;
     zombie.frozen(LONG).await?;
     let held = zombie.says("claimed");

@@ -1,58 +1,8 @@
-//! What was cut how often, and chance that can be repeated.
+//! What was cut how often.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-
-/// `SplitMix64`: the same seed gives the same cuts.
-pub(crate) struct Random {
-    state: u64,
-}
-
-impl Random {
-    pub(crate) fn seeded(seed: u64) -> Self {
-        #[expect(clippy::print_stdout, reason = "whoever looks at a failure needs the seed")]
-        {
-            println!("SEED={seed}");
-        }
-        Self { state: seed }
-    }
-
-    /// Another chance that depends on this one.
-    pub(crate) fn fork(&mut self) -> Self {
-        Self { state: self.next() }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform below `end`, which is not zero.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Uniform between 0 and 1.
-    pub(crate) fn fraction(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).expect("32 bits")) / f64::from(u32::MAX)
-    }
-
-    /// One of `choices`, which are not none.
-    pub(crate) fn among<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.below(choices.len() as u64)).expect("an index")]
-    }
-
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            let other = usize::try_from(self.below(last as u64 + 1)).expect("an index");
-            items.swap(last, other);
-        }
-    }
-}
 
 /// Steps × kills × how often the floors moved in that life.
 #[derive(Default)]

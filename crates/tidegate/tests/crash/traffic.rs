@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use tidegate_source::{Connection, PublishOptions, Publisher};
+use tidegate_testing::Random;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use crate::tally::Random;
 
 /// A little traffic each so often: 400 messages a second.
 const TICK: Duration = Duration::from_millis(20);

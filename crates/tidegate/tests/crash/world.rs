@@ -9,12 +9,13 @@ use anyhow::{Context, Result, ensure};
 use object_store::local::LocalFileSystem;
 use tidegate_source::{ConnectOptions, Connection};
 use tidegate_testing::readers::Question;
-use tidegate_testing::{ACCESS_KEY, NatsServer, S3Server, SECRET_KEY, Scratch, TidegateCommand};
+use tidegate_testing::{
+    ACCESS_KEY, NatsServer, Random, S3Server, SECRET_KEY, Scratch, TidegateCommand,
+};
 use tokio::time::Instant;
 
 use crate::life::{Life, PARTITIONS};
 use crate::table_log::TableLog;
-use crate::tally::Random;
 use crate::traffic::Traffic;
 
 /// The stream's name.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_testing::{NatsOptions, NatsServer, eventually};
+use tidegate_testing::{NatsOptions, NatsServer, eventually, write_secret};
 
 use crate::ground::{assignment, numbered, partitioned};
 use crate::support::{Bench, Outgoing, Pipeline, Rows};
@@ -69,9 +69,9 @@ async fn secrets_that_are_missing_or_wrong_are_named_and_read_again() {
         assert!(status["pod"]["state"]["message"].as_str().unwrap().contains("nats"), "{status:#}");
         assert_eq!(pod.serving.get("/readyz").await.unwrap().0, 503);
     }
-    let secret = bench.secrets(&pipeline).join("nats");
-    std::fs::create_dir_all(&secret).unwrap();
-    std::fs::write(secret.join("token"), "canary-wrong").unwrap();
+    let secrets = bench.secrets(&pipeline);
+    let mount = |token: &str| write_secret(&secrets, "nats", &[("token", token)]).unwrap();
+    mount("canary-wrong");
     for pod in [&agent, &worker] {
         let refused = |status: &Value| reason(status) == "SourceUnreachable";
         let status = pod.says("the refusal", refused).await;
@@ -79,7 +79,7 @@ async fn secrets_that_are_missing_or_wrong_are_named_and_read_again() {
         assert!(message.contains("refused the credentials"), "{message}");
         assert!(!message.contains("canary"), "{message}");
     }
-    std::fs::write(secret.join("token"), "right").unwrap();
+    mount("right");
     agent.says("it is let in", |status| reason(status) == "Ok").await;
     worker.holds(&[0]).await;
 
@@ -91,7 +91,7 @@ async fn secrets_that_are_missing_or_wrong_are_named_and_read_again() {
     for pod in [&agent, &worker] {
         pod.says("the refusal", |status| message(status).contains("credentials")).await;
     }
-    std::fs::write(secret.join("token"), "newer").unwrap();
+    mount("newer");
     agent.says("it is let in", |status| reason(status) == "Ok").await;
     worker.holds(&[0]).await;
     worker.says("it is well again", |status| reason(status) == "Ok").await;

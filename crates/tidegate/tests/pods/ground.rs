@@ -1,12 +1,11 @@
 //! Pods as processes, and questions to them.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_testing::{TidegateCommand, eventually, free_port};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tidegate_testing::{TidegateCommand, ask_http, eventually, free_port};
 
 use crate::support::{Bench, LONG, Outgoing, Pipeline, Serving};
 
@@ -163,19 +162,8 @@ impl Pod {
 
     /// Status and body.
     pub(crate) async fn post(&self, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.serving.port)).await.unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // A body that is too large is not read to its end.
-        _ = stream.write_all(body.as_bytes()).await;
-        let mut answer = Vec::new();
-        _ = stream.read_to_end(&mut answer).await;
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        let server = (Ipv4Addr::LOCALHOST, self.serving.port).into();
+        ask_http(server, ("POST", path), &[], body.as_bytes()).await.unwrap()
     }
 
     /// SIGTERM, and the exit code.

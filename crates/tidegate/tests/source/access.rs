@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tidegate_testing::{NatsOptions, NatsServer, Scratch, TidegateCommand, workspace};
+use tidegate_testing::{
+    NatsOptions, NatsServer, Scratch, TidegateCommand, workspace, write_secret,
+};
 
 use crate::ground::rows;
 use crate::support::{Ended, LONG, Pipeline, call};
@@ -34,12 +36,9 @@ impl Guarded {
 
     /// Mounts a secret, as the kubelet would.
     fn secret(&self, name: &str, keys: &[(&str, &str)]) {
-        let folder = self.scratch.join("secrets").join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        for (key, value) in keys {
-            fs::write(folder.join(key), value).unwrap();
-        }
+        let secrets = self.scratch.join("secrets");
+        let _ = fs::remove_dir_all(secrets.join(name));
+        write_secret(&secrets, name, keys).unwrap();
     }
 
     async fn end(&self, command: TidegateCommand) -> Ended {

@@ -1,11 +1,11 @@
 //! Idle partitions (S5) and trimming (S6, S10). The keeper's periods are shortened two hundred times.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tidegate_testing::{TidegateProcess, eventually};
 
-use crate::ground::{committed, floors, holds, numbered};
+use crate::ground::{committed, floors, holds, numbered, values};
 use crate::support::{Bench, Broker, LONG, Pipeline, call};
 
 /// Samples come each 50 ms and age 300 ms; trimming is tried each 150 ms.
@@ -106,6 +106,40 @@ async fn s5_an_orderly_end_moves_idle_floors_before_it_gives_them_back() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     bench.drain(&mut worker).await;
     assert_eq!(floors(&pipeline), [100; 4]);
+    bench.verify(&pipeline).await.expect(0);
+}
+
+/// Up to when each partition is complete, in microseconds since 1970, of those that say it.
+fn through(pipeline: &Pipeline) -> Vec<i64> {
+    let values = values(pipeline);
+    let through = values.iter().filter(|(name, _)| name.ends_with("/through"));
+    through.map(|(_, through)| *through).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server; run by make test"]
+async fn s5_idle_partitions_say_how_far_they_are_complete_though_nothing_comes() {
+    let mut bench = Bench::start("silent").await;
+    let pipeline = Pipeline::new("silent", &bench.nats.url(), bench.scratch.path())
+        .set(
+            "source.jetStream.partitioning",
+            json!({"type": "Subject", "partitions": 4, "idSubjectStable": true}),
+        )
+        .set("sink.flush.maxInterval", json!("300ms"));
+    bench.create_stream(&pipeline).await;
+    let mut worker = hasty(&bench, &pipeline, "worker");
+    bench.send("silent.one.subject", 1, 100).await;
+    committed(&pipeline, 100, &worker).await;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+    let since = i64::try_from(since).unwrap();
+    // Floors of the three others move over these.
+    bench.send("silent.one.subject", 101, 110).await;
+    let all = async || through(&pipeline).iter().filter(|at| **at > since).count() == 4;
+    if let Err(error) = eventually("all four are complete up to then", LONG, all).await {
+        panic!("{error}: {:?} and not {since}\n{}", through(&pipeline), worker.output());
+    }
+    bench.drain(&mut worker).await;
+    holds(&pipeline, &[(1, 110)]).await;
     bench.verify(&pipeline).await.expect(0);
 }
 

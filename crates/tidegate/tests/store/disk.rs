@@ -55,10 +55,7 @@ async fn p5_a_commit_that_finds_the_disk_full_is_put_until_there_is_room() {
     let run = bench.run_command(&pipeline).argument("--until-caught-up");
     let mut worker =
         run.freeze_at("commit.before_put", 1).spawn("worker", bench.scratch.path()).unwrap();
-    let stopped = async || worker.is_stopped();
-    tidegate_testing::eventually("the worker is frozen", crate::support::LONG, stopped)
-        .await
-        .unwrap();
+    worker.stopped(crate::support::LONG).await.unwrap();
     disk.fill(0).unwrap();
     worker.signal("CONT").await.unwrap();
     worker.wait_for_output("No space left on device", crate::support::LONG).await.unwrap();

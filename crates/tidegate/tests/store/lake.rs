@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidegate_testing::readers::{Engine, Question};
 use tidegate_testing::{
     ACCESS_KEY, FaultProxy, Rule, RuleId, S3Server, SECRET_KEY, TidegateCommand, TidegateProcess,
-    eventually,
+    eventually, write_secret,
 };
 
 use crate::support::{Bench, Ended, LONG, Pipeline, call};
@@ -58,11 +58,10 @@ impl Lake {
 
     /// The secret that the pipeline names.
     pub(crate) fn write_secret(&self, (id, secret): (&str, &str)) {
-        let folder = self.secrets().join("store");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("AWS_ACCESS_KEY_ID"), id).unwrap();
         // Editors leave a newline at the end.
-        std::fs::write(folder.join("AWS_SECRET_ACCESS_KEY"), format!("{secret}\n")).unwrap();
+        let secret = format!("{secret}\n");
+        let keys = [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", &secret)];
+        write_secret(&self.secrets(), "store", &keys).unwrap();
     }
 
     pub(crate) fn secrets(&self) -> PathBuf {

@@ -1,10 +1,10 @@
 //! Secrets are used and never told.
 
+use std::net::Ipv4Addr;
+
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use tidegate_testing::{Fault, Matcher, Rule, eventually, free_port};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tidegate_testing::{Fault, Matcher, Rule, ask_http, eventually, free_port};
 
 use crate::lake::Lake;
 use crate::support::LONG;
@@ -13,12 +13,8 @@ const ID: &str = "CANARYID51C0";
 const SECRET: &str = "canary-secret-9d2f";
 
 async fn get(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let server = (Ipv4Addr::LOCALHOST, port).into();
+    ask_http(server, ("GET", path), &[], &[]).await.unwrap().1
 }
 
 #[tokio::test]

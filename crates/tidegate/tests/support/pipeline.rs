@@ -1,8 +1,9 @@
-//! A pipeline's document, put together field by field.
+//! A pipeline of one test, and its file.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tidegate_testing::Document;
 
 /// A pipeline over one stream into one table; what a test does not say is short and small.
 #[derive(Debug, Clone)]
@@ -10,36 +11,15 @@ pub(crate) struct Pipeline {
     pub(crate) name: String,
     pub(crate) table: PathBuf,
     folder: PathBuf,
-    document: Value,
+    document: Document,
 }
 
 impl Pipeline {
-    /// Reads the stream `<NAME>` with the subjects `<name>.>` of `server` into a table of that name in
-    /// `folder`. Its columns are `id: string, required` and `n: long`, its dedup key is the header
-    /// `Event-Id`, which the broker does not look at.
+    /// Reads a stream of `server` into a table of that name in `folder`; see [`Document::streamed`]. Its
+    /// dedup key is the header `Event-Id`, which the broker does not look at.
     pub(crate) fn new(name: &str, server: &str, folder: &Path) -> Self {
         let table = folder.join(name);
-        let document = json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "IngestionPipeline",
-            "metadata": {"name": name},
-            "spec": {
-                "source": {"type": "JetStream", "jetStream": {
-                    "servers": [server],
-                    "stream": name.to_uppercase(),
-                    "subjects": [format!("{name}.>")],
-                }},
-                "schema": {"fields": [
-                    {"name": "id", "type": "string", "required": true},
-                    {"name": "n", "type": "long"},
-                ]},
-                "dedup": {"key": {"type": "Header", "header": "Event-Id"}, "window": "1h"},
-                "sink": {
-                    "storage": {"url": format!("file://{}", table.display())},
-                    "flush": {"maxInterval": "1s"},
-                },
-            },
-        });
+        let document = Document::streamed(name, server, &url(&table), "Event-Id");
         Self { name: name.to_owned(), table, folder: folder.to_path_buf(), document }
     }
 
@@ -47,35 +27,19 @@ impl Pipeline {
     /// table of that name in `folder`; whole, and in place of what was there.
     pub(crate) fn bulk(name: &str, source: &Value, folder: &Path) -> Self {
         let table = folder.join(name);
-        let document = json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "IngestionPipeline",
-            "metadata": {"name": name},
-            "spec": {
-                "source": source,
-                "sink": {
-                    "storage": {"url": format!("file://{}", table.display())},
-                    "writeMode": "Overwrite",
-                },
-            },
-        });
+        let sink = json!({"storage": {"url": url(&table)}, "writeMode": "Overwrite"});
+        let document = Document::pipeline(name, &json!({"source": source, "sink": sink}));
         Self { name: name.to_owned(), table, folder: folder.to_path_buf(), document }
     }
 
     /// The document as text.
     pub(crate) fn text(&self) -> String {
-        self.document.to_string()
+        self.document.value().to_string()
     }
 
     /// Sets the field at a path below `spec`, such as `sink.flush.maxRows`; `null` removes it.
-    pub(crate) fn set(mut self, path: &str, value: Value) -> Self {
-        let mut place = &mut self.document["spec"];
-        for step in path.split('.') {
-            place = &mut place[step];
-        }
-        *place = value;
-        remove_nulls(&mut self.document);
-        self
+    pub(crate) fn set(self, path: &str, value: Value) -> Self {
+        Self { document: self.document.set(path, value), ..self }
     }
 
     /// Declares these columns: (name, type), none of them required.
@@ -95,19 +59,19 @@ impl Pipeline {
     /// Another pipeline, and with it another ledger, on the same stream.
     pub(crate) fn renamed(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
-        self.document["metadata"]["name"] = json!(name);
+        self.document = self.document.renamed(name);
         self.into_table(name)
     }
 
     /// The table's address.
     pub(crate) fn url(&self) -> String {
-        format!("file://{}", self.table.display())
+        url(&self.table)
     }
 
     /// A subject of the stream.
     pub(crate) fn subject(&self, rest: &str) -> String {
-        let subjects = &self.document["spec"]["source"]["jetStream"]["subjects"][0];
-        subjects.as_str().expect("a pipeline has subjects").replace('>', rest)
+        let subjects = self.document.field("source.jetStream.subjects");
+        subjects[0].as_str().expect("a pipeline has subjects").replace('>', rest)
     }
 
     /// Writes the document; JSON is YAML.
@@ -116,16 +80,12 @@ impl Pipeline {
         // Another process may be reading it at this moment.
         let fresh =
             tempfile::NamedTempFile::new_in(&self.folder).expect("a scratch folder is writable");
-        std::fs::write(fresh.path(), self.document.to_string())
-            .expect("a scratch folder is writable");
+        std::fs::write(fresh.path(), self.text()).expect("a scratch folder is writable");
         fresh.persist(&path).expect("a scratch folder is writable");
         path
     }
 }
 
-fn remove_nulls(value: &mut Value) {
-    if let Value::Object(fields) = value {
-        fields.retain(|_, field| !field.is_null());
-        fields.values_mut().for_each(remove_nulls);
-    }
+fn url(table: &Path) -> String {
+    format!("file://{}", table.display())
 }

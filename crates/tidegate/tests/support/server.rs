@@ -1,8 +1,8 @@
 //! A worker that keeps running, and what its endpoint says.
 
-use tidegate_testing::{TidegateProcess, eventually, free_port};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::net::Ipv4Addr;
+
+use tidegate_testing::{TidegateProcess, ask_http, eventually, free_port};
 
 use super::bench::{Bench, LONG};
 use super::pipeline::Pipeline;
@@ -31,13 +31,8 @@ impl Bench {
 impl Serving {
     /// Status and body; none while nobody listens.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        let server = (Ipv4Addr::LOCALHOST, self.port).into();
+        ask_http(server, ("GET", path), &[], &[]).await.ok()
     }
 
     /// The sum of a metric over its labels; zero when it is not there.

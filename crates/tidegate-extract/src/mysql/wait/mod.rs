@@ -9,8 +9,9 @@
 //! touched a table, a time that was asked for and is written later. `settle` has to be longer.
 //! A server that takes its rows from another one does not show that one's transactions at all, so an
 //! interval can never be said to be complete there: [`followers`]. A list of transactions may be older than
-//! it looks: [`lists`].
+//! it looks: [`lists`], or lack some: [`cut`].
 
+mod cut;
 mod decide;
 mod followers;
 mod lists;

@@ -13,7 +13,8 @@ use tidegate_decode::CellDecoder;
 use tidegate_types::{Field, FieldType, Reason};
 
 use super::outbox::{BadRecord, Outbox};
-use super::trouble::{Cause, Trouble};
+use super::text::Text;
+use super::trouble::Trouble;
 use crate::ExtractError;
 use records::{Cell, MOST_CELLS, Record, Records};
 
@@ -65,13 +66,8 @@ impl Csv {
     }
 
     /// Reads one file.
-    pub(crate) fn read(
-        &mut self,
-        path: &str,
-        input: &mut dyn Read,
-        cause: &Cause,
-        out: &mut Outbox,
-    ) -> Result<(), Trouble> {
+    pub(crate) fn read(&mut self, text: Text<'_>, out: &mut Outbox) -> Result<(), Trouble> {
+        let Text { path, input, cause } = text;
         // What an earlier file left behind when it broke off.
         let _ = self.decoder.finish();
         self.bytes = 0;

@@ -9,6 +9,8 @@
 mod fit;
 mod pages;
 mod ranges;
+mod shares;
+mod thrift;
 mod unpack;
 mod width;
 
@@ -24,6 +26,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::ParquetMetaDataReader;
 use tidegate_decode::arrow_type;
 use tidegate_types::{Field, Reason};
 
@@ -34,6 +37,7 @@ use super::trouble::{Cause, Trouble};
 use pages::Pages;
 pub(crate) use pages::Turns;
 use ranges::Ranges;
+use shares::{Shares, as_unpacked};
 
 /// A file whose footer was read.
 pub(crate) struct ParquetFile {
@@ -41,6 +45,7 @@ pub(crate) struct ParquetFile {
     ranges: Ranges,
     cause: Cause,
     metadata: ArrowReaderMetadata,
+    shares: Shares,
 }
 
 /// A row group's share of a file.
@@ -62,14 +67,17 @@ impl ParquetFile {
         let unreadable = |error: parquet::errors::ParquetError| {
             cause.explain(format!("its footer cannot be read: {error}"))
         };
+        let footer = ParquetMetaDataReader::new().parse_and_finish(&ranges).map_err(unreadable)?;
+        let shares = Shares::of(&footer);
+        let footer = Arc::new(as_unpacked(footer).map_err(unreadable)?);
         let mut metadata =
-            ArrowReaderMetadata::load(&ranges, options.clone()).map_err(unreadable)?;
+            ArrowReaderMetadata::try_new(footer, options.clone()).map_err(unreadable)?;
         if let Some(schema) = with_old_timestamps(&metadata) {
             let footer = Arc::clone(metadata.metadata());
             metadata = ArrowReaderMetadata::try_new(footer, options.with_schema(schema))
                 .map_err(unreadable)?;
         }
-        Ok(Self { path: file.path.clone(), ranges, cause, metadata })
+        Ok(Self { path: file.path.clone(), ranges, cause, metadata, shares })
     }
 
     /// The row groups, in their order.
@@ -110,11 +118,12 @@ impl ParquetFile {
         let schema = self.metadata.parquet_schema();
         let mask = ProjectionMask::roots(schema, roots);
         let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).count();
-        self.ranges.read_pages(leaves, Pages::new(self.metadata.metadata(), turns.clone()));
         let footer = self.metadata.metadata();
+        let pages = Pages::new(footer, self.shares.clone(), turns.clone());
+        self.ranges.read_pages(leaves, pages);
         let read = row_groups.clone().unwrap_or(0..footer.num_row_groups());
         let rows = width::batch_rows(footer, &mask, read, &self.ranges, out.size());
-        let Self { path, ranges, cause, metadata } = self;
+        let Self { path, ranges, cause, metadata, .. } = self;
         let pages = ranges.clone();
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(ranges, metadata)
             .with_projection(mask)

@@ -7,11 +7,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::file::metadata::ParquetMetaData;
 use tidegate_types::{ByteSize, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::unpack::{Claim, Packing};
+use super::shares::{Share, Shares};
+use super::thrift::{NEXT_NUMBER, number};
+use super::unpack::{Claim, Packing, Wrong};
 use crate::ExtractError;
 use crate::objects::fetch::Fetch;
 use crate::objects::trouble::Trouble;
@@ -29,8 +32,6 @@ const SHARED: u64 = 48 << 20;
 /// levels are: ten numbers of five bytes and their marks, and two other marks.
 pub(super) const BEGINNING: u64 = 62;
 const DICTIONARY: i32 = 2;
-/// A field whose number is one more than the last one's, a 32-bit number.
-pub(super) const NEXT_NUMBER: u8 = 0x15;
 /// The fields of a dictionary's page, behind those of every page, or behind those and a checksum.
 const DICTIONARY_FIELDS: [u8; 2] = [0x4c, 0x3c];
 
@@ -50,9 +51,7 @@ impl Turns {
 
 /// The pages of one file.
 pub(super) struct Pages {
-    /// Where the columns' shares of row groups end, ascending, which column each is of, and how its pages
-    /// are packed.
-    ends: Vec<(u64, usize, Packing)>,
+    shares: Shares,
     columns: Vec<Column>,
     turns: Turns,
     /// Held until the file is read, once it needed more than its share.
@@ -63,7 +62,7 @@ pub(super) struct Pages {
 /// What of a column is in memory, in bytes.
 struct Column {
     name: String,
-    /// The share of a row group that is read, by its place in [`Pages::ends`].
+    /// The share of a row group that is read, by its number in [`Shares`].
     share: usize,
     dictionary: u64,
     page: u64,
@@ -80,20 +79,11 @@ pub(super) enum Stop {
 }
 
 impl Pages {
-    pub(super) fn new(metadata: &ParquetMetaData, turns: Turns) -> Self {
+    pub(super) fn new(metadata: &ParquetMetaData, shares: Shares, turns: Turns) -> Self {
         let leaves = metadata.file_metadata().schema_descr().columns();
         let column = |name: String| Column { name, share: 0, dictionary: 0, page: 0, claim: None };
-        let mut ends = Vec::new();
-        for group in metadata.row_groups() {
-            for (leaf, share) in group.columns().iter().enumerate() {
-                let (start, length) = share.byte_range();
-                let packing = Packing::of(share.compression());
-                ends.push((start.saturating_add(length), leaf, packing));
-            }
-        }
-        ends.sort_unstable();
         let columns = leaves.iter().map(|leaf| column(leaf.path().string())).collect();
-        Self { ends, columns, turns, turn: None, refused: None }
+        Self { shares, columns, turns, turn: None, refused: None }
     }
 
     /// Looks at the page whose header begins at `at` with `beginning`. Waits for its turn when the file
@@ -102,8 +92,7 @@ impl Pages {
         let Some(header) = Header::read(beginning) else {
             return Err(self.refuse(format!("the page at {at} has no header that can be read")));
         };
-        let share = self.share(at);
-        let Some((_, leaf, packing)) = self.ends.get(share).copied() else {
+        let Some((number, Share { leaf, packing, .. })) = self.shares.at(at) else {
             return Err(self.refuse(format!("the page at {at} is of no column")));
         };
         if header.bytes > LARGEST {
@@ -115,7 +104,7 @@ impl Pages {
             return Err(self.refuse(format!("the page at {at} has no header that can be read")));
         }
         self.columns[leaf].claim = claim.filter(|_| packing != Packing::Bounded);
-        self.columns[leaf].take(share, &header);
+        self.columns[leaf].take(number, &header);
         let together: u64 = self.columns.iter().map(Column::bytes).sum();
         if together > TOGETHER {
             let problem = self.too_many(together);
@@ -127,29 +116,22 @@ impl Pages {
         Ok(())
     }
 
-    /// Looks at the page itself, which begins at `at` behind its header.
-    pub(super) fn check(&mut self, at: u64, page: &[u8]) -> Result<(), String> {
-        let Some((_, leaf, packing)) = self.ends.get(self.share(at)).copied() else {
-            return Ok(());
+    /// The page itself, which begins at `at` behind its header, as the Parquet library is to have it.
+    pub(super) fn unpack(&mut self, at: u64, page: Bytes) -> Result<Bytes, String> {
+        let Some((_, share)) = self.shares.at(at) else { return Ok(page) };
+        let Some(column) = self.columns.get(share.leaf) else { return Ok(page) };
+        let Some(claim) = column.claim else { return Ok(page) };
+        let problem = match claim.unpack(share.packing, page) {
+            Ok(page) => return Ok(page),
+            Err(Wrong::Unreadable(problem)) => return Err(problem),
+            Err(Wrong::Larger) => format!(
+                "column {:?} has a page that is larger than the {} bytes that it says; write the file anew",
+                column.name,
+                claim.unpacked()
+            ),
         };
-        let Some(column) = self.columns.get(leaf) else { return Ok(()) };
-        match column.claim.filter(|claim| claim.is_exceeded(packing, page)) {
-            None => Ok(()),
-            Some(claim) => {
-                let problem = format!(
-                    "column {:?} has a page that is larger than the {} bytes that it says; write the file anew",
-                    column.name,
-                    claim.unpacked()
-                );
-                self.refused = Some(problem.clone());
-                Err(problem)
-            }
-        }
-    }
-
-    /// The share of a row group that has what is at `at`.
-    fn share(&self, at: u64) -> usize {
-        self.ends.partition_point(|(end, ..)| *end <= at)
+        self.refused = Some(problem.clone());
+        Err(problem)
     }
 
     /// Why a page was refused, if one was.
@@ -249,24 +231,6 @@ impl Dictionary {
     pub(super) fn average(self) -> u64 {
         self.bytes / self.values.max(1)
     }
-}
-
-/// The next field, if it is the next number.
-pub(super) fn number(bytes: &mut &[u8]) -> Option<i32> {
-    let (NEXT_NUMBER, mut rest) = bytes.split_first().map(|(mark, rest)| (*mark, rest))? else {
-        return None;
-    };
-    let mut zigzag = 0_u32;
-    for shift in [0, 7, 14, 21, 28] {
-        let (byte, behind) = rest.split_first()?;
-        rest = behind;
-        zigzag |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            *bytes = rest;
-            return Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed());
-        }
-    }
-    None
 }
 
 #[cfg(test)]

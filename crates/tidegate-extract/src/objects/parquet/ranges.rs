@@ -2,8 +2,8 @@
 //!
 //! The Parquet reader asks for one page of one column after the other. Each column goes forward through its
 //! own part of the file, so a few larger stretches, about one a column, serve all of them, and memory does
-//! not depend on the size of row groups. Headers of pages pass through here, and so does the look at what
-//! they say ([`Pages`]).
+//! not depend on the size of row groups. Headers of pages pass through here, and so do the look at what
+//! they say and the unpacking of what has no bound of its own ([`Pages`]).
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -162,10 +162,10 @@ impl ChunkReader for Ranges {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let bytes = self.bytes(start, length as u64)?;
         let mut pages = self.0.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pages) = pages.as_mut().filter(|_| length > 0) {
-            pages.check(start, &bytes).map_err(ParquetError::General)?;
+        match pages.as_mut().filter(|_| length > 0) {
+            Some(pages) => pages.unpack(start, bytes).map_err(ParquetError::General),
+            None => Ok(bytes),
         }
-        Ok(bytes)
     }
 }
 

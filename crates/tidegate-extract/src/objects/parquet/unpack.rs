@@ -1,16 +1,18 @@
 //! Pages that are more than their headers say.
 //!
 //! The Parquet library unpacks gzip, and LZ4 in frames, to their end and compares sizes afterwards, so
-//! that a small page may take any memory. Such pages are unpacked here first, into nothing, up to the size
-//! that the header says. Other codecs are given that much room and no more.
+//! that a small page may take any memory. Gzip is therefore unpacked here, up to the size that the header says.
+//! LZ4, of which there are several kinds, is unpacked into nothing first. Other codecs are given that much room
+//! and no more.
 
 use std::io::Read;
 
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use parquet::basic::Compression;
 
-use super::pages::{NEXT_NUMBER, number};
+use super::thrift::{NEXT_NUMBER, number};
 
 /// The type of a data page that begins with levels which are not packed.
 const DATA_V2: i32 = 3;
@@ -37,20 +39,15 @@ impl Packing {
             _ => Self::Bounded,
         }
     }
+}
 
-    /// Whether more than `most` bytes come out. What cannot be unpacked ends earlier with an error, here
-    /// as in the library, which tells it.
-    fn gives_more(self, packed: &[u8], most: u64) -> bool {
-        let is_more = |from: &mut dyn Read| {
-            let mut from = from.take(most.saturating_add(1));
-            std::io::copy(&mut from, &mut std::io::sink()).is_ok_and(|bytes| bytes > most)
-        };
-        match self {
-            Self::Bounded => false,
-            Self::Gzip => is_more(&mut MultiGzDecoder::new(packed)),
-            Self::Lz4 => is_more(&mut FrameDecoder::new(packed)),
-        }
-    }
+/// Why a page is not handed on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is more than it says.
+    Larger,
+    /// It cannot be unpacked, or is less than it says.
+    Unreadable(String),
 }
 
 /// What a page header says of its page, in bytes.
@@ -88,22 +85,60 @@ impl Claim {
         Some(claim)
     }
 
-    /// Whether the page is more than this.
-    pub(super) fn is_exceeded(self, packing: Packing, page: &[u8]) -> bool {
+    /// The page as the library is to have it: without gzip.
+    pub(super) fn unpack(self, packing: Packing, page: Bytes) -> Result<Bytes, Wrong> {
         if page.len() as u64 != self.packed {
-            return true;
+            return Err(Wrong::Larger);
         }
-        let values = usize::try_from(self.levels).ok().and_then(|levels| page.get(levels..));
-        let most = self.unpacked.saturating_sub(self.levels);
-        // Nothing is unpacked where there is to be nothing.
-        let is_unpacked = self.is_packed && most > 0;
-        is_unpacked && values.is_some_and(|values| packing.gives_more(values, most))
+        let levels = usize::try_from(self.levels).ok().filter(|levels| *levels <= page.len());
+        let Some((levels, most)) = levels.zip(self.unpacked.checked_sub(self.levels)) else {
+            return Err(Wrong::Unreadable("its levels are more than the page".to_owned()));
+        };
+        match packing {
+            _ if !self.is_packed => Ok(page),
+            Packing::Gzip => gunzip(&page, levels, most),
+            Packing::Lz4 if has_more(&page[levels..], most) => Err(Wrong::Larger),
+            Packing::Lz4 | Packing::Bounded => Ok(page),
+        }
     }
 
     /// What it says it has, unpacked.
     pub(super) fn unpacked(self) -> u64 {
         self.unpacked
     }
+}
+
+/// A page of levels and of packed values, which are to have `most` bytes.
+fn gunzip(page: &[u8], levels: usize, most: u64) -> Result<Bytes, Wrong> {
+    let whole = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(levels);
+    // No more than a page may have: that is looked at before one is read.
+    let mut unpacked = Vec::with_capacity(whole);
+    unpacked.extend_from_slice(&page[..levels]);
+    // Where there is to be nothing, nothing need be packed.
+    if most > 0 {
+        let mut values = MultiGzDecoder::new(&page[levels..]).take(most.saturating_add(1));
+        let read = values.read_to_end(&mut unpacked);
+        if unpacked.len() > whole {
+            return Err(Wrong::Larger);
+        }
+        read.map_err(|error| Wrong::Unreadable(error.to_string()))?;
+    }
+    if unpacked.len() != whole {
+        let (found, said) = (unpacked.len(), whole);
+        return Err(Wrong::Unreadable(format!("a page has {found} bytes and says {said}")));
+    }
+    Ok(unpacked.into())
+}
+
+/// Whether more than `most` bytes come out of LZ4 in frames. What cannot be unpacked so ends earlier with an
+/// error; the library knows other kinds, or tells it.
+fn has_more(packed: &[u8], most: u64) -> bool {
+    // Nothing is unpacked where there is to be nothing.
+    if most == 0 {
+        return false;
+    }
+    let mut values = FrameDecoder::new(packed).take(most.saturating_add(1));
+    std::io::copy(&mut values, &mut std::io::sink()).is_ok_and(|bytes| bytes > most)
 }
 
 fn size(from: &mut &[u8]) -> Option<u64> {
@@ -128,28 +163,61 @@ mod tests {
         into.finish().unwrap()
     }
 
+    /// What becomes of a page that says of itself what the claim says.
+    fn outcome(claim: Claim, packing: Packing, page: &[u8]) -> &'static str {
+        match claim.unpack(packing, Bytes::copy_from_slice(page)) {
+            Ok(found) if found == page => "as it is",
+            Ok(found) if found.len() as u64 == claim.unpacked => "unpacked",
+            Ok(_) => "of another size",
+            Err(Wrong::Larger) => "larger",
+            Err(Wrong::Unreadable(_)) => "unreadable",
+        }
+    }
+
     #[test]
     fn a_page_may_be_as_large_as_it_says_and_no_larger() {
-        let levels = |page: &[u8]| [&[7; 3][..], page].concat();
-        for (packing, page) in [
-            (Packing::Gzip, gzip(5_000)),
-            (Packing::Gzip, [gzip(2_000), gzip(3_000)].concat()),
-            (Packing::Lz4, lz4(5_000)),
+        let sizes = [5_000, 4_999, 1, 5_001, 0];
+        for (packing, page, expected) in [
+            (
+                Packing::Gzip,
+                gzip(5_000),
+                ["unpacked", "larger", "larger", "unreadable", "unpacked"],
+            ),
+            (
+                Packing::Gzip,
+                [gzip(2_000), gzip(3_000)].concat(),
+                ["unpacked", "larger", "larger", "unreadable", "unpacked"],
+            ),
+            // The library unpacks it, and compares.
+            (Packing::Lz4, lz4(5_000), ["as it is", "larger", "larger", "as it is", "as it is"]),
         ] {
-            for (unpacked, exceeded) in [(5_000, false), (4_999, true), (1, true), (0, false)] {
+            for (unpacked, expected) in sizes.into_iter().zip(expected) {
                 let packed = page.len() as u64;
                 let claim = Claim { packed, unpacked, levels: 0, is_packed: true };
-                assert_eq!(claim.is_exceeded(packing, &page), exceeded, "{packing:?} {unpacked}");
+                assert_eq!(outcome(claim, packing, &page), expected, "{packing:?} {unpacked}");
+                let levels = [&[7; 3][..], &page].concat();
                 let claim =
                     Claim { packed: packed + 3, unpacked: unpacked + 3, levels: 3, ..claim };
-                assert_eq!(claim.is_exceeded(packing, &levels(&page)), exceeded, "with levels");
+                assert_eq!(outcome(claim, packing, &levels), expected, "with levels");
                 let plain = Claim { is_packed: false, ..claim };
-                assert!(!plain.is_exceeded(packing, &levels(&page)), "nothing is unpacked");
-                assert!(claim.is_exceeded(packing, &page), "it has not the size it says");
+                assert_eq!(outcome(plain, packing, &levels), "as it is", "nothing is packed");
+                assert_eq!(outcome(claim, packing, &page), "larger", "it has not the size it says");
             }
         }
-        let claim = Claim { packed: 4, unpacked: 1, levels: 0, is_packed: true };
-        assert!(!claim.is_exceeded(Packing::Gzip, b"none"), "the library tells it");
+    }
+
+    #[test]
+    fn levels_stay_before_the_values_and_what_cannot_be_unpacked_is_told() {
+        let page = [&[7; 3][..], &gzip(4)].concat();
+        let claim = Claim { packed: page.len() as u64, unpacked: 7, levels: 3, is_packed: true };
+        let unpacked = claim.unpack(Packing::Gzip, page.clone().into()).unwrap();
+        assert_eq!(unpacked, [7, 7, 7, 0, 0, 0, 0].as_slice());
+        let long = Claim { levels: 1_000, unpacked: 2_000, ..claim };
+        assert_eq!(outcome(long, Packing::Gzip, &page), "unreadable");
+        assert_eq!(outcome(Claim { unpacked: 2, ..claim }, Packing::Gzip, &page), "unreadable");
+        let none = Claim { packed: 4, unpacked: 1, levels: 0, is_packed: true };
+        assert_eq!(outcome(none, Packing::Gzip, b"none"), "unreadable");
+        assert_eq!(outcome(none, Packing::Lz4, b"none"), "as it is", "the library tells it");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use tidegate_types::{Explained, Reason};
 
 use super::*;
@@ -55,6 +55,29 @@ async fn columns_go_by_name_under_every_codec() {
     let expected =
         (0..15_000).map(|n| n % 3_000).map(|n| format!("{{\"id\":{n},\"name\":\"n{n}\"}}"));
     assert_eq!(found.rows(), expected.collect::<Vec<_>>());
+}
+
+/// Levels are packed in pages of the first kind and not in those of the second.
+#[tokio::test]
+async fn gzip_pages_of_both_kinds_have_their_nulls_where_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = (0..5_000).map(|n| (n % 3 > 0).then(|| format!("n{n}")));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter(texts));
+    let nothing: ArrayRef = Arc::new(StringArray::new_null(5_000));
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::GZIP(GzipLevel::default()))
+            .set_writer_version(version)
+            .set_data_page_row_count_limit(700)
+            .build();
+        let columns = [("text", Arc::clone(&texts)), ("nothing", Arc::clone(&nothing))];
+        std::fs::write(folder.path().join("a"), file(&columns, properties)).unwrap();
+        let ask = ask(FileFormat::Parquet, "a").fields(&["text: string", "nothing: string"]);
+        let found = read_all(&ask.open_folder(folder.path()).await.unwrap()).await.unwrap();
+        let expected = (0..5_000)
+            .map(|n| if n % 3 > 0 { format!("{{\"text\":\"n{n}\"}}") } else { "{}".to_owned() });
+        assert_eq!(found.rows(), expected.collect::<Vec<_>>(), "{version:?}");
+    }
 }
 
 #[tokio::test]

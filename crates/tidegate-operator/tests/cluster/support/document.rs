@@ -1,43 +1,26 @@
-//! A pipeline's document, put together field by field.
+//! Pipelines of a cluster.
 
 use serde_json::{Value, json};
 
 use super::bulk::tick_minute;
 
-/// A pipeline over one stream; what a test does not say is short and small.
+/// A pipeline's document; what a test does not say is short and small.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) name: String,
-    document: Value,
+    document: tidegate_testing::Document,
 }
 
 impl Document {
-    /// Reads the stream `<NAME>` with the subjects `<name>.>` of `server`, in four partitions, into the
-    /// table at `url`. Its columns are `id: string, required` and `n: long`, its dedup key is the header
-    /// `Nats-Msg-Id`. It scales by lag and cools down at once.
+    /// One over the stream `<NAME>` of `server`, in four partitions, into the table at `url`. It scales by
+    /// lag and cools down at once.
     pub(crate) fn new(name: &str, server: &str, url: &str) -> Self {
-        let document = json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "IngestionPipeline",
-            "metadata": {"name": name},
-            "spec": {
-                "source": {"type": "JetStream", "jetStream": {
-                    "servers": [server],
-                    "stream": name.to_uppercase(),
-                    "subjects": [format!("{name}.>")],
-                    "partitioning":
-                        {"type": "Subject", "partitions": 4, "idSubjectStable": true},
-                }},
-                "schema": {"fields": [
-                    {"name": "id", "type": "string", "required": true},
-                    {"name": "n", "type": "long"},
-                ]},
-                "dedup": {"key": {"type": "Header", "header": "Nats-Msg-Id"}, "window": "1h"},
-                "sink": {"storage": {"url": url}, "flush": {"maxInterval": "1s"}},
-                "scaling": {"minReplicas": 1, "maxReplicas": 4, "cooldownPeriod": "1s"},
-                "template": {"terminationGracePeriodSeconds": 20},
-            },
-        });
+        let partitioning = json!({"type": "Subject", "partitions": 4, "idSubjectStable": true});
+        let scaling = json!({"minReplicas": 1, "maxReplicas": 4, "cooldownPeriod": "1s"});
+        let document = tidegate_testing::Document::streamed(name, server, url, "Nats-Msg-Id")
+            .set("source.jetStream.partitioning", partitioning)
+            .set("scaling", scaling)
+            .set("template.terminationGracePeriodSeconds", json!(20));
         Self { name: name.to_owned(), document }
     }
 
@@ -48,57 +31,39 @@ impl Document {
 
     /// A bulk pipeline that loads an hour of a database's table at a time; see [`tick_minute`].
     pub(crate) fn hourly(name: &str) -> Self {
-        let document = json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "IngestionPipeline",
-            "metadata": {"name": name},
-            "spec": {
-                "source": {"type": "Postgres", "postgres": {
-                    "connection": {"secretRef": {"name": "db"}}, "table": "public.orders",
-                }},
-                "bulk": {
-                    "incremental": {"cursorField": "created_at", "mutability": "Immutable"},
-                    "schedule": {"cron": format!("{} * * * *", tick_minute())},
-                    "runTemplate": {"retry":
-                        {"limit": 2, "backoff": {"duration": "1s", "maxDuration": "1s"}}},
-                },
-                "sink": {"storage": {"url": format!("file:///tables/{name}")}},
+        let spec = json!({
+            "source": {"type": "Postgres", "postgres": {
+                "connection": {"secretRef": {"name": "db"}}, "table": "public.orders",
+            }},
+            "bulk": {
+                "incremental": {"cursorField": "created_at", "mutability": "Immutable"},
+                "schedule": {"cron": format!("{} * * * *", tick_minute())},
+                "runTemplate": {"retry":
+                    {"limit": 2, "backoff": {"duration": "1s", "maxDuration": "1s"}}},
             },
+            "sink": {"storage": {"url": format!("file:///tables/{name}")}},
         });
+        let document = tidegate_testing::Document::pipeline(name, &spec);
         Self { name: name.to_owned(), document }
     }
 
-    /// Sets the field at a path below `spec`, such as `sink.flush.maxRows`; `null` removes it.
-    pub(crate) fn set(mut self, path: &str, value: Value) -> Self {
-        let mut place = &mut self.document["spec"];
-        for step in path.split('.') {
-            place = &mut place[step];
-        }
-        *place = value;
-        remove_nulls(&mut self.document);
-        self
+    /// Sets the field at a path below `spec`; `null` removes it.
+    pub(crate) fn set(self, path: &str, value: Value) -> Self {
+        Self { document: self.document.set(path, value), ..self }
     }
 
     /// An annotation of the resource itself.
-    pub(crate) fn annotated(mut self, name: &str, value: &str) -> Self {
-        self.document["metadata"]["annotations"][name] = json!(value);
-        self
+    pub(crate) fn annotated(self, name: &str, value: &str) -> Self {
+        Self { document: self.document.annotated(name, value), ..self }
     }
 
     /// The document.
     pub(crate) fn value(&self) -> &Value {
-        &self.document
+        self.document.value()
     }
 
     /// The field at a path below `spec`.
     pub(crate) fn field(&self, path: &str) -> &Value {
-        path.split('.').fold(&self.document["spec"], |place, step| &place[step])
-    }
-}
-
-fn remove_nulls(value: &mut Value) {
-    if let Value::Object(fields) = value {
-        fields.retain(|_, field| !field.is_null());
-        fields.values_mut().for_each(remove_nulls);
+        self.document.field(path)
     }
 }

@@ -159,7 +159,7 @@ impl Chain {
         let what = format!("{} {step:?} up to {point:?}", self.scenario.name);
         let done = async {
             self.until_as(step, wanted, &what).await;
-            until_silent(&tap, SOON_QUIET).await;
+            tap.quiet(SOON_QUIET).await;
         };
         tokio::select! {
             () = tap.reached() => true,
@@ -191,7 +191,7 @@ impl Chain {
                 step.is_over(self.pipeline().await.as_ref())
             })
             .await;
-        until_silent(&operator.tap, QUIET).await;
+        operator.tap.quiet(QUIET).await;
         if step == Step::Delete {
             let gone = async || self.snapshot().await.is_empty();
             self.stage.until("everything is collected", gone).await;
@@ -212,19 +212,6 @@ impl Chain {
             }
             assert!(Instant::now() < deadline, "{what}: {:#?}", self.pipeline().await);
             tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-/// Waits until nothing was asked for this long.
-async fn until_silent(tap: &Tap, quiet: Duration) {
-    let mut before = tap.counted().len();
-    let mut since = Instant::now();
-    while since.elapsed() < quiet {
-        tokio::time::sleep(LOOK).await;
-        let now = tap.counted().len();
-        if now != before {
-            (before, since) = (now, Instant::now());
         }
     }
 }

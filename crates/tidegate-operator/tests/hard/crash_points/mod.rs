@@ -12,10 +12,11 @@ mod chain;
 mod scenario;
 
 use futures::future::{join, join_all};
+use tidegate_testing::parameter;
 
 use self::chain::{Chain, Points};
 use self::scenario::{SCENARIOS, Scenario};
-use super::parameter::{parameter, say};
+use super::figure::say;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a control plane; run by make test"]

@@ -1,9 +1,9 @@
 //! One change: of a pipeline's document, or of something around it.
 
 use serde_json::{Value, json};
+use tidegate_testing::Random;
 
 use super::field::Field;
-use super::random::Random;
 
 /// What happens to a pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,18 +58,18 @@ pub(crate) enum Stranger {
 
 /// A change of a pipeline. Columns never become fewer.
 pub(crate) fn edit(random: &mut Random, fields: &[Field], columns: usize) -> Edit {
-    match random.below(100) {
+    match random.index(100) {
         0..=1 => Edit::Remake,
-        2..=4 => Edit::Annotate(u64::try_from(random.below(1_000_000)).unwrap()),
+        2..=4 => Edit::Annotate(u64::try_from(random.index(1_000_000)).unwrap()),
         5..=9 => {
             let kind = *random.pick(&["long", "long", "string"]);
-            Edit::Columns { more: (columns + random.below(2)).min(20), kind }
+            Edit::Columns { more: (columns + random.index(2)).min(20), kind }
         }
         10..=14 => Edit::Account(*random.pick(&[Account::None, Account::Made, Account::Missing])),
         15..=17 => Edit::Offer(random.percent(60)),
         _ => loop {
             let field = random.pick(fields);
-            let (values, outcome) = match random.below(100) {
+            let (values, outcome) = match random.index(100) {
                 0..=44 => (&field.good, Outcome::Good),
                 45..=84 => (&field.refused, Outcome::Refused),
                 _ => (&field.rejected, Outcome::Rejected),

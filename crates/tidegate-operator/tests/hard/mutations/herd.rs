@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tidegate_testing::Tap;
+use tidegate_testing::{Random, Tap};
 use tokio::time::Instant;
 
 use super::super::snapshot::{Inventory, Snapshot, differences};
@@ -14,7 +14,6 @@ use super::edit::{Account, Edit, Outcome, edit, stranger};
 use super::field::{Field, fields};
 use super::flow::{Broken, Flow};
 use super::judge::judge;
-use super::random::Random;
 
 /// How often the cluster is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -63,7 +62,7 @@ impl Herd {
             InProcess::start(options(&stage.namespace), &stage.access, Tap::new()).await.unwrap();
         let flows = (0..size).map(|number| Flow::begin(&stage, format!("flow-z{number:03}")));
         let flows = join_all(flows).await;
-        let random = Random::new(seed);
+        let random = Random::seeded(seed);
         let mut herd =
             Self { tally: Tally::default(), random, fields: fields(), flows, operator, stage };
         herd.settle(&BTreeMap::new()).await;
@@ -95,7 +94,7 @@ impl Herd {
         }
         let mut edits = Vec::new();
         let mut columns = flow.columns;
-        for _ in 0..=random.below(14) {
+        for _ in 0..=random.index(14) {
             let mut next = edit(random, &self.fields, columns);
             if let Edit::Columns { more, kind } = &mut next {
                 columns = *more;
@@ -246,7 +245,7 @@ impl Tally {
 
 /// One or a few. Without owner and labels an object is nobody's and would rightly be left alone.
 fn strangers(random: &mut Random) -> Vec<Edit> {
-    let mut edits: Vec<_> = (0..=random.below(3)).map(|_| stranger(random)).collect();
+    let mut edits: Vec<_> = (0..=random.index(3)).map(|_| stranger(random)).collect();
     if let Some(orphaning) = edits.iter().position(Edit::takes_the_owner_away) {
         edits = vec![edits.remove(orphaning)];
     }

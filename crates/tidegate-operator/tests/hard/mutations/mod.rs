@@ -15,13 +15,14 @@ mod field;
 mod flow;
 mod herd;
 mod judge;
-mod random;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tidegate_testing::parameter;
+
 use self::herd::Herd;
-use super::parameter::{parameter, say};
+use super::figure::say;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a control plane; run by make test"]

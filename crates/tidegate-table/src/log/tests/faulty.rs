@@ -1,16 +1,15 @@
 //! A store whose commits fail on demand.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use futures::stream::BoxStream;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Error, GetOptions, GetResult, ObjectStore, PutMode, PutOptions, PutPayload, PutResult, Result,
 };
+use tidegate_testing::{HookedStore, Inner, StoreHooks};
 
 /// What happens to the next commit PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +37,22 @@ struct State {
     puts: u32,
 }
 
-/// Wraps a store; only conditional puts are disturbed.
+/// Stands before a store; only conditional puts are disturbed.
 #[derive(Debug, Clone)]
-pub(super) struct FaultyStore {
+pub(super) struct Faults {
     inner: Arc<dyn ObjectStore>,
     state: Arc<Mutex<State>>,
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
-
-impl FaultyStore {
+impl Faults {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, faults: &[Fault]) -> Self {
         let state = State { faults: faults.iter().copied().collect(), ..State::default() };
         Self { inner, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The store with the faults before it.
+    pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(HookedStore::new(Arc::clone(&self.inner), self.clone()))
     }
 
     /// How many conditional puts there were.
@@ -108,88 +110,33 @@ fn broken() -> Error {
     Error::Generic { store: "faulty", source: "connection reset".into() }
 }
 
-impl fmt::Display for FaultyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "faulty {}", self.inner)
-    }
-}
-
-impl ObjectStore for FaultyStore {
-    fn put_opts<'a, 'b, 'c>(
+impl StoreHooks for Faults {
+    fn put<'a>(
         &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         payload: PutPayload,
         options: PutOptions,
-    ) -> Answer<'c, PutResult>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
-        if options.mode == PutMode::Create {
-            return Box::pin(self.put_create(location.clone(), payload));
+    ) -> BoxFuture<'a, Result<PutResult>> {
+        async move {
+            if options.mode == PutMode::Create {
+                return self.put_create(path, payload).await;
+            }
+            inner.put_opts(&path, payload, options).await
         }
-        self.inner.put_opts(location, payload, options)
+        .boxed()
     }
 
-    fn put_multipart_opts<'a, 'b, 'c>(
+    fn get<'a>(
         &'a self,
-        location: &'b Path,
-        options: PutMultipartOptions,
-    ) -> Answer<'c, Box<dyn MultipartUpload>>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
-        self.inner.put_multipart_opts(location, options)
-    }
-
-    fn get_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
+        inner: Inner<'a>,
+        path: Path,
         options: GetOptions,
-    ) -> Answer<'c, GetResult>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
+    ) -> BoxFuture<'a, Result<GetResult>> {
         let mut state = self.state.lock().expect("not poisoned");
-        if state.failing_reads > 0 {
-            state.failing_reads -= 1;
-            return Box::pin(async { Err(broken()) });
-        }
-        self.inner.get_opts(location, options)
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
-    where
-        'a: 'c,
-        'b: 'c,
-    {
-        self.inner.list_with_delimiter(prefix)
-    }
-
-    fn copy_opts<'a, 'b, 'd, 'c>(
-        &'a self,
-        from: &'b Path,
-        to: &'d Path,
-        options: CopyOptions,
-    ) -> Answer<'c, ()>
-    where
-        'a: 'c,
-        'b: 'c,
-        'd: 'c,
-    {
-        self.inner.copy_opts(from, to, options)
+        let fails = state.failing_reads > 0;
+        state.failing_reads = state.failing_reads.saturating_sub(1);
+        async move { if fails { Err(broken()) } else { inner.get_opts(&path, options).await } }
+            .boxed()
     }
 }

@@ -7,17 +7,17 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::faulty::{Fault, FaultyStore};
+use super::faulty::{Fault, Faults};
 use super::fixture::{QUICK, commit, created, file, local, log, setting, settle};
 use crate::log::{CommitLog, HoleEvidence, LogError, Outcome, TableSnapshot};
 
 /// A table on a good store, and a second way to it whose commits fail.
-async fn disturbed(faults: &[Fault]) -> (CommitLog, CommitLog, FaultyStore, TableSnapshot) {
+async fn disturbed(faults: &[Fault]) -> (CommitLog, CommitLog, Faults, TableSnapshot) {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let good = log(store.clone());
     let base = created(&good).await;
-    let faulty = FaultyStore::new(store, faults);
-    let bad = good.clone().with_commit_store(Arc::new(faulty.clone()));
+    let faulty = Faults::new(store, faults);
+    let bad = good.clone().with_commit_store(faulty.store());
     (good, bad, faulty, base)
 }
 

@@ -1,15 +1,13 @@
-//! One chunk, read by a process of its own.
+//! One chunk, read by a process of its own: in a pod beside the coordinator's.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tidegate_config::{RunPhase, RunReport, TransferConfig};
 use tidegate_extract::Snapshot;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, open_store};
-use tidegate_table::files::system::run_source_name;
 use tidegate_table::log::RetryPolicy;
 use tidegate_table::store::TableStore;
 use tidegate_types::Reason;
@@ -19,14 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::client::{Desk, HttpDesk, Silence};
-use super::messages::{ChunkFailure, ChunkOrder, ChunkResult, DeskAnswer};
-use super::{DeskToken, LARGEST_OUTCOME, Reply, columns_mark};
-use crate::chunk_writer::{ChunkIdentity, FileSettings};
+use super::messages::{
+    ChunkFailure, ChunkOrder, ChunkResult, DeskAnswer, LARGEST_OUTCOME, columns_mark,
+};
+use super::reply::Reply;
+use super::token::DeskToken;
+use crate::attempt::Attempt;
 use crate::chunks::{ChunkOutcome, Reading, helps_to_repeat, label};
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::source::close;
-use crate::source::{RealSources, Sources, request};
+use crate::source::{RealSources, Sources, close, request};
 use crate::steps::Steps;
 
 /// How often the coordinator is told that the reader lives, and asked the same.
@@ -72,14 +72,14 @@ pub async fn transfer_chunk(
     let opened = open_store(&options.config.sink, &secrets);
     let outcome = match (opened, HttpDesk::new(&options.coordinator)) {
         (Ok(store), Ok(desk)) => {
-            let edges = ChunkEdges {
+            let edges = ReaderEdges {
                 store,
                 sources: Arc::new(RealSources),
                 secrets,
                 desk: Arc::new(desk),
                 steps: Steps::default(),
             };
-            ChunkRun::new(options, edges, progress.clone()).run().await
+            ChunkReader::new(options, edges, progress.clone()).run().await
         }
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
@@ -90,7 +90,7 @@ pub async fn transfer_chunk(
 }
 
 /// What lies outside.
-pub(crate) struct ChunkEdges {
+pub(crate) struct ReaderEdges {
     pub(crate) store: TableStore,
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) secrets: Secrets,
@@ -99,12 +99,12 @@ pub(crate) struct ChunkEdges {
 }
 
 /// The reader of a chunk.
-pub(crate) struct ChunkRun {
+pub(crate) struct ChunkReader {
     config: TransferConfig,
     nonce: String,
     chunk: u32,
     cancel: CancellationToken,
-    edges: ChunkEdges,
+    edges: ReaderEdges,
     progress: Progress,
     /// How long the coordinator may be silent.
     patience: Duration,
@@ -114,8 +114,8 @@ pub(crate) struct ChunkRun {
     largest: usize,
 }
 
-impl ChunkRun {
-    pub(crate) fn new(options: ChunkOptions, edges: ChunkEdges, progress: Progress) -> Self {
+impl ChunkReader {
+    pub(crate) fn new(options: ChunkOptions, edges: ReaderEdges, progress: Progress) -> Self {
         let ChunkOptions { mut config, nonce, token, chunk, cancel, .. } = options;
         let nonce = token.key(&nonce);
         // The memory is not shared with other readers.
@@ -162,7 +162,7 @@ impl ChunkRun {
             }
         };
         self.progress.set(|report| {
-            report.generation = order.pass.generation;
+            report.generation = order.terms.pass.generation;
             report.chunks = 1;
         });
         self.progress.enter(RunPhase::Running);
@@ -185,8 +185,8 @@ impl ChunkRun {
     }
 
     async fn read(&self, order: &ChunkOrder) -> Result<ChunkOutcome, RunError> {
-        let request = request(&self.config, &self.edges.secrets, order.interval);
-        let snapshot = self.edges.sources.join(request, order.ticket.clone()).await?;
+        let request = request(&self.config, &self.edges.secrets, order.terms.interval);
+        let snapshot = self.edges.sources.join(request, order.terms.ticket.clone()).await?;
         let snapshot = Arc::new(snapshot);
         let outcome = self.read_under(order, &snapshot).await;
         close(snapshot).await;
@@ -198,32 +198,19 @@ impl ChunkRun {
         order: &ChunkOrder,
         snapshot: &Arc<Box<dyn Snapshot>>,
     ) -> Result<ChunkOutcome, RunError> {
-        if columns_mark(&snapshot.columns()) != order.columns {
+        if columns_mark(&snapshot.columns()) != order.terms.columns {
             let what = "the source's columns are others than those that the coordinator saw";
             return Err(RunError::transient(Reason::SourceChanged, what));
         }
-        let layout = Layout::new(&self.config, &snapshot.columns())?;
-        let generation = order.pass.generation;
-        let identity = ChunkIdentity {
-            source: run_source_name(&self.config.ledger, generation),
-            interval: order.interval.map(|interval| interval.start()),
-            generation,
-            chunk: order.chunk.number,
-            nonce: Random::from_system().nonce(),
+        let attempt = Attempt {
+            config: &self.config,
+            store: &self.edges.store,
+            layout: &Layout::new(&self.config, &snapshot.columns())?,
+            interval: order.terms.interval,
+            generation: order.terms.pass.generation,
         };
-        let reading = Reading {
-            snapshot: Arc::clone(snapshot),
-            files: Arc::new(FileSettings::of(
-                &self.config,
-                &self.edges.store,
-                &layout,
-                order.interval,
-            )),
-            identity,
-            progress: self.progress.clone(),
-            dead_bytes: AtomicU64::new(0),
-            steps: self.edges.steps.clone(),
-        };
+        let (progress, steps) = (self.progress.clone(), self.edges.steps.clone());
+        let reading = Reading::new(attempt, Arc::clone(snapshot), progress, steps);
         reading.read(&order.chunk).await
     }
 
@@ -261,7 +248,7 @@ impl ChunkRun {
         order: &ChunkOrder,
         error: RunError,
     ) -> Result<RunReport, RunError> {
-        let (pass, chunk) = (order.pass.clone(), order.chunk.number);
+        let (pass, chunk) = (order.terms.pass.clone(), order.chunk.number);
         let told = ChunkResult { pass, chunk, result: Err(ChunkFailure::of(&error)) }.to_bytes()?;
         match self.answered(|| self.edges.desk.bring(&told)).await {
             Ok(DeskAnswer::AlreadyThere) => return Ok(self.too_late()),
@@ -275,7 +262,7 @@ impl ChunkRun {
     }
 
     fn packed(&self, order: &ChunkOrder, outcome: ChunkOutcome) -> Result<Vec<u8>, RunError> {
-        let (pass, chunk) = (order.pass.clone(), order.chunk.number);
+        let (pass, chunk) = (order.terms.pass.clone(), order.chunk.number);
         let bytes = ChunkResult { pass, chunk, result: Ok(outcome) }.to_bytes()?;
         match bytes.len() > self.largest {
             true => Err(too_large(&label(&order.chunk), bytes.len())),
