@@ -15,7 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::pipeline::{READY, RECONCILING, STALLED, Verdict, condition, count};
+use crate::message::count;
+use crate::status::{READY, RECONCILING, STALLED, Verdict, condition};
 
 pub(crate) const COMPLETE: &str = "Complete";
 pub(crate) const VERIFIED: &str = "Verified";
@@ -99,9 +100,9 @@ fn verified(outcome: &Outcome) -> Answer {
 mod tests {
     use tidegate_config::RunReport;
 
-    use super::super::facts::Waiting;
     use super::*;
-    use crate::pipeline::find;
+    use crate::runs::facts::Waiting;
+    use crate::status::find;
 
     fn kinds(step: &Step) -> Vec<(String, String, String)> {
         let present = Present { reason: Reason::Progressing, message: "chunks are read".into() };
