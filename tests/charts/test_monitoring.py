@@ -21,7 +21,7 @@ DASHBOARDS = {path.name: json.loads(path.read_text())
               for path in sorted((CHART / "dashboards").glob("*.json"))}
 # Where metrics get their names.
 SOURCES = ["crates/tidegate-telemetry/src/families.rs", "crates/tidegate-telemetry/src/agent_metrics.rs",
-           "crates/tidegate-operator/src/metrics.rs"]
+           *(f"crates/tidegate-operator/src/metrics/{file}.rs" for file in ["mod", "pipelines", "runs"])]
 SEVERITIES = {"critical", "warning", "info"}
 
 
@@ -142,10 +142,9 @@ class Alerts(unittest.TestCase):
                     self.assertIn(named, reasons)
 
     def test_a_page_says_what_to_do_for_every_reason_that_keeps_a_pipeline_from_its_work(self):
-        text = (ROOT / "crates/tidegate-operator/src/pipeline/outlook.rs").read_text()
-        body = text[text.index("match reason {"):text.index("/// Which condition")]
-        arms = re.findall(r"((?:\|?\s*Reason::\w+\s*)+)=> Outlook::(\w+)", body)
-        outlooks = {reason: outlook for names, outlook in arms
+        text = (ROOT / "crates/tidegate-operator/src/status/outlook.rs").read_text()
+        lists = re.findall(r"^const (\w+): \[Reason; \d+\] = \[(.*?)^\];", text, re.MULTILINE | re.DOTALL)
+        outlooks = {reason: outlook.capitalize() for outlook, names in lists
                     for reason in re.findall(r"Reason::(\w+)", names)}
         rows = {page: set(re.findall(r"^\| `(\w+)` \|", (RUNBOOKS / f"{page}.md").read_text(), re.MULTILINE))
                 for page in ["TidegatePipelineStalled", "TidegatePipelineNotReady", "TidegateDeadLetters",
@@ -238,8 +237,7 @@ class Metrics(unittest.TestCase):
                 self.assertEqual(named - existing(), set())
 
     def test_outcomes_that_are_asked_for_exist(self):
-        code = "".join((ROOT / path).read_text() for path in
-                       ["crates/tidegate-telemetry/src/labels.rs", "crates/tidegate-operator/src/metrics.rs"])
+        code = "".join((ROOT / path).read_text() for path in ["crates/tidegate-telemetry/src/labels.rs", *SOURCES])
         expressions = [rule["expr"] for rule in alerts()] + [text for _, text in dashboard_expressions()]
         for expression in expressions:
             for named in re.findall(r'(?:outcome|why|phase|kind|attempt)=~?"([^"]+)"', expression):

@@ -9,7 +9,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tower::service_fn;
 
-use crate::OperatorError;
+use crate::error::OperatorError;
 use crate::metrics::Metrics;
 
 /// How long the API server may take to let us in.
@@ -50,7 +50,7 @@ pub(crate) fn counted(client: &Client, metrics: &Metrics) -> Client {
             Box::pin(async move {
                 let answer = inner.send(request).await;
                 let code = answer.as_ref().map_or(0, |response| response.status().as_u16());
-                metrics.requested(&call, code);
+                metrics.requested(call.verb, &call.resource, code);
                 answer
             });
         answer
@@ -60,10 +60,10 @@ pub(crate) fn counted(client: &Client, metrics: &Metrics) -> Client {
 
 /// A request in the words of a Role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) verb: &'static str,
+struct Call {
+    verb: &'static str,
     /// With its subresource, such as `ingestionpipelines/status`.
-    pub(crate) resource: String,
+    resource: String,
 }
 
 impl Call {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -25,6 +26,12 @@ impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }
+}
+
+/// Whether `span` has passed since then. A clock that went back passes nothing.
+pub(crate) fn is_over(since: Timestamp, span: Duration, now: Timestamp) -> bool {
+    let passed = now.duration_since(since);
+    Duration::try_from(passed).is_ok_and(|passed| passed >= span)
 }
 
 impl fmt::Debug for Clock {

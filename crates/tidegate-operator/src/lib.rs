@@ -9,8 +9,21 @@
 //! changes nothing.
 //!
 //! A pipeline over a bulk source has no workers: its schedule makes `IngestionRun`s, and each run a Job an
-//! attempt (`bulk`, `schedule`, `runs`). What is done stands in the table's log, so that a run that
-//! is made twice costs time and no row.
+//! attempt. What is done stands in the table's log, so that a run that is made twice costs time and no row.
+//!
+//! # How it is laid out
+//!
+//! Imports run down, and modules of one floor do not know each other where it matters: neither controller
+//! knows the other.
+//!
+//! | Floor | Modules |
+//! |---|---|
+//! | the process | `run` takes pipelines from the queue while it holds the `lease`; `watch` fills caches and queue; `controllers` tells whose a pipeline is |
+//! | the controllers | `streaming`, `bulk` |
+//! | what bulk pipelines are made of | `runs`, `schedule`, `calendar` |
+//! | a reconcile, whatever the source | `reconcile` (time limits, how it ended), `states` (what is remembered), `status` (conditions, Events, writing them) |
+//! | a pipeline's objects | `apply` (send what differs), `objects` (what they are made of), `validation` (the spec that runs), `news` (whom a change wakes) |
+//! | the ground | `context`, `cluster` (what was seen, names, labels, owners), `pods`, `queue`, `metrics`, `failure`, `client` and small words |
 //!
 //! # What it refuses to do
 //!
@@ -18,22 +31,33 @@
 //! HTTP, to the pods of pipelines. It decides who *should* work on a partition; who *may* is decided by
 //! the table's log, so two operators at once do no harm.
 
+mod apply;
 mod bulk;
-mod cache;
 mod calendar;
 mod client;
 mod clock;
+mod cluster;
 mod context;
+mod controllers;
 mod error;
+mod failure;
 mod key;
 mod lease;
+mod message;
 mod metrics;
+mod news;
+mod objects;
 mod options;
-mod pipeline;
+mod pods;
 mod queue;
+mod reconcile;
 mod run;
 mod runs;
 mod schedule;
+mod states;
+mod status;
+mod streaming;
+mod validation;
 mod watch;
 
 pub use client::connect;

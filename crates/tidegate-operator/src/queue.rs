@@ -32,6 +32,18 @@ pub(crate) enum Again {
     AfterFailure,
 }
 
+impl Again {
+    /// The earlier of both; a failure comes first, because it is tried again with growing pauses.
+    pub(crate) fn sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::AfterFailure, _) | (_, Self::AfterFailure) => Self::AfterFailure,
+            (Self::After(one), Self::After(other)) => Self::After(one.min(other)),
+            (Self::OnChange, other) => other,
+            (one, Self::OnChange) => one,
+        }
+    }
+}
+
 /// The queue. Shared by the watches, which fill it, and the driver, which empties it.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -185,6 +197,19 @@ mod tests {
 
     fn key(name: &str) -> Key {
         Key::new("ns", name)
+    }
+
+    #[test]
+    fn of_two_looks_the_earlier_one_counts_and_a_failure_before_both() {
+        let after = |seconds| Again::After(Duration::from_secs(seconds));
+        for (one, other, wanted) in [
+            (Again::OnChange, Again::OnChange, Again::OnChange),
+            (Again::OnChange, after(3), after(3)),
+            (after(3), after(2), after(2)),
+            (after(1), Again::AfterFailure, Again::AfterFailure),
+        ] {
+            assert_eq!((one.sooner(other), other.sooner(one)), (wanted, wanted));
+        }
     }
 
     #[test]

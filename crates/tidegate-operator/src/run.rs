@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::context::Context;
+use crate::controllers::Controllers;
+use crate::error::OperatorError;
 use crate::key::Key;
+use crate::lease;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, PodClient};
+use crate::options::OperatorOptions;
+use crate::pods::PodClient;
 use crate::queue::Again;
 use crate::watch::{Watches, watches};
-use crate::{OperatorError, OperatorOptions, lease};
 
 /// The driver goes round at least this often; its silence is what liveness looks at.
 const BEAT: Duration = Duration::from_secs(5);
@@ -62,6 +65,8 @@ pub async fn run_by(
         PodClient::new(metrics.clone()).map_err(|source| OperatorError::PodClient { source })?;
     let listen = options.listen;
     let context = Arc::new(Context::new(options, &client, clock, pods, metrics));
+    let controllers = Controllers::new(&context);
+    let operator = Arc::new(Operator { context: Arc::clone(&context), controllers });
     let health = Health::new(LONGEST_SILENCE);
     let driver = Gate::closed("waiting for the driver");
     health.watch(driver.clone());
@@ -75,7 +80,7 @@ pub async fn run_by(
     let (mut lease, leading) = campaign(&context, &end);
     let ended = tokio::select! {
         () = beating(&driver) => Ok(()),
-        () = reign(&context, leading, &filled, &stop) => Ok(()),
+        () = reign(&operator, leading, &filled, &stop) => Ok(()),
         Some(ended) = watches.join_next() => Err(broken("watches", ended)),
         Some(ended) = lease.join_next() => Err(broken("campaign for the Lease", ended)),
     };
@@ -86,6 +91,12 @@ pub async fn run_by(
     while lease.join_next().await.is_some() {}
     server.stopped().await;
     ended
+}
+
+/// What works on pipelines, and what it works with.
+struct Operator {
+    context: Arc<Context>,
+    controllers: Controllers,
 }
 
 fn broken(part: &'static str, ended: Result<(), JoinError>) -> OperatorError {
@@ -125,25 +136,26 @@ fn campaign(
 
 /// Reconciles whenever the Lease is held, until `stop`.
 async fn reign(
-    context: &Arc<Context>,
+    operator: &Arc<Operator>,
     mut leading: watch::Receiver<bool>,
     filled: &[CancellationToken],
     stop: &CancellationToken,
 ) {
+    let metrics = &operator.context.metrics;
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => break,
             () = turn(&mut leading, filled) => {}
         }
-        context.metrics.set_leader(true);
+        metrics.set_leader(true);
         tokio::select! {
-            () = drive(context, stop) => {}
+            () = drive(operator, stop) => {}
             _ = leading.wait_for(|leads| !*leads) => {
                 tracing::warn!("the Lease is lost, reconciling stops");
             }
         }
-        context.metrics.set_leader(false);
-        context.metrics.forget_all();
+        metrics.set_leader(false);
+        metrics.forget_all();
     }
 }
 
@@ -159,8 +171,9 @@ async fn turn(leading: &mut watch::Receiver<bool>, filled: &[CancellationToken])
 }
 
 /// Takes pipelines from the queue until `stop`.
-async fn drive(context: &Arc<Context>, stop: &CancellationToken) {
-    pipeline::begin_reign(context);
+async fn drive(operator: &Arc<Operator>, stop: &CancellationToken) {
+    let context = &operator.context;
+    operator.controllers.begin_reign(context);
     let mut keys = context.caches.pipelines.owners();
     // Runs of pipelines that do not exist have to be told so.
     keys.extend(context.caches.runs.owners());
@@ -174,7 +187,7 @@ async fn drive(context: &Arc<Context>, stop: &CancellationToken) {
             () = tokio::time::sleep(BEAT) => {}
             Some(ended) = running.tasks.join_next_with_id() => running.ended(context, ended),
             key = context.queue.next(), if running.tasks.len() < most => {
-                running.start(context, key);
+                running.start(operator, key);
             }
         }
     }
@@ -192,9 +205,11 @@ struct Running {
 }
 
 impl Running {
-    fn start(&mut self, context: &Arc<Context>, key: Key) {
-        let (shared, name) = (Arc::clone(context), key.clone());
-        let task = self.tasks.spawn(async move { pipeline::reconcile(&shared, &name).await });
+    fn start(&mut self, operator: &Arc<Operator>, key: Key) {
+        let (operator, name) = (Arc::clone(operator), key.clone());
+        let task = self
+            .tasks
+            .spawn(async move { operator.controllers.reconcile(&operator.context, &name).await });
         self.keys.insert(task.id(), key);
     }
 

@@ -9,10 +9,11 @@ use tidegate_types::Reason;
 
 use super::ground::Stand;
 use super::memory::BulkMemory;
-use super::work::Scene;
-use crate::calendar::{Answer, Ask, Book, answer, is_of, job_name};
-use crate::pipeline::{Applier, calendar_job};
-use crate::runs::{create_job, ended};
+use super::scene::Scene;
+use crate::apply::Applier;
+use crate::calendar::{Answer, Ask, Book, answer, calendar_job, is_of, job_name};
+use crate::pods::ended;
+use crate::runs::create_job;
 
 /// How long after a question failed it is asked again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::work::{Scene, Turn};
-use crate::pipeline::{Failure, chunk_job};
-use crate::runs::{ChunkStep, Step, chunk_step, create_job, delete_job, left_over, newest_job};
+use super::scene::{Scene, Turn};
+use crate::failure::Failure;
+use crate::runs::{
+    ChunkStep, Step, chunk_job, chunk_step, create_job, delete_job, left_over, newest_job,
+};
 
 /// Looks after the readers of all attempts, by what was decided about the runs.
 pub(super) async fn look_after_readers(scene: &mut Scene<'_>, turns: &[Turn]) {

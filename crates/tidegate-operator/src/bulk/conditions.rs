@@ -16,11 +16,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tidegate_api::ScheduleStatus;
 use tidegate_types::Reason;
 
-use super::work::Newest;
-use crate::pipeline::{
-    CAUGHT_UP, Failure, INTERVALS_CURRENT, Outlook, READY, RECONCILING, Rejection, SPEC_ACCEPTED,
-    STALLED, Verdict, condition, find, is_over, outlook,
+use super::scene::Newest;
+use crate::clock::is_over;
+use crate::failure::Failure;
+use crate::status::{
+    CAUGHT_UP, INTERVALS_CURRENT, Outlook, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict,
+    condition, outlook, said_before,
 };
+use crate::validation::Rejection;
 
 /// What the conditions are made from.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +105,10 @@ fn ready(facts: &BulkFacts<'_>, previous: &[Condition]) -> Answer {
     if let Some((reason, why)) = facts.calendar_trouble {
         return no(*reason, format!("the table's log cannot be read: {why}"));
     }
+    runs_are_made(facts)
+}
+
+fn runs_are_made(facts: &BulkFacts<'_>) -> Answer {
     let words = match facts.scheduled {
         true => "runs are made by the schedule",
         false => "runs are made when somebody asks for one",
@@ -120,11 +127,7 @@ fn ready(facts: &BulkFacts<'_>, previous: &[Condition]) -> Answer {
 
 /// While the API server is out of reach nothing is known to have changed.
 fn before_failure(failure: &Failure, previous: &[Condition]) -> Option<Answer> {
-    let before = find(previous, READY).filter(|_| failure.reason == Reason::ApiUnavailable)?;
-    let verdict = [Verdict::True, Verdict::False]
-        .into_iter()
-        .find(|verdict| verdict.as_str() == before.status)?;
-    Some((verdict, Reason::from_word(&before.reason)?, before.message.clone()))
+    said_before(previous, READY).filter(|_| failure.reason == Reason::ApiUnavailable)
 }
 
 fn reconciling(facts: &BulkFacts<'_>) -> Option<Answer> {
@@ -180,10 +183,8 @@ fn caught_up(facts: &BulkFacts<'_>, now: Timestamp) -> Answer {
 
 /// What was seen last stands until somebody looks again, though the run that saw it is gone.
 fn intervals_current(facts: &BulkFacts<'_>, previous: &[Condition]) -> Option<Answer> {
-    let seen = facts.looked.or_else(|| find(previous, INTERVALS_CURRENT));
-    let seen = seen.filter(|_| facts.of_files && facts.scheduled)?;
-    let verdict = if seen.status == "True" { Verdict::True } else { Verdict::False };
-    Some((verdict, Reason::from_word(&seen.reason)?, seen.message.clone()))
+    let seen = facts.looked.map_or(previous, std::slice::from_ref);
+    said_before(seen, INTERVALS_CURRENT).filter(|_| facts.of_files && facts.scheduled)
 }
 
 #[cfg(test)]

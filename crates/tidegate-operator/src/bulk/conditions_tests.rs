@@ -1,4 +1,5 @@
 use super::*;
+use crate::status::find;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()

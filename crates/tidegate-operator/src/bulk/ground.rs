@@ -8,12 +8,12 @@ use tidegate_config::WriteMode;
 use tidegate_resolve::catchup_policy;
 use tidegate_schedule::Grid;
 
-use super::validate::Transfer;
+use crate::cluster::Owner;
 use crate::context::Context;
 use crate::key::Key;
-use crate::pipeline::{Owner, Rejection};
 use crate::runs::Ground;
 use crate::schedule::may_be_older;
+use crate::validation::{Rejection, Transfer};
 
 /// Where one reconcile works.
 #[derive(Clone, Copy)]

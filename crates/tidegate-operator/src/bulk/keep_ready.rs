@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt;
 
-use super::validate::Transfer;
+use super::resources::{BulkResources, build_bulk};
+use crate::apply::Applier;
+use crate::cluster::Owner;
+use crate::cluster::names::is_config;
 use crate::context::Context;
-use crate::pipeline::{Applier, BulkResources, Failure, Owner, build_bulk, is_config, maps_of};
+use crate::failure::Failure;
+use crate::objects::volumes::maps_of;
+use crate::validation::Transfer;
 
 /// Applies what differs.
 pub(crate) async fn keep_ready(
@@ -19,18 +23,15 @@ pub(crate) async fn keep_ready(
 ) -> Result<(), Failure> {
     let resources = build_bulk(pipeline, &context.options.pods);
     let BulkResources { service_account, network_policy, accepted, config } = resources;
-    let accounts = service_account.iter().map(ResourceExt::name_any).collect();
     if let Some(account) = service_account {
         applier.ensure(account).await?;
     }
-    let policy = applier.ensure(network_policy).await?;
-    let accepted = applier.ensure(accepted).await?;
-    let config = applier.ensure(config).await?;
-    applier.remove_all_but::<ServiceAccount>(&accounts).await?;
-    applier.remove_all_but::<NetworkPolicy>(&BTreeSet::from([policy.name_any()])).await?;
-    let mut maps = configs_in_use(context, owner);
-    maps.extend([accepted.name_any(), config.name_any()]);
-    applier.remove_all_but::<ConfigMap>(&maps).await
+    applier.ensure(network_policy).await?;
+    applier.ensure(accepted).await?;
+    applier.ensure(config).await?;
+    applier.remove_others::<ServiceAccount>().await?;
+    applier.remove_others::<NetworkPolicy>().await?;
+    applier.remove_others_but::<ConfigMap>(configs_in_use(context, owner)).await
 }
 
 /// Configurations that a Job names whose pod may not have begun, or that a pod reads.

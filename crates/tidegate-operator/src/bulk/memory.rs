@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::validate::Validated;
+use super::validate::Known;
 use crate::calendar::{Book, Purpose};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BulkMemory {
     /// What came out of the resource last.
-    pub(crate) validated: Option<Validated>,
+    pub(crate) known: Option<Known>,
     /// What the table's log was found to hold.
     pub(crate) books: BTreeMap<Purpose, Book>,
     /// When the status of a run was last written, by its uid.

@@ -9,7 +9,7 @@ use tidegate_types::{DataInterval, Reason};
 
 use super::ground::Terms;
 use super::memory::BulkMemory;
-use super::work::{Scene, Turn};
+use super::scene::{Scene, Turn};
 use crate::calendar::{Ask, Purpose};
 use crate::runs::{
     ChildState, Outcome, ParentFacts, ParentStep, Run, Step, Waiting, What, child_run, does_again,

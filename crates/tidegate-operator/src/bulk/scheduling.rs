@@ -11,14 +11,14 @@ use tidegate_types::DataInterval;
 use super::ground::Terms;
 use super::memory::BulkMemory;
 use super::parents::WAITING;
-use super::work::Scene;
-use crate::bulk::is_bulk;
+use super::scene::Scene;
 use crate::calendar::{Book, Purpose};
+use crate::cluster::Owner;
 use crate::context::Context;
 use crate::key::Key;
-use crate::pipeline::{Owner, status_of};
 use crate::runs::{Run, create_run, repeated_run, scheduled_run};
 use crate::schedule::{Dependency, Owed, ScheduleFacts, ThroughFacts, origin, owed, through};
+use crate::validation::{is_bulk, status_of};
 
 /// How far the schedule is, and what the log has to be asked.
 pub(super) struct Scheduled {

@@ -6,7 +6,7 @@ use tidegate_api::{GuaranteeStatus, IngestionPipelineStatus, Phase, ScheduleStat
 use tidegate_types::Guarantee;
 
 use super::conditions::{BulkFacts, conditions};
-use crate::pipeline::{READY, STALLED, find};
+use crate::status::{READY, STALLED, find};
 
 /// The status to be written; none when it stands there already.
 pub(super) fn next_status(

@@ -11,54 +11,45 @@ use tidegate_resolve::resolve_among;
 use tidegate_schedule::Grid;
 use tidegate_types::Reason;
 
-use crate::pipeline::{
-    Owner, References, Rejection, ValidatedPipeline, accept, check_account, check_change, follow,
-    invalid, refused,
+use crate::cluster::Owner;
+use crate::validation::{
+    References, Rejection, Rules, Transfer, Validation, accept, accepted_before, check_account,
+    check_change, check_name, check_table, invalid, refused, withdrawn,
 };
 
-/// A bulk pipeline that can run.
-pub(crate) type Transfer = ValidatedPipeline<TransferConfig>;
-
-/// What came out of the resource.
+/// What came out of the resource, with the ticks of what runs.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Validation {
-    /// What runs: the resource's own spec, or the accepted one; none when there is neither.
-    pub(crate) pipeline: Option<Transfer>,
-    /// Why the resource's own spec does not run.
-    pub(crate) rejection: Option<Rejection>,
-    /// Whether the service account of what would run does not offer itself any more.
-    pub(crate) withheld: bool,
-    /// Columns that this edit adds.
-    pub(crate) added_columns: Vec<String>,
-    /// The ticks of what runs; none without a schedule.
+pub(crate) struct Validated {
+    pub(crate) outcome: Validation<TransferConfig>,
+    /// None without a schedule.
     pub(crate) grid: Option<Grid>,
 }
 
 /// What came out last, and of what. Finding out whether a schedule ticks too often takes long enough not
 /// to be done each time.
 #[derive(Debug, Clone)]
-pub(crate) struct Validated {
+pub(crate) struct Known {
     generation: Option<i64>,
     references: References,
-    validation: Arc<Validation>,
+    validated: Arc<Validated>,
 }
 
 /// [`validate`], unless nothing has changed since.
 pub(crate) fn validate_once(
-    known: &mut Option<Validated>,
+    known: &mut Option<Known>,
     generation: Option<i64>,
     owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
     references: References,
-    allow_local: bool,
-) -> Arc<Validation> {
-    let same = |it: &&Validated| it.generation == generation && it.references == references;
+    rules: Rules,
+) -> Arc<Validated> {
+    let same = |it: &&Known| it.generation == generation && it.references == references;
     if let Some(known) = known.as_ref().filter(same) {
-        return Arc::clone(&known.validation);
+        return Arc::clone(&known.validated);
     }
-    let validation = Arc::new(validate(owner, resource, &references, allow_local));
-    *known = Some(Validated { generation, references, validation: Arc::clone(&validation) });
-    validation
+    let validated = Arc::new(validate(owner, resource, &references, rules));
+    *known = Some(Known { generation, references, validated: Arc::clone(&validated) });
+    validated
 }
 
 /// Checks the resource, and falls back to the accepted spec.
@@ -66,32 +57,14 @@ pub(crate) fn validate(
     owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
     references: &References,
-    allow_local: bool,
-) -> Validation {
-    let checked = match resource {
-        Ok(resource) => check(owner, &resource.spec, references, allow_local),
-        Err(rejection) => Err(rejection.clone()),
-    };
-    match checked {
-        Ok((pipeline, added_columns)) => Validation {
-            grid: grid(&pipeline),
-            pipeline: Some(pipeline),
-            added_columns,
-            ..Validation::default()
-        },
-        Err(rejection) => {
-            let before = fall_back(owner, resource.as_ref().ok(), references, allow_local);
-            let (pipeline, withdrawn) = before.unzip();
-            let withdrawn = withdrawn.flatten();
-            Validation {
-                grid: pipeline.as_ref().and_then(grid),
-                pipeline,
-                withheld: withdrawn.is_some(),
-                rejection: Some(withdrawn.unwrap_or(rejection)),
-                added_columns: Vec::new(),
-            }
-        }
-    }
+    rules: Rules,
+) -> Validated {
+    let outcome = Validation::of(
+        resource,
+        |resource| check(owner, &resource.spec, references, rules),
+        || fall_back(owner, resource, references, rules),
+    );
+    Validated { grid: outcome.pipeline.as_ref().and_then(grid), outcome }
 }
 
 /// It could be read when the pipeline was accepted.
@@ -103,20 +76,14 @@ fn grid(pipeline: &Transfer) -> Option<Grid> {
 /// The accepted spec. The service account's consent is asked for again.
 fn fall_back(
     owner: &Owner,
-    resource: Option<&IngestionPipeline>,
+    resource: &Result<IngestionPipeline, Rejection>,
     references: &References,
-    allow_local: bool,
+    rules: Rules,
 ) -> Option<(Transfer, Option<Rejection>)> {
-    let mut spec = references.accepted.clone()?;
-    if let Some(resource) = resource {
-        follow(&mut spec, &resource.spec);
-    }
+    let spec = accepted_before(references, resource)?;
     let config = resolved(owner, &spec, references).ok()?;
-    check_places(&config, allow_local).ok()?;
-    let withdrawn = check_account(&spec, references).err().map(|rejection| Rejection {
-        message: format!("{}; no run begins until it does", rejection.message),
-        ..rejection
-    });
+    check_places(&config, rules).ok()?;
+    let withdrawn = withdrawn(&spec, references, "no run begins until it does");
     Some((accept(owner, spec, config), withdrawn))
 }
 
@@ -124,12 +91,12 @@ fn check(
     owner: &Owner,
     spec: &IngestionPipelineSpec,
     references: &References,
-    allow_local: bool,
+    rules: Rules,
 ) -> Result<(Transfer, Vec<String>), Rejection> {
-    check_name(owner)?;
+    check_name(owner, LONGEST_BULK_NAME, "runs")?;
     check_deletion(spec)?;
     let config = resolved(owner, spec, references).map_err(|violations| invalid(&violations))?;
-    check_places(&config, allow_local)?;
+    check_places(&config, rules)?;
     check_account(spec, references)?;
     let added = check_change(spec, references)?;
     Ok((accept(owner, spec.clone(), config), added))
@@ -151,19 +118,6 @@ fn resolved(
     resolve_among(&pipeline, None, &repaired)?.into_bulk().ok_or_else(of_streams)
 }
 
-/// A rule of the definition too, which an older one may lack.
-fn check_name(owner: &Owner) -> Result<(), Rejection> {
-    let (name, most) = (&owner.key.name, LONGEST_BULK_NAME);
-    if name.len() > most || name.contains('.') {
-        let problem = format!(
-            "metadata.name: the names of its runs are made of it; write at most {most} characters \
-             and no dots"
-        );
-        return Err(refused(Reason::InvalidConfiguration, problem));
-    }
-    Ok(())
-}
-
 /// Nobody would carry it out.
 fn check_deletion(spec: &IngestionPipelineSpec) -> Result<(), Rejection> {
     if spec.deletion_policy.data == DeletionAction::Delete {
@@ -174,15 +128,10 @@ fn check_deletion(spec: &IngestionPipelineSpec) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_places(config: &TransferConfig, allow_local: bool) -> Result<(), Rejection> {
-    let is_local = |url: &str| url.starts_with("file:") && !allow_local;
-    if is_local(&config.sink.url) {
-        let problem = "spec.sink.storage.url: a pod's disk does not outlive it; write \
-                       s3://bucket/path or abfss://container@account.dfs.core.windows.net/path";
-        return Err(refused(Reason::InvalidConfiguration, problem));
-    }
+fn check_places(config: &TransferConfig, rules: Rules) -> Result<(), Rejection> {
+    check_table(&config.sink.url, rules)?;
     match &config.source {
-        BulkSource::ObjectStore(files) if is_local(&files.url) => {
+        BulkSource::ObjectStore(files) if rules.forbids(&files.url) => {
             let problem = "spec.source.objectStore.storage.url: pods have no files of their own; \
                            write s3://bucket/path, gs://bucket/path or \
                            abfss://container@account.dfs.core.windows.net/path";
@@ -196,54 +145,21 @@ fn check_places(config: &TransferConfig, allow_local: bool) -> Result<(), Reject
 pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::key::Key;
+    use crate::validation::fixtures::orders;
+    use crate::validation::read;
+
+    const STRICT: Rules = Rules { allow_local_tables: false };
 
     fn owner(name: &str) -> Owner {
         Owner { key: Key::new("shop", name), uid: "u".to_owned() }
     }
 
-    /// A pipeline that is valid in a cluster, with `changes` (YAML) merged into its spec.
-    pub(crate) fn resource(changes: &str) -> Result<IngestionPipeline, Rejection> {
-        let mut object = json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "IngestionPipeline",
-            "metadata": {"name": "orders", "namespace": "shop", "uid": "u", "generation": 1},
-            "spec": {
-                "source": {"type": "Postgres", "postgres": {
-                    "connection": {"secretRef": {"name": "orders-db"}}, "table": "public.orders",
-                }},
-                "bulk": {
-                    "incremental": {"cursorField": "created_at", "mutability": "Immutable"},
-                    "schedule": {"cron": "0 * * * *"},
-                },
-                "sink": {"storage": {"url": "s3://lake/orders"}},
-            },
-        });
-        let changes: Value = serde_yaml::from_str(changes).expect("YAML");
-        if !changes.is_null() {
-            merge(&mut object["spec"], &changes);
-        }
-        let object = serde_json::from_value(object).expect("an object");
-        crate::pipeline::read(&object)
-    }
-
-    fn merge(into: &mut Value, changes: &Value) {
-        match (into, changes) {
-            (Value::Object(into), Value::Object(changes)) => {
-                for (name, change) in changes {
-                    merge(into.entry(name.as_str()).or_insert(Value::Null), change);
-                }
-                into.retain(|_, value| !value.is_null());
-            }
-            (into, change) => *into = change.clone(),
-        }
-    }
-
-    fn validated(changes: &str, references: &References) -> Validation {
-        validate(&owner("orders"), &resource(changes), references, false)
+    fn validated(changes: &str, references: &References) -> Validation<TransferConfig> {
+        validate(&owner("orders"), &orders(changes), references, STRICT).outcome
     }
 
     /// What [`validate`] makes of it.
@@ -273,8 +189,10 @@ pub(crate) mod tests {
             assert!(rejection.message.contains(place), "{changes}: {rejection:?}");
             assert!(validation.pipeline.is_none(), "nothing was accepted before");
         }
+        let local = Rules { allow_local_tables: true };
         assert!(
-            validate(&owner("orders"), &resource(files), &References::default(), true)
+            validate(&owner("orders"), &orders(files), &References::default(), local)
+                .outcome
                 .pipeline
                 .is_some()
         );
@@ -296,7 +214,7 @@ pub(crate) mod tests {
                 "sink": {"storage": {"url": "s3://lake/orders"}, "eventTime": {"field": "ts"}},
             },
         }));
-        let clicks = crate::pipeline::read(&clicks.expect("an object")).expect("it is valid");
+        let clicks = read(&clicks.expect("an object")).expect("it is valid");
         let missing = validated(MEND, &References::default()).rejection.expect("nobody is there");
         assert!(missing.message.contains("no pipeline \"clicks\""), "{missing:?}");
         let repaired = BTreeMap::from([("clicks".to_owned(), clicks.spec)]);
@@ -316,7 +234,7 @@ pub(crate) mod tests {
     fn names_that_runs_cannot_have_are_refused() {
         let of = |length: usize| {
             let owner = owner(&"o".repeat(length));
-            validate(&owner, &resource(""), &References::default(), false).pipeline.is_some()
+            validate(&owner, &orders(""), &References::default(), STRICT).outcome.pipeline.is_some()
         };
         assert!(of(LONGEST_BULK_NAME) && !of(LONGEST_BULK_NAME + 1));
     }

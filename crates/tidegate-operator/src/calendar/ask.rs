@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tidegate_config::{Calendar, content_hash};
 use tidegate_types::{DataInterval, Reason};
 
-use crate::runs::{End, Ended};
+use crate::pods::{End, Ended};
 
 /// Who wants to know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{
-    DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
-};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -17,10 +15,13 @@ use tidegate_types::Reason;
 
 use super::facts::Run;
 use super::read::KIND;
-use crate::context::{Context, run_resource};
+use crate::apply::this_one;
+use crate::cluster::names::FIELD_MANAGER;
+use crate::cluster::run_resource;
+use crate::context::Context;
+use crate::failure::Failure;
 use crate::key::Key;
-use crate::pipeline::{FIELD_MANAGER, Failure};
-use crate::watch::take_in_run;
+use crate::news::take_in_run;
 
 /// How long an object of a former pipeline may take to go.
 const COLLECTED_WITHIN: Duration = Duration::from_secs(2);
@@ -64,15 +65,6 @@ pub(crate) async fn delete_job(
         }
         Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
         Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
-    }
-}
-
-/// Not the successor that somebody may have made meanwhile.
-fn this_one(uid: Option<String>) -> DeleteParams {
-    DeleteParams {
-        preconditions: Some(Preconditions { uid, resource_version: None }),
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
     }
 }
 

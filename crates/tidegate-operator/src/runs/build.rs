@@ -7,8 +7,8 @@ use tidegate_types::DataInterval;
 use super::facts::Run;
 use super::names;
 use super::read::{KIND, RERUN};
+use crate::cluster::{Owner, labels};
 use crate::key::Key;
-use crate::pipeline::{Owner, labels};
 
 /// The run of a tick.
 pub(crate) fn scheduled_run(owner: &Owner, interval: DataInterval) -> Value {

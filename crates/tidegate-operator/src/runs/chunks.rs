@@ -13,10 +13,10 @@ use kube::ResourceExt;
 use tidegate_config::{DeskReport, GivenUp, RunReport};
 use tidegate_types::Reason;
 
-use super::ended::{is_of, last_condition, terminated};
+use super::chunk_job::ChunkWork;
 use super::facts::{Attempt, Run, Step};
 use super::observe::{attempt_of, is_of_chunks, readers_of};
-use crate::pipeline::{ChunkWork, PERMANENT};
+use crate::pods::{PERMANENT, is_of, last_condition, terminated};
 
 /// The label by which an Indexed Job numbers its pods.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";

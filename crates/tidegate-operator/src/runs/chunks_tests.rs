@@ -1,9 +1,10 @@
 use serde_json::{Value, json};
 use tidegate_config::DeskReport;
 
-use super::super::read::{read, tests::object};
 use super::*;
-use crate::pipeline::PodFacts;
+use crate::pods::PodFacts;
+use crate::runs::read::read;
+use crate::runs::read::tests::object;
 
 fn run() -> Run {
     read(&object("r", &json!({"trigger": "Manual"}), &json!({"attempt": 2}))).unwrap()

@@ -17,7 +17,8 @@ use tidegate_config::FilesReport;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::pipeline::{INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, condition, count};
+use crate::message::count;
+use crate::status::{INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, condition};
 
 pub(crate) const COMPLETE: &str = "Complete";
 pub(crate) const VERIFIED: &str = "Verified";
@@ -115,9 +116,9 @@ fn verified(outcome: &Outcome) -> Answer {
 mod tests {
     use tidegate_config::RunReport;
 
-    use super::super::facts::Waiting;
     use super::*;
-    use crate::pipeline::find;
+    use crate::runs::facts::Waiting;
+    use crate::status::find;
 
     fn kinds(step: &Step) -> Vec<(String, String, String)> {
         let present = Present { reason: Reason::Progressing, message: "chunks are read".into() };

@@ -8,9 +8,9 @@ use tidegate_config::RunReport;
 use tidegate_schedule::Grid;
 use tidegate_types::Reason;
 
-use super::ended::{End, Ended};
 use super::facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
-use crate::pipeline::{PERMANENT, Rejection};
+use crate::pods::{End, Ended, PERMANENT};
+use crate::validation::Rejection;
 
 /// What a run finds of its pipeline.
 #[derive(Debug, Clone, Copy)]

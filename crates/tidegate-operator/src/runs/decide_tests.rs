@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
-use super::super::read::{read, tests::object};
 use super::*;
+use crate::runs::read::read;
+use crate::runs::read::tests::object;
 
 fn at(second: i64) -> Timestamp {
     // A minute after the interval's end.

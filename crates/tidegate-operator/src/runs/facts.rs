@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use tidegate_api::{IngestionRunStatus, Reprocess, RunPhase, RunTrigger};
+use tidegate_api::{IngestionRunStatus, RUN_KIND, Reprocess, RunPhase, RunTrigger};
 use tidegate_config::RunReport;
 use tidegate_types::{DataInterval, Reason};
 
-use super::ended::Ended;
-use crate::pipeline::{PodFacts, Rejection, Trouble};
+use crate::cluster::controlled_by;
+use crate::pods::{Ended, PodFacts, Trouble};
+use crate::validation::Rejection;
 
 /// A run as it stands.
 #[derive(Debug, Clone)]
@@ -111,14 +112,7 @@ pub(crate) struct Outcome {
 impl Run {
     /// The reference that its Jobs carry.
     pub(crate) fn reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: format!("{}/{}", tidegate_api::GROUP, tidegate_api::VERSION),
-            kind: super::read::KIND.to_owned(),
-            name: self.name.clone(),
-            uid: self.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
+        controlled_by(RUN_KIND, &self.name, &self.uid)
     }
 
     /// Whether it is over, and how.

@@ -7,14 +7,15 @@
 
 mod apply;
 mod build;
+mod chunk_job;
 mod chunks;
 mod conditions;
 mod decide;
-mod ended;
 mod facts;
+mod job;
 mod keep;
 mod limit;
-pub(crate) mod names;
+mod names;
 mod observe;
 mod parent;
 mod read;
@@ -23,14 +24,15 @@ mod tally;
 
 pub(crate) use apply::{create_job, create_run, delete_job, delete_run, write_status};
 pub(crate) use build::{child_run, repeated_run, scheduled_run};
+pub(crate) use chunk_job::chunk_job;
 pub(crate) use chunks::{ChunkStep, chunk_step, left_over};
 pub(crate) use decide::{Ground, LeafFacts, decide, no_ground};
-pub(crate) use ended::{End, Ended, ended, last_condition, terminated};
-pub(crate) use facts::{Attempt, Outcome, Run, Step, Waiting, What, Wish};
+pub(crate) use facts::{Attempt, Outcome, Run, Step, Waiting, What};
+pub(crate) use job::transfer_job;
 pub(crate) use keep::{Finished, KeepFacts, keep};
 pub(crate) use limit::{Contender, limit};
 pub(crate) use observe::{attempt, newest_job};
 pub(crate) use parent::{ChildState, ParentFacts, ParentStep, does_again, elsewhere, parent};
-pub(crate) use read::{pipeline_of, read};
+pub(crate) use read::read;
 pub(crate) use status::{StatusFacts, next_status};
-pub(crate) use tally::RunTally;
+pub(crate) use tally::tally;

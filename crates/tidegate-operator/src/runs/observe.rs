@@ -6,11 +6,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::ended::{ended, is_of, newest_pod};
 use super::facts::{Attempt, Run};
+use crate::cluster::labels::{self, Component};
 use crate::context::Context;
-use crate::pipeline::labels::{self, Component};
-use crate::pipeline::{Trouble, address, pod_facts, trouble_to_begin};
+use crate::pods::{Trouble, address, ended, is_of, newest_pod, pod_facts, trouble_to_begin};
 
 /// The newest Job of a run.
 pub(crate) fn newest_job<'a>(run: &Run, jobs: &'a [Arc<Job>]) -> Option<(u32, &'a Arc<Job>)> {
@@ -36,8 +35,7 @@ pub(crate) fn readers_of<'a>(jobs: &'a [Arc<Job>], attempt: (&str, u32)) -> Opti
 
 /// Whether a Job reads the chunks of an attempt.
 pub(crate) fn is_of_chunks(job: &Job) -> bool {
-    let component = job.labels().get(labels::COMPONENT);
-    component.is_some_and(|component| component == Component::Chunk.as_str())
+    labels::is_of(job, Component::Chunk)
 }
 
 /// The newest attempt of a run; a pod that runs is asked how far it is.
@@ -52,7 +50,7 @@ pub(crate) async fn attempt(
     let newest = newest_pod(job, pods.iter().map(AsRef::as_ref)).filter(|_| ended.is_none());
     let address = newest.and_then(address).map(str::to_owned);
     let pod = match newest {
-        Some(pod) => Some(pod_facts(context, pod).await),
+        Some(pod) => Some(pod_facts(&context.pods, pod).await),
         None => None,
     };
     let readers_wait = readers_wait(job, jobs, pods).filter(|_| ended.is_none());

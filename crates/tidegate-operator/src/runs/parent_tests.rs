@@ -2,8 +2,9 @@ use proptest::prelude::*;
 use serde_json::json;
 use tidegate_config::Calendar;
 
-use super::super::read::{read, tests::object};
 use super::*;
+use crate::runs::read::read;
+use crate::runs::read::tests::object;
 
 fn at(hour: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 / 3600 * 3600 + hour * 3600).unwrap()

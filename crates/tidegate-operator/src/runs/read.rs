@@ -8,7 +8,7 @@ use tidegate_api::{IngestionRunSpec, IngestionRunStatus, IntervalSpec};
 use tidegate_types::{DataInterval, Reason};
 
 use super::facts::{Run, What, Wish};
-use crate::pipeline::Rejection;
+use crate::validation::Rejection;
 
 pub(crate) use tidegate_api::RUN_KIND as KIND;
 
@@ -30,11 +30,6 @@ pub(crate) fn read(object: &DynamicObject) -> Option<Run> {
         wish: wish(object),
         status: serde_json::from_value::<IngestionRunStatus>(status).unwrap_or_default(),
     })
-}
-
-/// The pipeline that a run names, readable or not.
-pub(crate) fn pipeline_of(object: &DynamicObject) -> Option<&str> {
-    object.data.pointer("/spec/pipelineRef/name")?.as_str()
 }
 
 fn wish(object: &DynamicObject) -> Result<Wish, Rejection> {
@@ -124,7 +119,7 @@ pub(crate) mod tests {
         ] {
             let object = object("r", &spec, &json!({"phase": 5}));
             let run = read(&object).unwrap();
-            assert_eq!((run.name.as_str(), pipeline_of(&object)), ("r", Some("orders")));
+            assert_eq!(run.name, "r");
             let rejection = run.wish.unwrap_err();
             assert!(rejection.message.contains(words), "{rejection:?}");
         }

@@ -13,7 +13,8 @@ use tidegate_types::Reason;
 
 use super::conditions::{Present, run_conditions};
 use super::facts::{Attempt, Outcome, Run, Step};
-use crate::pipeline::{is_over, whole_seconds};
+use crate::clock::is_over;
+use crate::status::whole_seconds;
 
 /// The shortest time between two writes that only refresh numbers.
 const NUMBERS_EVERY: Duration = Duration::from_secs(15);

@@ -1,10 +1,10 @@
 use serde_json::{Value, json};
 
-use super::super::ended::{End, Ended};
-use super::super::facts::Waiting;
-use super::super::read::{read, tests::object};
 use super::*;
-use crate::pipeline::{PodFacts, Trouble};
+use crate::pods::{End, Ended, PodFacts, Trouble};
+use crate::runs::facts::Waiting;
+use crate::runs::read::read;
+use crate::runs::read::tests::object;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_780_275_600 + second).unwrap()
