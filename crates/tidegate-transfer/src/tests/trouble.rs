@@ -30,6 +30,8 @@ pub(super) struct Mood {
     pub(super) failed: AtomicU64,
     /// The next commit is stored, and its answer lost.
     pub(super) hide_commit: AtomicBool,
+    /// Commits are stored, and nobody hears of it: neither by an answer nor by looking.
+    pub(super) silent: AtomicBool,
 }
 
 impl Default for Mood {
@@ -41,6 +43,7 @@ impl Default for Mood {
             turned_away: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             hide_commit: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 }
@@ -73,6 +76,11 @@ pub(super) struct Troubled {
 }
 
 impl Troubled {
+    /// The client for commits alone makes no call again by itself.
+    fn is_silent(&self) -> bool {
+        self.repeats == 0 && self.mood.silent.load(Ordering::SeqCst)
+    }
+
     /// What becomes of a call, its repetitions included.
     fn fate(&self) -> Fate {
         let fates = (0..=self.repeats).map(|_| self.mood.fate());
@@ -119,6 +127,7 @@ impl ObjectStore for Troubled {
         }
         let hidden =
             options.mode == PutMode::Create && self.mood.hide_commit.swap(false, Ordering::SeqCst);
+        let hidden = hidden || self.is_silent();
         let fate = if hidden { Fate::DoneAndDenied } else { self.fate() };
         let (inner, location) = (Arc::clone(&self.inner), location.clone());
         Box::pin(async move {
@@ -154,7 +163,7 @@ impl ObjectStore for Troubled {
         'a: 'c,
         'b: 'c,
     {
-        if self.fate() != Fate::Good {
+        if self.is_silent() || self.fate() != Fate::Good {
             return Box::pin(async { Err(broken()) });
         }
         self.inner.get_opts(location, options)
