@@ -125,6 +125,20 @@ mod tests {
         assert_eq!(both, "'2026-11-01 01:00:00' '2026-11-01 02:00:00'");
     }
 
+    /// Ticks may lie within the hour that passes twice.
+    #[test]
+    fn intervals_that_touch_share_no_local_time_when_clocks_are_turned_back() {
+        for (interval, start, end) in [
+            ("2026-11-01T04:30:00Z/2026-11-01T05:30:00Z", "00:30", "01:00"),
+            ("2026-11-01T05:30:00Z/2026-11-01T06:00:00Z", "01:00", "01:00"),
+            ("2026-11-01T06:00:00Z/2026-11-01T06:30:00Z", "01:00", "01:30"),
+            ("2026-11-01T06:30:00Z/2026-11-01T07:00:00Z", "01:30", "02:00"),
+        ] {
+            let expected = format!("'2026-11-01 {start}:00' '2026-11-01 {end}:00'");
+            assert_eq!(shown(interval, "America/New_York", &LOCAL), expected, "{interval}");
+        }
+    }
+
     #[test]
     fn a_day_is_a_day_in_its_zone_also_when_it_has_23_hours() {
         let days = [

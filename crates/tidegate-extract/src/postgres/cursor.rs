@@ -108,6 +108,22 @@ mod tests {
         );
     }
 
+    /// Ticks may lie within the hour that passes twice.
+    #[test]
+    fn intervals_that_touch_share_no_local_time_when_clocks_are_turned_back() {
+        let zone = Some("America/New_York");
+        for (interval, start, end) in [
+            ("2026-11-01T04:30:00Z/2026-11-01T05:30:00Z", "00:30", "01:00"),
+            ("2026-11-01T05:30:00Z/2026-11-01T06:00:00Z", "01:00", "01:00"),
+            ("2026-11-01T06:00:00Z/2026-11-01T06:30:00Z", "01:00", "01:30"),
+            ("2026-11-01T06:30:00Z/2026-11-01T07:00:00Z", "01:30", "02:00"),
+        ] {
+            let at = |time: &str| format!("'2026-11-01T{time}:00'::timestamp");
+            let expected = format!(r#""tg"."at" >= {} AND "tg"."at" < {}"#, at(start), at(end));
+            assert_eq!(of(Type::TIMESTAMP, zone, interval).unwrap(), expected, "{interval}");
+        }
+    }
+
     #[test]
     fn a_cursor_that_says_no_instant_is_refused() {
         let hour = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";

@@ -148,6 +148,21 @@ fn b3_an_interval_within_a_load_of_everything_is_refused() {
 }
 
 #[test]
+fn b1_the_generation_before_is_forgotten_once_its_rows_are_gone() {
+    let mut log = Log::default();
+    let before = |log: &Log| log.intervals().get(key(0, 1)).expect("known").before;
+    for generation in [None, Some(1), Some(2)] {
+        let claim = log.claim(key(0, 1), Effect::ReplaceInterval);
+        assert_eq!(before(&log), generation, "they stay until the commit");
+        log.commit(&claim, &Done::default()).expect("no conflict");
+        assert_eq!(before(&log), None);
+    }
+    log.claim(key(0, 1), Effect::ReplaceInterval);
+    log.run(key(0, 2), Effect::ReplaceInterval).expect("it contains the other one");
+    assert_eq!((before(&log), log.state(key(0, 1))), (None, Some((4, RunState::Superseded))));
+}
+
+#[test]
 fn b6a_a_run_names_its_dead_letters_and_no_longer_those_that_it_replaces() {
     let mut log = Log::default();
     let with = |number| Done { dead_letters: Some(nonce(number)), ..Done::default() };

@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use jiff::Timestamp;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use url::Url;
 
 use super::*;
 use crate::files::FileWriter;
-use crate::files::layout::{DataPath, FileName, object_of_log_path};
+use crate::files::layout::{DataPath, FileName, log_entry, object_of_log_path};
 use crate::files::reader::read_columns;
 use crate::files::system::{self, BulkColumns};
 use crate::ledger::{Effect, IntervalKey};
@@ -467,6 +468,30 @@ fn a_file_with_a_deletion_vector_goes_whole_or_not_at_all() {
         let error = replacer.rewrite(&now, &live[0]).await.expect_err("refused");
         assert!(matches!(error, ReplaceError::DeletionVector { .. }), "{error}");
         assert!(!error.is_transient());
+    });
+}
+
+/// Which of the rows are hidden is not known, and each counts in its partition.
+#[test]
+fn b10_streamed_rows_beside_a_deletion_vector_are_not_taken_out() {
+    runtime().block_on(async {
+        let table = &mut Table::new().await;
+        let file = table.write(&[row(3, None, 1), row(3, None, 2)], Writer::Ours, "a").await;
+        let vector = json!({
+            "storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^",
+            "offset": 4, "sizeInBytes": 40, "cardinality": 1,
+        });
+        let add = json!({"add": {
+            "path": file.path, "partitionValues": file.partition_values, "size": file.size,
+            "modificationTime": 1, "dataChange": true, "stats": file.stats.to_string(),
+            "deletionVector": vector,
+        }});
+        let path = log_entry(table.now().await.version() + 1);
+        table.log.store().put(&path, add.to_string().into()).await.expect("put");
+        let selection = Selection::streamed(&ledger(), "at", hours(0, 9));
+        let planned = table.replacing(selection).plan(&table.now().await).await;
+        let error = planned.expect_err("one of two rows");
+        assert!(matches!(error, ReplaceError::DeletionVector { .. }), "{error}");
     });
 }
 

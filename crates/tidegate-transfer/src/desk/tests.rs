@@ -194,8 +194,13 @@ async fn b6_two_readers_of_one_chunk_end_with_one_set_of_rows() {
     for chunk in [0, 2] {
         ended(attempt.read(&nonce, chunk)).await.expect("read");
     }
+    let desk = Arc::clone(&attempt.wire.desk);
     attempt.end().await.expect("committed");
     lake.holds(&rows_of(0, 60, 1).collect::<Vec<_>>()).await;
+    // A third one comes when all is over: that is no fault of its.
+    let late = desk.order(&format!("{nonce}/1"));
+    let said = serde_json::from_str::<DeskAnswer>(&late.body).expect("said");
+    assert_eq!((late.status, said), (200, DeskAnswer::AlreadyThere));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,6 +232,21 @@ async fn b6_a_reader_of_an_older_attempt_is_turned_away() {
     }
     assert_eq!(second.end().await.expect("committed").generation, 2);
     lake.holds(&rows_of(0, 60, 1).collect::<Vec<_>>()).await;
+}
+
+/// A snapshot holds rows; columns may change all the same, as those of a view do.
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_a_reader_that_finds_other_columns_than_the_coordinator_writes_nothing() {
+    let lake = lake();
+    let mut attempt = Attempt::begin(&lake, hour(&lake));
+    let nonce = attempt.nonce().await;
+    ended(attempt.read(&nonce, 0)).await.expect("as they were");
+    lake.database.has_more_columns.store(true, Ordering::SeqCst);
+    let error = ended(attempt.read(&nonce, 1)).await.expect_err("another table");
+    assert_eq!((error.reason(), error.exit_code()), (Reason::SourceChanged, 75));
+    let error = attempt.end().await.expect_err("so is it for the attempt");
+    assert_eq!(error.reason(), Reason::SourceChanged);
+    assert!(lake.rows().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -474,6 +494,16 @@ async fn a_coordinator_that_hears_of_nobody_gives_up() {
     let waited = begun.elapsed().as_secs();
     assert!((1_500..1_560).contains(&waited), "a sign of life counts: {waited}");
     assert_eq!(desk.order(&format!("{NONCE}/1")).status, 409, "it is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b6_a_desk_hands_nothing_out_from_the_first_failure_on() {
+    let (desk, gathering) = waiting(&lake(), "").await;
+    tokio::task::yield_now().await;
+    assert_eq!(desk.order(&format!("{NONCE}/1")).status, 200);
+    assert_eq!(desk.give_up(&given_up(NONCE, None, None)).status, 200);
+    assert_eq!(desk.order(&format!("{NONCE}/1")).status, 409, "the coordinator has not looked yet");
+    gathering.await.expect("ended").expect_err("given up");
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,3 +90,50 @@ impl Run {
         Ok(counted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::{RunReport, Trigger, WriteMode};
+    use tidegate_extract::ChunkCounts;
+    use tidegate_runtime::secrets::Secrets;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::progress::Progress;
+    use crate::run::Edges;
+    use crate::source::{Sources, request};
+    use crate::steps::Steps;
+    use crate::tests::lake::{Lake, hours};
+    use crate::tests::source::MemorySources;
+
+    /// Of files nobody but the chunks themselves says how many rows there are.
+    #[tokio::test]
+    async fn a_chunk_that_is_missing_is_noticed_though_the_source_counts_nothing() {
+        let lake = Lake::new(WriteMode::ReplaceInterval);
+        let sources = Arc::new(MemorySources(Arc::clone(&lake.database)));
+        let asked = request(&lake.config(), &Secrets::new(None), Some(hours(0, 1)));
+        let snapshot = Arc::new(sources.open(asked).await.expect("opened"));
+        let plan = Plan { rows: None, ..snapshot.plan().await.expect("planned") };
+        let edges = Edges {
+            store: lake.store.clone(),
+            sources,
+            secrets: Secrets::new(None),
+            steps: Steps::default(),
+        };
+        let options = lake.options(Trigger::Scheduled, Some(hours(0, 1)));
+        let progress = Progress::new(watch::Sender::new(RunReport::default()));
+        let run = Run::new(options, edges, progress);
+        let outcome = |number| ChunkOutcome {
+            number,
+            files: Vec::new(),
+            counts: ChunkCounts::default(),
+            written: 0,
+            dead: Vec::new(),
+        };
+        let all: Vec<_> = (0..3).map(outcome).collect();
+        assert!(run.verify(&snapshot, &plan, &all).await.is_ok());
+        let error = run.verify(&snapshot, &plan, &all[..2]).await.expect_err("one is missing");
+        assert_eq!(error.reason(), Reason::CountMismatch);
+        assert!(error.to_string().contains("2 of 3 chunks"), "{error}");
+    }
+}

@@ -6,13 +6,16 @@ use std::sync::atomic::Ordering;
 use tidegate_config::{
     Incremental, NullCursorPolicy, RunPhase, RunReport, Schedule, Trigger, WriteMode,
 };
+use tidegate_table::ledger::{IntervalKey, RunState};
 use tidegate_table::log::CommitKind;
 use tidegate_types::{Reason, Span};
 use tokio::sync::{Notify, watch};
 
 use super::lake::{Lake, rows_of};
+use super::pause::Pause;
 use super::source::Fault;
 use crate::decide::testing::hours;
+use crate::steps::Steps;
 use crate::transfer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +55,12 @@ async fn a_run_whose_sources_secret_is_missing_claims_nothing_and_a_done_one_nee
 #[tokio::test(flavor = "multi_thread")]
 async fn b1_an_empty_interval_is_done_too() {
     let lake = Lake::new(WriteMode::ReplaceInterval);
-    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    lake.database.put(rows_of(1, 3, 1));
+    for (hour, state) in [(0, RunState::DoneEmpty), (1, RunState::Done)] {
+        lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await.expect("runs");
+        let known = lake.intervals().await.get(IntervalKey::Of(hours(hour, hour + 1)));
+        assert_eq!(known.map(|known| known.state), Some(state));
+    }
     let again = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("nothing to do");
     assert_eq!(again.reason, "AlreadyComplete");
 }
@@ -145,6 +153,28 @@ async fn b2_the_older_one_loses_as_soon_as_the_newer_one_has_claimed() {
     });
     assert_eq!(outcome.expect_err("lost").reason(), Reason::GenerationLost);
     assert!(lake.rows().await.is_empty());
+}
+
+/// The claim is looked at before each try, not only before the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn b2_a_run_that_is_overtaken_at_its_very_commit_gives_way() {
+    let lake = Arc::new(Lake::new(WriteMode::ReplaceInterval));
+    lake.database.put(rows_of(0, 60, 1));
+    let pause = Arc::new(Pause::at("run.before_put"));
+    let older = {
+        let (lake, pause) = (Arc::clone(&lake), Some(Arc::clone(&pause)));
+        tokio::spawn(async move {
+            let options = lake.options(Trigger::Manual, Some(hours(0, 1)));
+            lake.attempt_with(options, Steps { pause, ..Steps::default() }).await
+        })
+    };
+    pause.reached().await;
+    lake.database.change(|rows| rows.iter_mut().for_each(|row| row.value = 2));
+    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect("the newer one");
+    pause.go();
+    let error = older.await.expect("ended").expect_err("older rows must not come back");
+    assert_eq!(error.reason(), Reason::GenerationLost);
+    lake.holds(&rows_of(0, 60, 2).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,14 @@ use std::sync::atomic::Ordering;
 
 use tidegate_config::{Trigger, WriteMode};
 use tidegate_runtime::failpoint::RUN_STEPS;
-use tokio::sync::Notify;
+use tidegate_types::Reason;
+use tokio_util::sync::CancellationToken;
 
 use super::lake::{Lake, rows_of};
+use super::pause::Pause;
 use crate::decide::testing::hours;
+use crate::options::TransferOptions;
+use crate::steps::Steps;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_dies_between_any_two_steps_is_finished_by_its_next_attempt() {
@@ -37,16 +41,53 @@ async fn a_run_that_dies_between_any_two_steps_is_finished_by_its_next_attempt()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_commit_landed_without_an_answer_knows_that_it_did() {
-    let lake = Lake::new(WriteMode::Append);
+    let lake = Arc::new(Lake::new(WriteMode::Append));
     lake.database.put(rows_of(0, 30, 1));
-    let reached = Arc::new(Notify::new());
-    drop(reached);
     lake.run(Trigger::Scheduled, Some(hours(5, 6))).await.expect("the table is there");
     // The claim's answer is lost, then that of the commit.
     lake.mood.hide_commit.store(true, Ordering::SeqCst);
-    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    let pause = Arc::new(Pause::at("run.before_put"));
+    let run = {
+        let (lake, pause) = (Arc::clone(&lake), Some(Arc::clone(&pause)));
+        tokio::spawn(async move {
+            let options = lake.options(Trigger::Scheduled, Some(hours(0, 1)));
+            lake.attempt_with(options, Steps { pause, ..Steps::default() }).await
+        })
+    };
+    pause.reached().await;
+    let claimed = !lake.mood.hide_commit.swap(true, Ordering::SeqCst);
+    assert!(claimed, "the claim's answer was lost");
+    pause.go();
+    run.await.expect("ended").expect("runs");
+    assert!(!lake.mood.hide_commit.load(Ordering::SeqCst), "the commit's answer was lost");
     lake.holds(&lake.database.rows(None)).await;
     assert_eq!(lake.generation(Some(hours(0, 1))).await, 1, "the claim was recognised");
+}
+
+/// Absent is not "not landed" (P5).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_has_to_stop_while_its_commit_is_in_doubt_leaves_the_doubt_to_the_next_attempt()
+{
+    let lake = Arc::new(Lake::new(WriteMode::Append));
+    lake.database.put(rows_of(0, 30, 1));
+    let options = lake.options(Trigger::Manual, Some(hours(0, 1)));
+    let pause = Arc::new(Pause::at("run.before_put"));
+    let run = {
+        let (lake, options) = (Arc::clone(&lake), options.clone());
+        let steps = Steps { pause: Some(Arc::clone(&pause)), ..Steps::default() };
+        tokio::spawn(async move { lake.attempt_with(options, steps).await })
+    };
+    pause.reached().await;
+    lake.mood.silent.store(true, Ordering::SeqCst);
+    options.cancel.cancel();
+    pause.go();
+    let error = run.await.expect("ended").expect_err("nobody knows");
+    assert_eq!((error.reason(), error.exit_code()), (Reason::CommitInDoubt, 75));
+    lake.mood.silent.store(false, Ordering::SeqCst);
+    let next = TransferOptions { cancel: CancellationToken::new(), ..options };
+    let report = lake.attempt(next, None).await.expect("it looks");
+    assert_eq!(report.reason, "AlreadyComplete");
+    lake.holds(&lake.database.rows(None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::TryStreamExt;
+use object_store::ObjectStore;
 use tidegate_config::{RunPhase, RunReport, Trigger, WriteMode};
 use tidegate_types::Reason;
 use tokio::sync::{Notify, watch};
 
 use super::lake::{Lake, rows_of};
+use super::pause::Pause;
 use super::source::Fault;
 use crate::decide::testing::hours;
+use crate::steps::Steps;
 
 const HOUR: (Trigger, i64) = (Trigger::Scheduled, 0);
 
@@ -91,6 +95,49 @@ async fn b5_a_snapshot_that_is_lost_after_the_last_row_ends_the_attempt_too() {
     let error = run.await.expect("ended").expect_err("lost");
     assert_eq!(error.reason(), Reason::SnapshotLost);
     assert!(lake.rows().await.is_empty());
+}
+
+/// All rows are there, and nobody knows of what.
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_a_snapshot_that_is_lost_between_the_last_row_and_the_commit_ends_the_attempt_too() {
+    let lake = Arc::new(filled());
+    let pause = Arc::new(Pause::at("run.before_verify"));
+    let run = {
+        let (lake, pause) = (Arc::clone(&lake), Some(Arc::clone(&pause)));
+        tokio::spawn(async move {
+            let options = lake.options(HOUR.0, Some(hours(0, 1)));
+            lake.attempt_with(options, Steps { pause, ..Steps::default() }).await
+        })
+    };
+    pause.reached().await;
+    lake.database.lost.store(true, Ordering::SeqCst);
+    pause.go();
+    let error = run.await.expect("ended").expect_err("lost");
+    assert_eq!((error.reason(), error.exit_code()), (Reason::SnapshotLost, 75));
+    assert!(lake.rows().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_a_chunk_is_not_read_again_under_a_snapshot_that_is_gone() {
+    let lake = filled();
+    lake.database.chunks.store(1, Ordering::SeqCst);
+    (0..3).for_each(|_| lake.database.fail(0, Fault::Breaks));
+    lake.database.lost.store(true, Ordering::SeqCst);
+    let error = lake.run(HOUR.0, Some(hours(0, 1))).await.expect_err("lost");
+    assert_eq!(error.reason(), Reason::SnapshotLost);
+    assert_eq!(lake.database.faults_left(), 2, "one reading, and none after it");
+}
+
+/// What an earlier reading wrote may still be on its way to the store when a later one writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn b6_no_two_readings_of_a_chunk_write_under_one_name() {
+    let lake = filled();
+    lake.database.fail(1, Fault::SwallowsRow);
+    lake.run(HOUR.0, Some(hours(0, 1))).await.expect("runs");
+    let written: Vec<_> = lake.store.data.list(None).try_collect().await.expect("listed");
+    let files = written.iter().filter(|file| file.location.as_ref().ends_with(".parquet"));
+    assert_eq!(files.count(), 4, "three that count, and one that nobody names");
+    lake.holds(&rows_of(0, 60, 1).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -341,6 +341,21 @@ async fn b10_a_repair_never_changes_the_tables_columns_nor_leaves_one_of_them_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn b10_a_source_with_other_columns_than_the_table_repairs_nothing() {
+    let stream = damaged().await;
+    let (before, columns) = (stream.rows().await, stream.lake.snapshot().await.schema().clone());
+    stream.lake.database.has_more_columns.store(true, Ordering::SeqCst);
+    let error = stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect_err("more");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::TableMismatch, false));
+    assert_eq!(
+        stream.lake.snapshot().await.schema(),
+        &columns,
+        "the stream's table stays as it is"
+    );
+    assert_eq!(stream.rows().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn b10_a_ledger_that_repaired_another_stream_leaves_those_rows_alone() {
     let mut stream = damaged().await;
     stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect("repaired");

@@ -49,6 +49,31 @@ async fn b1_what_is_due_follows_from_the_log_alone() {
     assert_eq!(part.done, [hours(11, 12)]);
 }
 
+/// The rows of the run before are still there; a person decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn b1_an_interval_whose_rerun_failed_is_not_due_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = Lake::in_folder(folder.path(), WriteMode::ReplaceInterval);
+    hourly(&lake);
+    lake.database.put(rows_of(0, 5, 1));
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    lake.database.fail(0, Fault::Refuses);
+    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect_err("refused");
+    assert_eq!(due(&lake, 1).await, Vec::<i64>::new());
+}
+
+/// It was begun before anything was done, so that it belongs to the schedule.
+#[tokio::test(flavor = "multi_thread")]
+async fn b1_a_first_interval_that_failed_is_due_also_when_a_later_one_is_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = Lake::in_folder(folder.path(), WriteMode::ReplaceInterval);
+    hourly(&lake);
+    lake.database.fail(0, Fault::Refuses);
+    lake.run(Trigger::Scheduled, Some(hours(8, 9))).await.expect_err("refused");
+    lake.run(Trigger::Scheduled, Some(hours(9, 10))).await.expect("runs");
+    assert_eq!(due(&lake, 11).await, [8, 10]);
+}
+
 /// What failed when it was done again is failed for the plan, for the calendar and for the run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_done_interval_whose_rerun_failed_is_planned_and_then_run() {

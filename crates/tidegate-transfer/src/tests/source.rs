@@ -60,6 +60,8 @@ pub(crate) struct Database {
     exported: Mutex<BTreeMap<String, Vec<Row>>>,
     /// How often a snapshot was joined by another reader.
     pub(crate) joined: AtomicU32,
+    /// Whether it has a column more from now on.
+    pub(crate) has_more_columns: AtomicBool,
     /// How often it was opened.
     pub(crate) opened: AtomicU32,
     /// How often a snapshot was given back.
@@ -94,6 +96,11 @@ impl Database {
         self.faults.lock().expect("not poisoned").push_back((chunk, fault));
     }
 
+    /// How many faults did not come yet.
+    pub(crate) fn faults_left(&self) -> usize {
+        self.faults.lock().expect("not poisoned").len()
+    }
+
     fn fault(&self, chunk: u32) -> Option<Fault> {
         let mut faults = self.faults.lock().expect("not poisoned");
         let at = faults.iter().position(|(of, _)| *of == chunk)?;
@@ -123,7 +130,9 @@ impl Sources for MemorySources {
             let listing = database.fingerprint.lock().expect("not poisoned").clone();
             let id = listing.unwrap_or_else(|| format!("snapshot-{number}"));
             database.exported.lock().expect("not poisoned").insert(id.clone(), rows.clone());
-            Ok(Box::new(MemorySnapshot { database, rows, id }) as Box<dyn Snapshot>)
+            let has_more_columns = database.has_more_columns.load(Ordering::SeqCst);
+            let snapshot = MemorySnapshot { database, rows, id, has_more_columns };
+            Ok(Box::new(snapshot) as Box<dyn Snapshot>)
         })
     }
 
@@ -139,7 +148,9 @@ impl Sources for MemorySources {
             let id = ticket.as_str().unwrap_or_default().to_owned();
             let rows = database.exported.lock().expect("not poisoned").get(&id).cloned();
             let rows = rows.ok_or_else(gone)?;
-            Ok(Box::new(MemorySnapshot { database, rows, id }) as Box<dyn Snapshot>)
+            let has_more_columns = database.has_more_columns.load(Ordering::SeqCst);
+            let snapshot = MemorySnapshot { database, rows, id, has_more_columns };
+            Ok(Box::new(snapshot) as Box<dyn Snapshot>)
         })
     }
 }
@@ -149,6 +160,7 @@ struct MemorySnapshot {
     database: Arc<Database>,
     rows: Vec<Row>,
     id: String,
+    has_more_columns: bool,
 }
 
 pub(crate) fn columns() -> SchemaRef {
@@ -158,6 +170,18 @@ pub(crate) fn columns() -> SchemaRef {
         Field::new("at", time, true),
         Field::new("value", DataType::Int64, true),
     ]))
+}
+
+fn more_columns() -> SchemaRef {
+    let more = Field::new("more", DataType::Int64, true);
+    let fields = columns().fields().iter().cloned().chain([Arc::new(more)]).collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}
+
+fn with_more_columns(batch: &RecordBatch) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from(vec![7; batch.num_rows()])));
+    RecordBatch::try_new(more_columns(), columns).expect("columns of one length")
 }
 
 fn batch(rows: &[Row]) -> RecordBatch {
@@ -217,7 +241,11 @@ impl MemorySnapshot {
             }
         }
         for rows in good.chunks(BATCH) {
-            let piece = Piece::Rows(batch(rows));
+            let rows = match self.has_more_columns {
+                true => with_more_columns(&batch(rows)),
+                false => batch(rows),
+            };
+            let piece = Piece::Rows(rows);
             into.send(piece).await.map_err(|_| ExtractError::Cancelled)?;
         }
         Ok(counts)
@@ -234,7 +262,7 @@ impl Snapshot for MemorySnapshot {
     }
 
     fn columns(&self) -> SchemaRef {
-        columns()
+        if self.has_more_columns { more_columns() } else { columns() }
     }
 
     fn plan(&self) -> BoxFuture<'_, Result<Plan, ExtractError>> {

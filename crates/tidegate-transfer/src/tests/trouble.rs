@@ -28,6 +28,8 @@ pub(super) struct Mood {
     pub(super) failed: AtomicU64,
     /// The next commit is stored, and its answer lost.
     pub(super) hide_commit: AtomicBool,
+    /// Commits are stored, and nobody hears of it: neither by an answer nor by looking.
+    pub(super) silent: AtomicBool,
 }
 
 impl Default for Mood {
@@ -39,6 +41,7 @@ impl Default for Mood {
             turned_away: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             hide_commit: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 }
@@ -70,6 +73,11 @@ pub(super) struct Troubled {
 }
 
 impl Troubled {
+    /// The client for commits alone makes no call again by itself.
+    fn is_silent(&self) -> bool {
+        self.repeats == 0 && self.mood.silent.load(Ordering::SeqCst)
+    }
+
     /// What becomes of a call, its repetitions included.
     fn fate(&self) -> Fate {
         let fates = (0..=self.repeats).map(|_| self.mood.fate());
@@ -107,6 +115,7 @@ impl StoreHooks for Troubled {
         }
         let hidden =
             options.mode == PutMode::Create && self.mood.hide_commit.swap(false, Ordering::SeqCst);
+        let hidden = hidden || self.is_silent();
         let fate = if hidden { Fate::DoneAndDenied } else { self.fate() };
         async move {
             if fate == Fate::NotDone {
@@ -141,7 +150,7 @@ impl StoreHooks for Troubled {
         path: Path,
         options: GetOptions,
     ) -> BoxFuture<'a, Result<GetResult>> {
-        let fate = self.fate();
+        let fate = if self.is_silent() { Fate::NotDone } else { self.fate() };
         async move {
             if fate == Fate::Good { inner.get_opts(&path, options).await } else { Err(broken()) }
         }

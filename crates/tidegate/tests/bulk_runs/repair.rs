@@ -12,6 +12,8 @@ use crate::support::{Bench, Ended, LONG, Outgoing, Pipeline, Rows, commits};
 
 /// What is repaired.
 const HOUR: (&str, &str) = ("2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z");
+/// The one before.
+const HOUR_BEFORE: (&str, &str) = ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z");
 /// The window in which ids are compared is four seconds of the broker's time.
 const WINDOW: Duration = Duration::from_millis(4_100);
 
@@ -82,15 +84,15 @@ impl Ground {
         self.publish(id, 99, "2026-01-01T09:00:00Z").await;
     }
 
-    fn mending(&self, further: &[&str]) -> TidegateCommand {
+    fn mending(&self, (from, to): (&str, &str), further: &[&str]) -> TidegateCommand {
         let call = self.shop.ground.call("backfill", &self.mend);
         let call = call.argument("-f").argument(self.clicks.write());
-        let call = call.argument("--from").argument(HOUR.0).argument("--to").argument(HOUR.1);
+        let call = call.argument("--from").argument(from).argument("--to").argument(to);
         further.iter().fold(call, |call, word| call.argument(word))
     }
 
     async fn repair(&self, further: &[&str]) -> Ended {
-        self.shop.ground.end(self.mending(further), "repair").await
+        self.shop.ground.end(self.mending(HOUR, further), "repair").await
     }
 
     /// Both ledgers of the table.
@@ -216,6 +218,41 @@ async fn b10_a_batch_that_follows_a_commit_before_a_repair_is_judged_again() {
     repaired_while_a_worker_stands_at("commit.after_put").await;
 }
 
+/// A worker that knows of a repair hears of the next one too.
+#[tokio::test]
+#[ignore = "needs nats-server, PostgreSQL and the Python readers; run by make test"]
+async fn b10_a_worker_learns_of_one_repair_after_the_other_while_it_runs() {
+    let mut ground = Ground::new("repair-twice").await;
+    ground.stream_with_losses().await;
+    ground.pass("pass-1").await;
+    ground.bench.catch_up(&ground.clicks).await.expect(0);
+    let run = ground.bench.run_command(&ground.clicks);
+    let mut worker = run.spawn("worker", ground.bench.scratch.path()).unwrap();
+    let mut others = vec!["pass-1"];
+    let repairs = [
+        (HOUR, "13", "01:30", "late-1", "pass-2"),
+        (HOUR_BEFORE, "20", "00:30", "late-2", "pass-3"),
+    ];
+    for (number, (hour, replaced, at, late, pass)) in (1..).zip(repairs) {
+        let mending = ground.mending(hour, &[]);
+        let repaired = ground.shop.ground.end(mending, "repair").await;
+        repaired.expect(0).says(&format!("20 rows in place of {replaced}"));
+        ground.publish(late, 1, &format!("2026-01-01T{at}:00Z")).await;
+        let set_aside = async || ground.rows().await.dead.len() == number;
+        eventually("what is late is set aside", LONG, set_aside).await.unwrap();
+        tokio::time::sleep(WINDOW).await;
+        ground.pass(pass).await;
+        others.push(pass);
+        let committed = async || ground.ids().await.contains(&pass.to_owned());
+        eventually("the stream goes on", LONG, committed).await.unwrap();
+    }
+    worker.signal("TERM").await.unwrap();
+    assert!(worker.wait(LONG).await.unwrap().success(), "{}", worker.output());
+    assert_eq!(ground.ids().await, all_and(&others));
+    assert_eq!(ground.rows().await.dead_texts("reason"), ["IntervalRepaired"; 2]);
+    ground.verify().await.expect(0).says("2 repairs: 33 streamed rows taken out");
+}
+
 #[tokio::test]
 #[ignore = "needs nats-server, PostgreSQL and the Python readers; run by make test"]
 async fn b10_a_repair_killed_at_its_commit_is_made_once_and_a_spoilt_record_is_found() {
@@ -224,7 +261,7 @@ async fn b10_a_repair_killed_at_its_commit_is_made_once_and_a_spoilt_record_is_f
         ground.stream_with_losses().await;
         ground.pass("pass").await;
         ground.bench.catch_up(&ground.clicks).await.expect(0);
-        let died = ground.shop.ground.end(ground.mending(&[]).die_at(step, 1), "died").await;
+        let died = ground.shop.ground.end(ground.mending(HOUR, &[]).die_at(step, 1), "died").await;
         assert_eq!(died.code, None, "killed");
         ground.repair(&["--reprocess", "All"]).await.expect(0);
         assert_eq!(ground.ids().await, all_and(&["pass"]), "{step}");
@@ -237,6 +274,52 @@ async fn b10_a_repair_killed_at_its_commit_is_made_once_and_a_spoilt_record_is_f
         std::fs::remove_file(&named).unwrap();
         ground.verify().await.expect(1).says("repairs: a record cannot be used");
     }
+}
+
+/// Every action of the log, the oldest first.
+fn actions(ground: &Ground) -> Vec<Value> {
+    let commits = commits(&ground.clicks.table);
+    let lines = commits.iter().flat_map(|commit| commit.lines());
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Somebody writes these actions into the log.
+fn tamper(ground: &Ground, actions: &[Value]) {
+    let version = commits(&ground.clicks.table).len();
+    let path = ground.clicks.table.join(format!("_delta_log/{version:020}.json"));
+    let lines: Vec<_> = actions.iter().map(Value::to_string).collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server, PostgreSQL and the Python readers; run by make test"]
+async fn b10_counters_and_rows_that_contradict_the_records_are_found() {
+    let mut ground = Ground::new("repair-contradicted").await;
+    ground.stream_with_losses().await;
+    ground.pass("pass").await;
+    ground.bench.catch_up(&ground.clicks).await.expect(0);
+    ground.repair(&[]).await.expect(0);
+    ground.verify().await.expect(0);
+
+    let all = actions(&ground);
+    let is_counter = |action: &&Value| {
+        action["txn"]["appId"].as_str().is_some_and(|app| app.ends_with("/superseded"))
+    };
+    let counter = all.iter().rfind(is_counter).expect("the repair counted").clone();
+    let mut other = counter.clone();
+    other["txn"]["version"] = json!(14);
+    tamper(&ground, &[other]);
+    let found = ground.verify().await.expect(1);
+    found.says("counts 14 rows as superseded, the records took out 13");
+    tamper(&ground, &[counter]);
+    ground.verify().await.expect(0);
+
+    let removed = all.iter().rfind(|action| action["remove"].is_object()).expect("a file went");
+    let path = &removed["remove"]["path"];
+    let added = all.iter().find(|action| action["add"]["path"] == *path).expect("it came once");
+    tamper(&ground, &[added.clone()]);
+    let found = ground.verify().await.expect(1);
+    found.says("was repaired when partition").says("is still there");
 }
 
 /// The record that the log names.

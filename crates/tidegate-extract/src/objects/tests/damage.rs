@@ -1,9 +1,23 @@
 //! Files that are cut off, garbled, or change.
 
+use std::fmt;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 use proptest::prelude::*;
 use tidegate_types::{Explained, Reason};
 
 use super::*;
+use crate::objects::blocking;
+use crate::objects::fetch::Fetch;
+use crate::objects::glob::Glob;
+use crate::objects::listing::{PinnedFile, list};
 
 const FIELDS: [&str; 1] = ["id: long"];
 
@@ -75,6 +89,33 @@ async fn a_file_that_is_written_again_or_gone_ends_the_attempt() {
     }
 }
 
+/// A store without etags is asked for what was not written since the listing, to the second.
+#[tokio::test]
+async fn a_file_without_an_etag_is_pinned_by_its_time() {
+    let store = memory();
+    put(&store, "a.json", lines(3)).await;
+    let listed = list(&store, &Glob::new("*").unwrap()).await.unwrap().remove(0);
+    for (seconds, changed) in [(0, false), (-10, true)] {
+        let modified = listed.modified + seconds * 1_000_000;
+        let pinned = PinnedFile { etag: None, modified, ..listed.clone() };
+        let read = move |fetch: &Fetch| fetch.range(&pinned, 0..pinned.size);
+        let read = blocking(&store, read).await.unwrap();
+        assert_eq!(read.is_err(), changed, "{read:?}");
+        assert!(read.err().is_none_or(|error| error.reason() == Reason::SourceChanged));
+    }
+}
+
+/// Nobody else counts the lines of a file: one that ends early would be rows that are missing.
+#[tokio::test]
+async fn an_answer_that_ends_early_is_no_file() {
+    let whole = memory();
+    put(&whole, "a.json", lines(1_000)).await;
+    let store: Arc<dyn ObjectStore> = Arc::new(CutShort(whole));
+    let files = ask(FileFormat::NdJson, "*").fields(&FIELDS).open_in(&store).await.unwrap();
+    let error = read_all(&files).await.unwrap_err();
+    assert_eq!((error.reason(), error.is_transient()), (Reason::SourceChanged, true), "{error}");
+}
+
 /// Nothing of a directory is pinned; a file that grows or changes in place is noticed at its end.
 #[tokio::test]
 async fn a_local_file_that_changes_while_it_is_read_is_noticed() {
@@ -122,6 +163,97 @@ async fn a_line_that_is_too_long_is_set_aside_with_its_beginning() {
     assert_eq!(found.rows(), ["{\"id\":1}", "{\"id\":2}"]);
     assert_eq!(found.places(), [("a.json.gz:2", "TooLarge"), ("b.json:1", "TooLarge")]);
     assert_eq!(found.dead[0].payload.len(), 64 << 10);
+}
+
+/// A store whose answers end after the first lines, as if that were all.
+#[derive(Debug)]
+struct CutShort(Arc<dyn ObjectStore>);
+
+type Answer<'a, T> = BoxFuture<'a, object_store::Result<T>>;
+
+impl fmt::Display for CutShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cut short", self.0)
+    }
+}
+
+impl ObjectStore for CutShort {
+    fn put_opts<'a, 'b, 'c>(
+        &'a self,
+        location: &'b Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Answer<'c, PutResult>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.0.put_opts(location, payload, options)
+    }
+
+    fn put_multipart_opts<'a, 'b, 'c>(
+        &'a self,
+        location: &'b Path,
+        options: PutMultipartOptions,
+    ) -> Answer<'c, Box<dyn MultipartUpload>>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.0.put_multipart_opts(location, options)
+    }
+
+    fn get_opts<'a, 'b, 'c>(
+        &'a self,
+        location: &'b Path,
+        options: GetOptions,
+    ) -> Answer<'c, GetResult>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        Box::pin(async move {
+            let bytes = self.0.get_opts(location, options.clone()).await?.bytes().await?;
+            let mut answer = self.0.get_opts(location, options).await?;
+            let first = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let some = futures::stream::iter([Ok(bytes.slice(..first))]);
+            answer.payload = GetResultPayload::Stream(some.boxed());
+            Ok(answer)
+        })
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.0.list_with_delimiter(prefix)
+    }
+
+    fn copy_opts<'a, 'b, 'd, 'c>(
+        &'a self,
+        from: &'b Path,
+        to: &'d Path,
+        options: CopyOptions,
+    ) -> Answer<'c, ()>
+    where
+        'a: 'c,
+        'b: 'c,
+        'd: 'c,
+    {
+        self.0.copy_opts(from, to, options)
+    }
 }
 
 /// A file whose bytes are changed or cut off at will, read under both policies.

@@ -204,6 +204,63 @@ async fn p4_a_file_that_a_later_run_replaced_before_it_showed_is_left_out() {
     assert_eq!((rolled, lake.shown().await), (0, vec![2]));
 }
 
+#[test]
+fn p4_a_file_shows_only_while_the_main_table_names_it_and_only_once() {
+    let claim = Claim { key: key(0, 1), effect: Effect::ReplaceInterval, generation: 1 };
+    let (own, other) = (fresh(), fresh());
+    let footer = RunFooter::new(ledger(), &claim, own);
+    let main = |names: Option<Nonce>| {
+        let name = |field| TxnName::Interval(ledger(), key(0, 1), field).to_string();
+        let state = Some((name(IntervalField::State), 6));
+        let named = names.map(|nonce| (name(IntervalField::DeadLetter), nonce.as_txn()));
+        let txns = Txns::from_iter(state.into_iter().chain(named));
+        Intervals::read(&txns, &ledger()).expect("valid")
+    };
+    let shows = |nonce: Option<Nonce>| nonce.map(|nonce| (key(0, 1), nonce)).into_iter().collect();
+    for (names, shown, expected) in [
+        (Some(own), None, "commit"),
+        (Some(own), Some(other), "commit"),
+        (Some(own), Some(own), "done"),
+        (Some(other), None, "never"),
+        (None, None, "never"),
+    ] {
+        let found = match decide_run_roll_forward(&footer, &main(names), &shows(shown)) {
+            RollForward::Commit(txns) => {
+                assert_eq!(txns.values().copied().collect::<Vec<_>>(), [own.as_txn()]);
+                "commit"
+            }
+            RollForward::Done => "done",
+            RollForward::NotCommitted => "never",
+        };
+        assert_eq!(found, expected, "{names:?} {shown:?}");
+    }
+}
+
+/// Two bring letters in; the one that loses the race looks at the main table again.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_file_that_is_replaced_while_it_is_brought_in_is_left_out() {
+    let lake = Lake::new().await;
+    lake.run(key(5, 6), Effect::ReplaceInterval, &[9]).await;
+    lake.roll(&mut lake.letters()).await;
+    lake.run(key(0, 1), Effect::ReplaceInterval, &[1]).await;
+    let (mut slow, seen) = (lake.letters(), lake.main_now().await);
+    // The second number is that of the commit, which is about to be put.
+    let mut numbers = 0;
+    let overtaken = || {
+        numbers += 1;
+        if numbers == 2 {
+            let overtake = async {
+                lake.run(key(0, 2), Effect::ReplaceInterval, &[2]).await;
+                assert_eq!(lake.roll(&mut lake.letters()).await, 1);
+            };
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(overtake));
+        }
+        fresh()
+    };
+    let rolled = slow.roll_forward(&lake.main, &seen, overtaken).await.expect("rolled forward");
+    assert_eq!((rolled, lake.shown().await), (0, vec![2, 9]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_eight_who_roll_forward_at_once_add_a_file_once() {
     let lake = Lake::new().await;
