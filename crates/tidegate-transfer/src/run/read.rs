@@ -99,11 +99,12 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::decide::testing::hours;
     use crate::progress::Progress;
     use crate::run::Edges;
     use crate::source::{Sources, request};
     use crate::steps::Steps;
-    use crate::tests::lake::{Lake, hours};
+    use crate::tests::lake::Lake;
     use crate::tests::source::MemorySources;
 
     /// Of files nobody but the chunks themselves says how many rows there are.
