@@ -19,7 +19,6 @@ mod snapshot;
 mod sql;
 
 pub use error::ExtractError;
-pub use objects::fill_glob;
 pub use request::ReadRequest;
 pub use snapshot::{
     Chunk, ChunkCounts, DeadRecord, Piece, Plan, Snapshot, check_secret, join, open,

@@ -137,6 +137,7 @@ fn request(file: &Path) -> ReadRequest {
         application: "tidegate/test".into(),
         fields: Some(fields.into_iter().take(wanted).map(field).collect()),
         interval: None,
+        time_zone: None,
         incremental: None,
         chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 4 },
         on_error: BadRowPolicy::DeadLetter,

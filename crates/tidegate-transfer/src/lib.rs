@@ -23,6 +23,7 @@ mod options;
 mod progress;
 mod recount;
 mod repair;
+mod rewound;
 mod run;
 mod schedule;
 mod source;

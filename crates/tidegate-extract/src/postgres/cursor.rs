@@ -19,6 +19,9 @@ pub(super) struct Cursor {
     pub(super) column: String,
     /// Holds for the interval's rows, each half-open edge once.
     pub(super) predicate: String,
+    /// Holds for rows that no interval has: without a cursor, or with an infinite one. Written so that an
+    /// index finds them.
+    pub(super) none: String,
 }
 
 impl Cursor {
@@ -73,7 +76,8 @@ impl Cursor {
         let cursor = qualified(name);
         let [start, end] = edges;
         let predicate = format!("{cursor} >= {start} AND {cursor} < {end}");
-        Ok(Self { column: name.clone(), predicate })
+        let none = format!("({cursor} IS NULL OR {cursor} IN ('-infinity', 'infinity'))");
+        Ok(Self { column: name.clone(), predicate, none })
     }
 }
 
@@ -104,7 +108,8 @@ mod tests {
     }
 
     fn of(type_: Type, zone: Option<&str>, interval: &str) -> Result<String, ExtractError> {
-        let described = [Described { name: "at".to_owned(), type_, modifier: -1 }];
+        let described =
+            [Described { name: "at".to_owned(), type_, modifier: -1, stands_for: None }];
         let interval = interval.parse().unwrap();
         Cursor::new(&incremental(zone), interval, &described, "t").map(|cursor| cursor.predicate)
     }

@@ -44,6 +44,7 @@ pub(crate) fn request(source: ObjectSource, secrets: Secrets) -> ReadRequest {
         application: "tidegate/test".into(),
         fields: Some(vec![id]),
         interval: Some("2026-06-01T00:00:00Z/2026-06-02T00:00:00Z".parse().expect("valid")),
+        time_zone: None,
         incremental: None,
         chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 2 },
         on_error: BadRowPolicy::DeadLetter,

@@ -108,6 +108,7 @@ fn request(secrets: &Path, relation: Relation) -> ReadRequest {
         application: "tidegate/test".to_owned(),
         fields: None,
         interval: None,
+        time_zone: None,
         incremental: None,
         chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 1 },
         on_error: BadRowPolicy::Halt,

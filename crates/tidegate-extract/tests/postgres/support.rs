@@ -112,6 +112,7 @@ pub(crate) fn request(secrets: &TempDir, relation: Relation) -> ReadRequest {
         application: "tidegate/test.orders".to_owned(),
         fields: None,
         interval: None,
+        time_zone: None,
         incremental: None,
         chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 4 },
         on_error: BadRowPolicy::DeadLetter,
