@@ -38,7 +38,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-runtime", &["tidegate-config", "tidegate-table", "tidegate-types"]),
     (
         "tidegate-extract",
-        &["tidegate-config", "tidegate-decode", "tidegate-runtime", "tidegate-types"],
+        &[
+            "tidegate-config",
+            "tidegate-decode",
+            "tidegate-runtime",
+            "tidegate-schedule",
+            "tidegate-types",
+        ],
     ),
     (
         "tidegate-worker",

@@ -86,8 +86,9 @@ pub struct ObjectStoreSpec {
     /// Where the files are.
     pub storage: SourceStorageSpec,
     /// Which files, relative to the address: `*` and `?` stay within a folder, `**` does not, `{a,b}` is
-    /// either. Fields of the interval's start in UTC, `%Y %m %d %H %M %S`, make the files of an interval:
-    /// `dt=%Y-%m-%d/*.csv`.
+    /// either. Fields of time on the schedule's clock, `%Y %m %d %H %M` (and `%S`, always 00), make the files
+    /// of an interval: those of `dt=%Y-%m-%d/*.csv` are of every day from the one it starts in to the one
+    /// before that it ends in.
     #[schemars(schema_with = "vocabulary::glob")]
     pub glob: String,
     /// What the files hold: CSV, NDJSON (a JSON object a line) or Parquet.

@@ -121,8 +121,8 @@ pub struct ObjectSource {
     pub endpoint: Option<String>,
     /// Settings of an S3 store.
     pub s3: S3Options,
-    /// Which files, relative to `url`; strftime fields of the interval's start may stand in it, such as
-    /// `dt=%Y-%m-%d/*.csv`. `*` stays within a folder, `**` does not.
+    /// Which files, relative to `url`; strftime fields may stand in it that tell an interval's files by the
+    /// schedule's clock, such as `dt=%Y-%m-%d/*.csv`. `*` stays within a folder, `**` does not.
     pub glob: String,
     /// What the files hold.
     pub format: FileFormat,

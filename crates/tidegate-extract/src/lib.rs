@@ -21,7 +21,6 @@ mod sql;
 mod testing;
 
 pub use error::ExtractError;
-pub use objects::fill_glob;
 pub use request::ReadRequest;
 pub use snapshot::{
     Chunk, ChunkCounts, DeadRecord, Piece, Plan, Snapshot, check_secret, join, open,

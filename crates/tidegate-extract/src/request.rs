@@ -15,8 +15,10 @@ pub struct ReadRequest {
     pub application: String,
     /// The columns wanted, in order; none: all that the source has.
     pub fields: Option<Vec<Field>>,
-    /// Whose rows; with `incremental` none of others. Object sources fill it into the glob.
+    /// Whose rows; with `incremental` none of others. Object sources find its files by their names.
     pub interval: Option<DataInterval>,
+    /// On whose clock names of files tell the time: the schedule's zone; none: UTC.
+    pub time_zone: Option<String>,
     /// How the interval's rows are found; none: everything is read.
     pub incremental: Option<Incremental>,
     /// How the rows are divided.

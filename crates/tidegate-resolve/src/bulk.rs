@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use tidegate_api::{
     BulkSpec, CatchupPolicy, ChunkPlacement, IncrementalSpec, IngestionPipelineSpec, OnNullCursor,
     ScheduleSpec, WriteMode as ModeSpec,
@@ -42,7 +43,7 @@ pub(crate) fn resolve(
     if let (Some(fields), Some(sink)) = (&fields, &sink) {
         columns::check_partitions(fields, &sink.partition_by, faults);
     }
-    check_schedule(bulk.schedule.as_ref(), faults);
+    let grid = schedule_grid(bulk.schedule.as_ref(), faults);
     if let Some(incremental) = &bulk.incremental {
         check_incremental(incremental, fields.as_deref(), faults);
     }
@@ -53,6 +54,9 @@ pub(crate) fn resolve(
         return None;
     }
     check_from(&source, fields.as_deref(), faults);
+    if let Some(grid) = &grid {
+        bulk_source::check_names(&source, grid, Timestamp::now(), faults);
+    }
     let intervals = bulk.incremental.is_some() || source.is_by_interval();
     let write_mode = write_mode(spec, &bulk, intervals, faults);
     let repairs = repairs::resolve(&bulk, (&sink, &ledger), directory, others, faults);
@@ -100,11 +104,17 @@ fn incremental(spec: &IncrementalSpec) -> Incremental {
     }
 }
 
-/// That the ticks can be read, and the first of them too.
-fn check_schedule(schedule: Option<&ScheduleSpec>, faults: &mut Faults) {
-    let Some(schedule) = schedule else { return };
-    if let Err(error) = Grid::new(&schedule.cron, &schedule.time_zone) {
-        let (field, problem, instead) = match &error {
+/// The ticks, when they and the first of them can be read.
+fn schedule_grid(schedule: Option<&ScheduleSpec>, faults: &mut Faults) -> Option<Grid> {
+    let schedule = schedule?;
+    let start_at = schedule.start_at.as_deref();
+    if let Some(text) = start_at.filter(|text| text.parse::<Timestamp>().is_err()) {
+        faults.add("spec.bulk.schedule.startAt", format!("{text:?} is no instant"));
+        faults.instead("write RFC 3339 with a zone, such as 2026-01-01T00:00:00Z");
+    }
+    let grid = Grid::new(&schedule.cron, &schedule.time_zone);
+    if let Err(error) = &grid {
+        let (field, problem, instead) = match error {
             ScheduleError::Zone(zone) => (
                 "timeZone",
                 format!("{zone:?} is no known time zone"),
@@ -123,11 +133,7 @@ fn check_schedule(schedule: Option<&ScheduleSpec>, faults: &mut Faults) {
         faults.add(format!("spec.bulk.schedule.{field}"), problem);
         faults.instead(instead);
     }
-    let start_at = schedule.start_at.as_deref();
-    if let Some(text) = start_at.filter(|text| text.parse::<jiff::Timestamp>().is_err()) {
-        faults.add("spec.bulk.schedule.startAt", format!("{text:?} is no instant"));
-        faults.instead("write RFC 3339 with a zone, such as 2026-01-01T00:00:00Z");
-    }
+    grid.ok()
 }
 
 /// The cursor is an instant, a day, or a time of a clock whose zone is told.

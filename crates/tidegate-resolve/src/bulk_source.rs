@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use tidegate_api::{
     CsvSpec, DatabaseSpec, FileCompression as CompressionSpec, FileFormat as FormatSpec,
     ObjectStoreSpec, OnBadFile, SourceSpec, SourceType, TlsMode as TlsSpec,
@@ -10,12 +11,10 @@ use tidegate_config::{
     BadFilePolicy, BulkSource, CsvOptions, DatabaseSource, DatabaseTls, FileCompression,
     FileFormat, FileRef, ObjectSource, Relation, TlsMode,
 };
+use tidegate_schedule::{Grid, Template};
 
 use crate::faults::Faults;
 use crate::{location, sink};
-
-/// The fields of an interval's start that a glob may have.
-const GLOB_FIELDS: &str = "YmdHMS";
 
 pub(crate) fn resolve(
     spec: &SourceSpec,
@@ -204,28 +203,26 @@ fn csv(spec: Option<&CsvSpec>, place: &str, faults: &mut Faults) -> CsvOptions {
     CsvOptions { delimiter, header: spec.header, null: spec.null }
 }
 
-/// What follows each `%`, in order; none: nothing. `%%` is the sign itself.
-fn fields(glob: &str) -> impl Iterator<Item = Option<char>> {
-    let mut letters = glob.chars();
-    std::iter::from_fn(move || letters.find(|letter| *letter == '%').map(|_| letters.next()))
-}
-
 fn check_glob(glob: &str, place: &str, faults: &mut Faults) {
     let place = format!("{place}.glob");
-    for field in fields(glob) {
-        match field {
-            Some('%') => {}
-            Some(letter) if GLOB_FIELDS.contains(letter) => {}
-            other => {
-                let written = other.map(String::from).unwrap_or_default();
-                faults.add(&place, format!("has the field %{written}, which no interval has"));
-                faults.instead("write %Y, %m, %d, %H, %M or %S, and %% for the sign itself");
-            }
-        }
+    if let Err(error) = Template::new(glob) {
+        faults.add(&place, error.problem);
+        faults.instead(error.remedy);
     }
     if glob.split('/').any(|step| matches!(step, "" | "." | "..")) {
         faults.add(&place, "has an empty step, . or .. in it");
         faults.instead("write the steps below the address, such as 2026/*.csv");
+    }
+}
+
+/// Whether files that are named for the time are divided among the schedule's intervals.
+pub(crate) fn check_names(source: &BulkSource, grid: &Grid, now: Timestamp, faults: &mut Faults) {
+    let BulkSource::ObjectStore(files) = source else { return };
+    // One that cannot be read was told already.
+    let Ok(template) = Template::new(&files.glob) else { return };
+    if let Err(error) = template.check(grid, now) {
+        faults.add("spec.source.objectStore.glob", error.problem);
+        faults.instead(error.remedy);
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! [`check_evolution`] compares an edit with the spec that was accepted before.
 //!
-//! It is pure but for [`resolve`] asking for the working directory; nothing is opened or looked up.
+//! It is pure but for [`resolve`] asking for the working directory, and for the time, from which on ticks of
+//! a schedule are looked at; nothing is opened or looked up.
 //! Whether a filter compiles is checked where filters are run, and what a database has is seen by whoever
 //! opens it.
 

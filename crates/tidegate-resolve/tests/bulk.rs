@@ -71,6 +71,10 @@ fn hourly() -> (&'static str, Value) {
     ("bulk.schedule", json!({"cron": "0 * * * *"}))
 }
 
+fn daily() -> (&'static str, Value) {
+    ("bulk.schedule", json!({"cron": "0 0 * * *", "timeZone": "Europe/London"}))
+}
+
 fn cursor(more: Value) -> (&'static str, Value) {
     let mut cursor = json!({"cursorField": "created_at", "mutability": "Immutable"});
     for (name, value) in more.as_object().into_iter().flatten() {
@@ -122,7 +126,7 @@ fn rows_of_an_interval_are_replaced_unless_said_otherwise() {
 
 #[test]
 fn files_have_intervals_by_their_glob() {
-    let config = resolved(&files(&[hourly()]));
+    let config = resolved(&files(&[daily()]));
     let BulkSource::ObjectStore(source) = &config.source else { panic!("{config:?}") };
     assert_eq!(source.url, "file:///home/me/landing");
     assert_eq!((source.format, source.compression), (FileFormat::Parquet, FileCompression::Auto));
@@ -131,7 +135,7 @@ fn files_have_intervals_by_their_glob() {
     let all = files(&[("source.objectStore.glob", json!("100%%/*.parquet"))]);
     assert_eq!(resolved(&all).write_mode, WriteMode::Overwrite);
     // A dump a day: the newest is the table.
-    let dumps = files(&[hourly(), ("sink.writeMode", json!("Overwrite"))]);
+    let dumps = files(&[daily(), ("sink.writeMode", json!("Overwrite"))]);
     assert_eq!(resolved(&dumps).write_mode, WriteMode::Overwrite);
 }
 
@@ -198,6 +202,19 @@ fn parts_that_do_not_fit_each_other_are_refused_with_a_remedy() {
         (
             files(&[hourly(), ("source.objectStore.glob", json!("%Y/../*.csv"))]),
             "glob: has an empty step, . or ..",
+        ),
+        (files(&[hourly()]), "objectStore.glob: has no day of its own for"),
+        (files(&[hourly()]), "write finer fields into it"),
+        (
+            files(&[
+                ("source.objectStore.glob", json!("%Y-%m-%dT%H.parquet")),
+                ("bulk.schedule", json!({"cron": "0 * * * *", "timeZone": "Europe/Berlin"})),
+            ]),
+            "as the clock is turned back; tell the time of files in UTC",
+        ),
+        (
+            files(&[hourly(), ("source.objectStore.glob", json!("%d/*.parquet"))]),
+            "objectStore.glob: has a finer field and no %m",
         ),
         (files(&csv("\"")), "csv.delimiter: \"\\\"\" cannot stand between fields"),
         (files(&csv("é")), "csv.delimiter: \"é\" cannot stand"),

@@ -152,6 +152,16 @@ impl Grid {
         })
     }
 
+    /// The zone of the wall clock.
+    pub(crate) fn time_zone(&self) -> &TimeZone {
+        self.ticks.zone()
+    }
+
+    /// When the clock is changed, from an instant on.
+    pub(crate) fn changes_after(&self, instant: Timestamp) -> impl Iterator<Item = Timestamp> {
+        self.ticks.changes_after(instant)
+    }
+
     /// Whether there is a tick behind one second and not behind the other.
     fn ticks_within(&self, from: i64, to: i64) -> bool {
         let tick = Timestamp::from_second(from).ok().and_then(|from| self.next_tick(from));

@@ -68,6 +68,11 @@ impl Ticks {
         closest
     }
 
+    /// The zone of the wall clock.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// When the clock is changed, from an instant on.
     pub(crate) fn changes_after(&self, instant: Timestamp) -> impl Iterator<Item = Timestamp> {
         self.zone.following(instant).map(|change| change.timestamp())

@@ -20,6 +20,7 @@ use tidegate_types::DataInterval;
 
 use crate::decide::has_failed;
 use crate::recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
+use crate::rewound::check_not_rewound;
 use crate::schedule::grid;
 use crate::source::request;
 
@@ -157,8 +158,9 @@ async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut V
         return looks.push(failed("store", &error));
     }
     looks.push(ok("store", format!("{} honours a conditional put", config.sink.url)));
-    looks.push(match CommitLog::open(&opened).load().await {
-        Ok(Some(table)) => match table_in_words(config, &table) {
+    let log = CommitLog::open(&opened);
+    looks.push(match log.load().await {
+        Ok(Some(table)) => match table_in_words(config, &log, &table).await {
             Ok(found) => ok("table", found),
             Err(error) => failed("table", &error),
         },
@@ -211,7 +213,12 @@ fn files_in_words(write_mode: WriteMode, recount: &Recount) -> Option<Result<Str
     }
 }
 
-fn table_in_words(config: &TransferConfig, table: &TableSnapshot) -> Result<String, RunError> {
+async fn table_in_words(
+    config: &TransferConfig,
+    log: &CommitLog,
+    table: &TableSnapshot,
+) -> Result<String, RunError> {
+    check_not_rewound(log, table, &config.ledger).await?;
     let known = Intervals::read(table.txns(), &config.ledger)?;
     let done = known.iter().filter(|(_, state)| state.held().is_some()).count();
     let begun = known.iter().filter(|(_, state)| has_failed(state)).count();

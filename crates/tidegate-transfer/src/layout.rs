@@ -42,10 +42,17 @@ impl Layout {
     }
 }
 
+/// Nothing can be made of the source's rows.
+pub(crate) fn no_columns() -> RunError {
+    let what = "the source has no columns; declare them under schema.fields, or begin with an interval \
+                that has files";
+    RunError::permanent(Reason::TableMismatch, what)
+}
+
 fn check_names(columns: &Schema) -> Result<(), RunError> {
     let refuse = |what| Err(RunError::permanent(Reason::TableMismatch, what));
     if columns.fields().is_empty() {
-        return refuse("the source has no columns".to_owned());
+        return Err(no_columns());
     }
     for (at, field) in columns.fields().iter().enumerate() {
         let name = field.name();

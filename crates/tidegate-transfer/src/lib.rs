@@ -24,6 +24,7 @@ mod options;
 mod progress;
 mod recount;
 mod repair;
+mod rewound;
 mod run;
 mod schedule;
 mod source;

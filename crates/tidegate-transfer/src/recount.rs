@@ -90,6 +90,10 @@ fn comparable(config: &TransferConfig, known: &Intervals) -> Vec<(IntervalKey, I
     match config.write_mode {
         // Each load adds to those before.
         WriteMode::Append if !by_interval => told.clear(),
+        // A load of everything took the place of the intervals, and lets none come after it (B3).
+        WriteMode::ReplaceInterval if told.iter().any(|(key, _)| *key == IntervalKey::All) => {
+            told.clear();
+        }
         WriteMode::Append | WriteMode::ReplaceInterval if by_interval => {}
         // The last load took the place of all others (B9: one generation for all).
         _ => told = told.into_iter().max_by_key(|(_, state)| state.held()).into_iter().collect(),

@@ -21,7 +21,7 @@ use self::read::Read;
 use crate::dead_letters::DeadLetters;
 use crate::decide::RunClaim;
 use crate::desk::ChunkDesk;
-use crate::layout::Layout;
+use crate::layout::no_columns;
 use crate::options::TransferOptions;
 use crate::progress::Progress;
 use crate::repair::Repair;
@@ -161,16 +161,16 @@ impl Run {
         dead_letters: DeadLetters,
     ) -> Result<RunReport, RunError> {
         let begun = BootTime::now();
-        let layout = Layout::new(self.config(), &snapshot.columns())?;
-        if let Some(repair) = &self.repair {
-            repair.check_columns(table.snapshot.schema(), &layout.spec.schema)?;
-        }
-        table.snapshot = self.fit_table(&table.log, &layout).await?;
+        let layout = self.lay_out(table, &snapshot.columns()).await?;
         let plan = self.until_told(snapshot.plan()).await?;
         self.say_plan(claim, &plan);
         self.edges.steps.reach("run.planned").await;
         self.progress.enter(RunPhase::Running);
-        let outcomes = self.read(claim, snapshot, &layout, &plan).await?;
+        let outcomes = match &layout {
+            Some(layout) => self.read(claim, snapshot, layout, &plan).await?,
+            None if plan.chunks.is_empty() => Vec::new(),
+            None => return Err(no_columns()),
+        };
         self.edges.steps.reach("run.files_finished").await;
         self.progress.enter(RunPhase::Committing);
         self.edges.steps.reach("run.before_verify").await;

@@ -14,6 +14,7 @@ use tidegate_types::{DataInterval, Reason};
 use crate::decide::{
     BackfillPlan, DueRuns, DueRunsFacts, Reprocess, decide_due, plan_backfill, plan_repair,
 };
+use crate::rewound::check_not_rewound;
 
 /// What is asked about a pipeline's schedule, beside its ticks.
 #[derive(Debug, Clone, Copy)]
@@ -47,11 +48,23 @@ pub async fn intervals(
     }
 }
 
+/// The same; refuses where a rewind of the table made the log's word untrue.
+async fn true_intervals(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+) -> Result<Intervals, RunError> {
+    let store = open_store(&config.sink, &Secrets::new(secrets_dir))?;
+    let log = CommitLog::open(&store);
+    let Some(snapshot) = log.load().await? else { return Ok(Intervals::default()) };
+    check_not_rewound(&log, &snapshot, &config.ledger).await?;
+    Ok(Intervals::read(snapshot.txns(), &config.ledger)?)
+}
+
 /// The runs that the pipeline's schedule owes at `now`; none without a schedule.
 ///
 /// # Errors
 ///
-/// When the schedule cannot be read, or the log.
+/// When the schedule cannot be read, or the log, or the table was rewound.
 pub async fn due_runs(
     config: &TransferConfig,
     secrets_dir: Option<PathBuf>,
@@ -59,7 +72,7 @@ pub async fn due_runs(
     now: Timestamp,
 ) -> Result<DueRuns, RunError> {
     let Some(grid) = grid(config)? else { return Ok(DueRuns::default()) };
-    let known = intervals(config, secrets_dir).await?;
+    let known = true_intervals(config, secrets_dir).await?;
     let done: Vec<_> = known.held().collect();
     let begun: Vec<_> = known.iter().filter_map(|(key, _)| key.interval()).collect();
     Ok(decide_due(&DueRunsFacts {
@@ -81,8 +94,8 @@ pub async fn due_runs(
 ///
 /// # Errors
 ///
-/// When there is no schedule that divides the range, the range does not lie on it, or the log cannot be
-/// read.
+/// When there is no schedule that divides the range, the range does not lie on it, the table was
+/// rewound, or the log cannot be read.
 pub async fn backfill_plan(
     config: &TransferConfig,
     secrets_dir: Option<PathBuf>,
@@ -101,7 +114,10 @@ pub async fn backfill_plan(
         );
         return Err(RunError::permanent(Reason::InvalidConfiguration, what));
     };
-    let known = intervals(config, secrets_dir).await?;
+    let known = match reprocess {
+        Reprocess::All => intervals(config, secrets_dir).await?,
+        Reprocess::Missing | Reprocess::Failed => true_intervals(config, secrets_dir).await?,
+    };
     plan_backfill(&grid, range, reprocess, config.write_mode, &known, Timestamp::now())
         .map_err(|(reason, what)| RunError::permanent(reason, what))
 }

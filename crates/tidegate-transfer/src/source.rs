@@ -8,10 +8,10 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_config::{BadFilePolicy, BulkSource, TransferConfig};
-use tidegate_extract::{ExtractError, ReadRequest, Snapshot, fill_glob};
+use tidegate_extract::{ExtractError, ReadRequest, Snapshot};
 use tidegate_runtime::RunError;
 use tidegate_runtime::secrets::Secrets;
-use tidegate_schedule::Grid;
+use tidegate_schedule::{Grid, Template};
 use tidegate_types::{DataInterval, Reason};
 use tracing::warn;
 
@@ -89,6 +89,7 @@ pub(crate) fn request(
         application: format!("tidegate/{}", config.ledger),
         fields: config.fields.clone(),
         interval,
+        time_zone: config.schedule.as_ref().map(|schedule| schedule.time_zone.clone()),
         incremental: config.incremental.clone(),
         chunking: config.chunking.clone(),
         on_error: config.on_error,
@@ -107,42 +108,17 @@ pub(crate) fn check_ended(interval: DataInterval, now: Timestamp) -> Result<(), 
     Err(RunError::transient(Reason::WaitingForTick, what))
 }
 
-/// Whether the source's files can be told by the interval's start: those named for the time say the start
-/// of one tick, so all but the first tick's would be passed over; and where neighbours have the same name,
-/// their rows would be loaded once for each.
-pub(crate) fn check_ticks(
+/// Whether files that are named for the time are the interval's alone. Most of it was seen when the pipeline
+/// was accepted; this is about the day itself.
+pub(crate) fn check_names(
     config: &TransferConfig,
     grid: &Grid,
     interval: DataInterval,
 ) -> Result<(), RunError> {
     let BulkSource::ObjectStore(source) = &config.source else { return Ok(()) };
-    if !source.is_named_for_time() {
-        return Ok(());
-    }
-    check_finer(&source.glob, grid, interval)?;
-    if !grid.split(interval).is_ok_and(|ticks| ticks.take(2).count() > 1) {
-        return Ok(());
-    }
-    let what = format!(
-        "{interval} is several ticks, and the glob {:?} names the files of one; ask for each tick, as a backfill of the range does",
-        source.glob
-    );
-    Err(RunError::permanent(Reason::IntervalNotAligned, what))
-}
-
-fn check_finer(glob: &str, grid: &Grid, interval: DataInterval) -> Result<(), RunError> {
-    let files_of = |at: Timestamp| fill_glob(glob, Some(at)).ok();
-    let own = files_of(interval.start());
-    // Both neighbours: the last hour of a day differs from the one behind it.
-    let before = grid.interval_ending(interval.start()).ok().map(|one| files_of(one.start()));
-    if own.is_none() || (files_of(interval.end()) != own && before.as_ref() != Some(&own)) {
-        return Ok(());
-    }
-    let what = format!(
-        "the glob {glob:?} names the same files for neighbouring intervals, whose rows would be loaded \
-         once for each: write finer fields into it (%H, %M), or let the schedule tick less often"
-    );
-    Err(RunError::permanent(Reason::InvalidConfiguration, what))
+    let checked =
+        Template::new(&source.glob).and_then(|template| template.check_interval(grid, interval));
+    checked.map_err(|error| RunError::permanent(Reason::InvalidConfiguration, error.to_string()))
 }
 
 /// Gives the source's snapshot back, once readers that were stopped have let go of it.

@@ -23,6 +23,7 @@ use crate::decide::{
 };
 use crate::options::TransferOptions;
 use crate::repair::{Recorded, Repair, RepairWork};
+use crate::rewound::check_not_rewound;
 use crate::steps::Steps;
 
 /// How often a commit is tried on a new snapshot before the attempt is given up: others that commit
@@ -155,6 +156,10 @@ impl RunTable {
     ) -> Result<Claimed, RunError> {
         let again = options.does_again();
         let mark = options.run_mark();
+        // Whoever asks for an interval by name may load what a rewind took away.
+        if !again {
+            check_not_rewound(&self.log, &self.snapshot, &self.ledger).await?;
+        }
         for _ in 0..TRIES {
             let intervals = self.intervals()?;
             let claim = match decide_claim(&ClaimFacts {

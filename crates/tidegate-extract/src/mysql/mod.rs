@@ -1,9 +1,9 @@
 //! MySQL and MariaDB.
 //!
-//! - [`wait`] waits until the interval is complete; [`fixed`] opens the snapshot; [`lanes`] keeps its
-//!   connections and lends them to readers.
+//! - [`wait`] waits until the interval is complete; [`fixed`] opens the snapshot, of tables whose [`names`] are
+//!   pinned; [`lanes`] keeps its connections and lends them to readers. All reach one server: [`identity`].
 //! - [`source_type`] and [`columns`] say which column becomes which; [`values`] and [`builders`] turn rows into Arrow.
-//! - [`plan`] divides; [`read`] reads a chunk.
+//! - [`plan`] divides; [`read`] reads a chunk. [`origin`] says what a column is no good for.
 //!
 //! Only tables of InnoDB have snapshots. Of a table that is named this is checked; of the tables below a
 //! view or a query it is not.
@@ -18,8 +18,11 @@ mod columns;
 mod cursor;
 mod failure;
 mod fixed;
+mod identity;
 mod lanes;
 mod limits;
+mod names;
+mod origin;
 mod plan;
 mod quote;
 mod read;
@@ -79,9 +82,6 @@ pub(crate) async fn open(
         wait::until_complete(&server, interval, incremental).await?;
     }
     let mut fixed = fixed::fix(&server, &from, wanted).await?;
-    for conn in &mut fixed.connections {
-        pin_definition(conn, &from).await?;
-    }
     let Some(first) = fixed.connections.first_mut() else {
         return Err(ExtractError::transient(Reason::SnapshotLost, "no connection was opened"));
     };
@@ -200,6 +200,9 @@ async fn connections_wanted(
     let described = describe(&mut conn, server, from).await?;
     columns::chosen(&described, request.fields.as_deref())?;
     interval_rows(request, &described)?;
+    if let Some(incremental) = &request.incremental {
+        origin::require_kept(&mut conn, server, from, &incremental.cursor_field).await?;
+    }
     let key = key(&mut conn, server, from, &described, &request.chunking).await?;
     let _ = conn.disconnect().await;
     let parallelism = usize::try_from(request.chunking.parallelism).unwrap_or(MOST_CONNECTIONS);
@@ -228,16 +231,6 @@ async fn describe(
     Ok(columns.iter().map(|c| (c.name_str().into_owned(), SourceType::of(c))).collect())
 }
 
-/// Keeps the table's definition as it is until the snapshot is given back: whoever alters it waits.
-async fn pin_definition(conn: &mut Conn, from: &From) -> Result<(), ExtractError> {
-    if from.table.is_none() {
-        return Ok(());
-    }
-    let doing = format!("reading {}", from.shown);
-    let select = select("1", from, [], "LIMIT 0").sql;
-    conn.query_drop(select).await.map_err(|error| explain(Stage::Reading, &doing, error))
-}
-
 /// The column by which the relation is divided: what `chunking.field` names, else the first of a
 /// table's primary key where it is a number or a time.
 async fn key(
@@ -257,7 +250,10 @@ async fn key(
             Some((_, source)) if !Key::divides(source) => refuse(format!(
                 "chunking.field {field:?} is {source}; only whole numbers, dates and times divide a table"
             )),
-            Some((name, source)) => Ok(Some(Key { name: name.clone(), source: source.clone() })),
+            Some((name, source)) => {
+                origin::require_stored(conn, server, from, name).await?;
+                Ok(Some(Key { name: name.clone(), source: source.clone() }))
+            }
         };
     }
     let first = primary_key(conn, server, from).await?;

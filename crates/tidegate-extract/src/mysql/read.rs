@@ -4,6 +4,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value};
 use tidegate_types::Reason;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::builders::{Gathered, row_size};
 use super::columns::ReadColumn;
@@ -13,6 +14,9 @@ use super::select::{Condition, From, select};
 use super::source_type::SourceType;
 use super::values::{self, Unfit};
 use crate::{ChunkCounts, ExtractError, Piece};
+
+/// What the server warned of; the first ones do.
+const WARNINGS: &str = "SHOW WARNINGS LIMIT 20";
 
 /// What every chunk has in common.
 pub(super) struct Reading {
@@ -58,10 +62,25 @@ impl Reading {
             counts.rows += 1;
         }
         drop(result);
+        self.tell_warnings(conn, what).await.map_err(failed)?;
         if gathered.rows() > 0 {
             self.send(&mut gathered, into).await?;
         }
         Ok(counts)
+    }
+
+    /// Tells what the server warned of: a SELECT does not fail for a value that it makes null or cuts.
+    async fn tell_warnings(&self, conn: &mut Conn, what: &str) -> Result<(), mysql_async::Error> {
+        if conn.get_warnings() == 0 {
+            return Ok(());
+        }
+        let told: Vec<(String, u16, String)> = conn.query(WARNINGS).await?;
+        let told: Vec<_> = told.into_iter().filter(|(level, ..)| level != "Note").collect();
+        if let Some((_, code, message)) = told.first() {
+            let (relation, warnings) = (self.from.shown.as_str(), told.len());
+            warn!(relation, chunk = what, warnings, code, %message, "the server warns of values that it has changed");
+        }
+        Ok(())
     }
 
     /// Whether a row more would be too much. A row alone makes a batch, however large it is.

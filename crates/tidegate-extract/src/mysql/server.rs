@@ -1,5 +1,6 @@
 //! Connections with the session as reading needs it.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -9,6 +10,7 @@ use tidegate_runtime::secrets::Secrets;
 use tidegate_types::Reason;
 
 use super::failure::{Stage, explain};
+use super::identity::Identity;
 use super::limits::LARGEST_ROW;
 use super::{address, trust};
 use crate::ExtractError;
@@ -42,6 +44,8 @@ pub(super) struct Server {
     options: Opts,
     /// For messages: `MySQL at host:port`.
     pub(super) shown: String,
+    /// What the first connection reached.
+    identity: Arc<OnceLock<Identity>>,
 }
 
 impl Server {
@@ -61,10 +65,10 @@ impl Server {
             .max_allowed_packet(Some(LARGEST_ROW))
             .tcp_keepalive(Some(KEEPALIVE))
             .connect_attribute("program_name", application);
-        Ok(Self { options: options.into(), shown: address.shown })
+        Ok(Self { options: options.into(), shown: address.shown, identity: Arc::default() })
     }
 
-    /// A new connection.
+    /// A new connection, to the server that the first one reached.
     pub(super) async fn connect(&self) -> Result<Conn, ExtractError> {
         // The client makes its TLS settings with the process' provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -72,13 +76,30 @@ impl Server {
         let connecting = tokio::time::timeout(CONNECT_LIMIT, async {
             let mut conn = Conn::new(self.options.clone()).await?;
             prepare_session(&mut conn).await?;
-            Ok(conn)
+            let identity = Identity::of(&mut conn).await?;
+            Ok((conn, identity))
         });
         let silent = |_| {
             let what = format!("{}: no answer within {CONNECT_LIMIT:?}", self.shown);
             ExtractError::transient(Reason::SourceUnreachable, what)
         };
-        connecting.await.map_err(silent)?.map_err(failed)
+        let (conn, identity) = connecting.await.map_err(silent)?.map_err(failed)?;
+        self.require_same(&identity)?;
+        Ok(conn)
+    }
+
+    fn require_same(&self, found: &Identity) -> Result<(), ExtractError> {
+        let first = self.identity.get_or_init(|| found.clone());
+        if first.is_same(found) {
+            return Ok(());
+        }
+        let what = format!(
+            "{} leads to several servers, or to one that was just restarted ({} and {}); let the secret name one server",
+            self.shown,
+            first.shown(),
+            found.shown()
+        );
+        Err(ExtractError::transient(Reason::SourceUnreachable, what))
     }
 }
 

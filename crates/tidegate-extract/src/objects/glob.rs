@@ -1,65 +1,56 @@
-//! Which objects are meant: fields of the interval's start filled in, then wildcards.
-
-use jiff::Timestamp;
+//! Which objects are meant: wildcards, once the fields of time are filled in.
 
 /// Most alternatives that braces may multiply to.
 const MAX_ALTERNATIVES: usize = 256;
 
-/// Fills the time into a pattern: `%Y`, `%m`, `%d`, `%H`, `%M`, `%S` in UTC, `%%` for the sign itself.
-///
-/// # Errors
-///
-/// One line, when a field is not known, or there is one and no time.
-pub fn fill_glob(template: &str, start: Option<Timestamp>) -> Result<String, String> {
-    let mut filled = String::with_capacity(template.len() + 16);
-    let mut letters = template.chars();
-    while let Some(letter) = letters.next() {
-        if letter != '%' {
-            filled.push(letter);
-            continue;
-        }
-        let field = match letters.next() {
-            Some('%') => {
-                filled.push('%');
-                continue;
-            }
-            Some(field @ ('Y' | 'm' | 'd' | 'H' | 'M' | 'S')) => format!("%{field}"),
-            other => {
-                let field = other.map_or_else(String::new, String::from);
-                return Err(format!(
-                    "glob {template:?} has the field \"%{field}\"; %Y %m %d %H %M %S are known, and %% is a percent sign"
-                ));
-            }
-        };
-        let Some(start) = start else {
-            return Err(format!(
-                "glob {template:?} has the field {field:?}, but the run has no interval; give the pipeline a schedule, or write %% for a percent sign"
-            ));
-        };
-        filled.push_str(&start.strftime(&field).to_string());
-    }
-    Ok(filled)
-}
+/// Most patterns in all, of every name of the interval.
+const MAX_PATTERNS: usize = 10_000;
 
 /// A compiled pattern. `*` and `?` stay within a folder, `**` as a whole folder stands for any number of
-/// them, none too, and `{a,b}` for either.
+/// them, none too, and `{a,b}` for either. A name that begins with `_` or `.` has to be begun in the pattern:
+/// such are markers and what others have not finished, by the custom of shells and of Hadoop.
 #[derive(Debug)]
 pub(crate) struct Glob {
-    alternatives: Vec<Vec<String>>,
+    alternatives: Vec<Alternative>,
+}
+
+/// A pattern without braces.
+#[derive(Debug)]
+struct Alternative {
+    /// The leading folders without wildcards.
+    folder: String,
+    parts: Vec<String>,
+}
+
+impl Alternative {
+    /// None where nothing is left.
+    fn new(text: &str) -> Option<Self> {
+        let parts = text.split('/').filter(|part| !part.is_empty()).map(str::to_owned);
+        let parts: Vec<_> = parts.collect();
+        let (_, folders) = parts.split_last()?;
+        Some(Self { folder: literal_prefix(folders), parts })
+    }
 }
 
 impl Glob {
+    /// Whatever one of the patterns means.
+    ///
     /// # Errors
     ///
-    /// One line, when the braces do not close or multiply too much, or nothing is left.
-    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
-        let texts = expand(pattern)?;
-        let split = |text: &String| -> Vec<String> {
-            text.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
-        };
-        let alternatives: Vec<_> = texts.iter().map(split).collect();
-        if alternatives.iter().any(Vec::is_empty) {
-            return Err(format!("glob {pattern:?} names no files"));
+    /// One line, when braces do not close or multiply too much, or nothing is left.
+    pub(crate) fn any(patterns: &[String]) -> Result<Self, String> {
+        let mut alternatives = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            for text in expand(pattern)? {
+                let one = Alternative::new(&text);
+                alternatives.push(one.ok_or_else(|| format!("glob {pattern:?} names no files"))?);
+            }
+            if alternatives.len() > MAX_PATTERNS {
+                return Err(format!(
+                    "glob {pattern:?}: its braces and the {} names of the interval stand for more than {MAX_PATTERNS} patterns; write * for some",
+                    patterns.len()
+                ));
+            }
         }
         Ok(Self { alternatives })
     }
@@ -67,20 +58,25 @@ impl Glob {
     /// Whether the object's path, relative to the source's address, is meant.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let parts: Vec<&str> = path.split('/').collect();
-        self.alternatives.iter().any(|pattern| folders_match(pattern, &parts))
+        // There may be thousands of alternatives and many more objects: most are told by their folder.
+        let mut near = self.alternatives.iter().filter(|one| path.starts_with(&one.folder));
+        near.any(|one| folders_match(&one.parts, &parts))
     }
 
     /// The folders of which one must be listed to see every match; none lies below another.
-    pub(crate) fn prefixes(&self) -> Vec<String> {
-        let mut prefixes: Vec<String> =
-            self.alternatives.iter().map(|a| literal_prefix(a)).collect();
-        prefixes.sort();
-        let mut kept: Vec<String> = Vec::new();
+    pub(crate) fn prefixes(&self) -> Vec<&str> {
+        let mut prefixes: Vec<&str> =
+            self.alternatives.iter().map(|one| one.folder.as_str()).collect();
+        // Folder by folder, so that what lies below another comes right behind it.
+        prefixes.sort_by(|one, other| one.split('/').cmp(other.split('/')));
+        let mut kept: Vec<&str> = Vec::new();
         for prefix in prefixes {
-            let below = |above: &String| {
-                above.is_empty() || prefix == *above || prefix.starts_with(&format!("{above}/"))
+            let below = |above: &&str| {
+                let rest = prefix.strip_prefix(above);
+                above.is_empty()
+                    || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
-            if !kept.iter().any(below) {
+            if !kept.last().is_some_and(below) {
                 kept.push(prefix);
             }
         }
@@ -88,9 +84,8 @@ impl Glob {
     }
 }
 
-/// The leading folders without wildcards; the last part is a file's name.
-fn literal_prefix(pattern: &[String]) -> String {
-    let folders = &pattern[..pattern.len() - 1];
+/// The leading folders without wildcards.
+fn literal_prefix(folders: &[String]) -> String {
     let literal = folders.iter().take_while(|part| !part.contains(['*', '?']));
     literal.map(String::as_str).collect::<Vec<_>>().join("/")
 }
@@ -126,6 +121,11 @@ fn expand(pattern: &str) -> Result<Vec<String>, String> {
 
 /// Whether folders match, by the set of positions in the pattern that are reachable: linear in both.
 fn folders_match(pattern: &[String], path: &[&str]) -> bool {
+    if let ([pattern], [name]) = (pattern, path)
+        && pattern != "**"
+    {
+        return name_matches(pattern, name);
+    }
     let skip = |reached: &mut Vec<bool>| {
         for (at, part) in pattern.iter().enumerate() {
             if reached[at] && part == "**" {
@@ -140,7 +140,7 @@ fn folders_match(pattern: &[String], path: &[&str]) -> bool {
         let mut next = vec![false; pattern.len() + 1];
         for (at, part) in pattern.iter().enumerate().filter(|(at, _)| reached[*at]) {
             if part == "**" {
-                next[at] = true;
+                next[at] = !is_hidden(name);
             } else if name_matches(part, name) {
                 next[at + 1] = true;
             }
@@ -151,9 +151,21 @@ fn folders_match(pattern: &[String], path: &[&str]) -> bool {
     reached[pattern.len()]
 }
 
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['_', '.'])
+}
+
 /// Whether a name matches; going back to the last star only, so linear in practice and never more than the
 /// product of the lengths.
 fn name_matches(pattern: &str, name: &str) -> bool {
+    let (head, pattern) = pattern.split_at(pattern.find(['*', '?']).unwrap_or(pattern.len()));
+    if head.is_empty() && is_hidden(name) {
+        return false;
+    }
+    let Some(name) = name.strip_prefix(head) else { return false };
+    if pattern.is_empty() {
+        return name.is_empty();
+    }
     let (pattern, name): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut read) = (0, 0);
@@ -184,11 +196,20 @@ mod tests {
 
     use super::*;
 
+    fn glob(pattern: &str) -> Result<Glob, String> {
+        Glob::any(&[pattern.to_owned()])
+    }
+
     #[test]
     fn patterns_mean_what_people_expect() {
         for (pattern, path, meant) in [
             ("*.csv", "a.csv", true),
             ("*.csv", "x/a.csv", false),
+            ("*", "_SUCCESS", false),
+            ("?x.csv", ".x.csv", false),
+            ("_*", "_SUCCESS", true),
+            ("**/*.csv", "_temporary/0/a.csv", false),
+            ("_temporary/**/*.csv", "_temporary/0/a.csv", true),
             ("x/*.csv", "x/a.csv", true),
             ("**/*.csv", "a.csv", true),
             ("**/*.csv", "x/y/a.csv", true),
@@ -210,7 +231,7 @@ mod tests {
             ("*.CSV", "a.csv", false),
             ("日*.csv", "日本.csv", true),
         ] {
-            assert_eq!(Glob::new(pattern).expect(pattern).matches(path), meant, "{pattern} {path}");
+            assert_eq!(glob(pattern).expect(pattern).matches(path), meant, "{pattern} {path}");
         }
     }
 
@@ -225,24 +246,8 @@ mod tests {
             ("{a,a/b,ab}/*.csv", vec!["a", "ab"]),
             ("{a/,}*.csv", vec![""]),
         ] {
-            assert_eq!(Glob::new(pattern).expect(pattern).prefixes(), prefixes, "{pattern}");
+            assert_eq!(glob(pattern).expect(pattern).prefixes(), prefixes, "{pattern}");
         }
-    }
-
-    #[test]
-    fn the_intervals_start_is_filled_in_utc() {
-        let start: Timestamp = "2026-06-01T23:05:09+09:00".parse().expect("a time");
-        for (template, filled) in [
-            ("dt=%Y-%m-%d/%H/*.csv", "dt=2026-06-01/14/*.csv"),
-            ("%Y%m%d%H%M%S", "20260601140509"),
-            ("100%%/*", "100%/*"),
-        ] {
-            assert_eq!(fill_glob(template, Some(start)).as_deref(), Ok(filled));
-        }
-        assert!(fill_glob("%Q", Some(start)).expect_err("unknown").contains("%Q"));
-        assert!(fill_glob("a%", Some(start)).is_err());
-        assert!(fill_glob("%Y/*", None).expect_err("no interval").contains("schedule"));
-        assert_eq!(fill_glob("*", None).as_deref(), Ok("*"));
     }
 
     #[test]
@@ -250,16 +255,38 @@ mod tests {
         for (pattern, says) in
             [("{a,b", "not closed"), ("a}", "not opened"), ("", "no files"), ("/", "no files")]
         {
-            assert!(Glob::new(pattern).expect_err(pattern).contains(says), "{pattern}");
+            assert!(glob(pattern).expect_err(pattern).contains(says), "{pattern}");
         }
         let bomb = "{a,b}".repeat(40);
-        assert!(Glob::new(&bomb).expect_err("a bomb").contains("256"));
+        assert!(glob(&bomb).expect_err("a bomb").contains("256"));
+        let many: Vec<_> = (0..100).map(|n| format!("{n}{}", "{a,b}".repeat(7))).collect();
+        assert!(Glob::any(&many).expect_err("many").contains("100 names"));
+    }
+
+    #[test]
+    fn several_patterns_mean_what_one_of_them_means() {
+        let names = ["in/dt=1/*.csv", "in/dt=2/*.csv", "in/dt=1/more/*.csv", "flat-*.csv"];
+        let glob = Glob::any(&names.map(str::to_owned)).expect("valid");
+        for (path, meant) in [
+            ("in/dt=1/a.csv", true),
+            ("in/dt=2/a.csv", true),
+            ("in/dt=1/more/a.csv", true),
+            ("in/dt=11/a.csv", false),
+            ("in/dt=3/a.csv", false),
+            ("flat-a.csv", true),
+            ("flat.csv", false),
+        ] {
+            assert_eq!(glob.matches(path), meant, "{path}");
+        }
+        assert_eq!(glob.prefixes(), [""]);
+        let glob = Glob::any(&["a-b/*", "a/c/*", "a/*"].map(str::to_owned)).expect("valid");
+        assert_eq!(glob.prefixes(), ["a", "a-b"]);
     }
 
     proptest! {
         #[test]
         fn a_match_lies_in_a_listed_folder(pattern in "[ab*?/{},]{1,12}", path in "[ab]{1,2}(/[ab]{1,2}){0,3}") {
-            if let Ok(glob) = Glob::new(&pattern) && glob.matches(&path) {
+            if let Ok(glob) = glob(&pattern) && glob.matches(&path) {
                 let listed = glob.prefixes().iter().any(|prefix| {
                     prefix.is_empty() || path.starts_with(&format!("{prefix}/"))
                 });
@@ -269,7 +296,7 @@ mod tests {
 
         #[test]
         fn a_name_without_wildcards_matches_itself_alone(one in "[a-c]{1,6}", other in "[a-c]{1,6}") {
-            prop_assert_eq!(Glob::new(&one).expect("a name").matches(&other), one == other);
+            prop_assert_eq!(glob(&one).expect("a name").matches(&other), one == other);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The files of a run, listed once and pinned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use crate::ExtractError;
 
 /// Most files of a run: each costs about 300 bytes here and in the plan.
 const MAX_FILES: usize = 100_000;
+/// Folders that are listed side by side.
+const AT_ONCE: usize = 8;
 
 /// One object, as it was when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,26 +59,58 @@ pub(crate) async fn list(
     store: &Arc<dyn ObjectStore>,
     glob: &Glob,
 ) -> Result<Vec<PinnedFile>, ExtractError> {
-    let mut files = Vec::new();
-    for prefix in glob.prefixes() {
-        let folder = Path::parse(&prefix).map_err(|error| {
-            let what = format!("the glob's folder {prefix:?} cannot be in a store");
-            ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
-        })?;
-        let mut listed = store.list((!prefix.is_empty()).then_some(&folder));
-        let failed = |error| unreadable("the files could not be listed", error);
-        while let Some(meta) = listed.try_next().await.map_err(failed)? {
-            if !glob.matches(meta.location.as_ref()) {
-                continue;
-            }
-            files.push(PinnedFile::new(meta));
-            if files.len() > MAX_FILES {
-                return Err(too_many());
-            }
+    let folders = glob.prefixes().into_iter().map(folder).collect::<Result<Vec<_>, _>>()?;
+    let listed = stream::iter(folders).map(|folder| store.list(folder.as_ref()));
+    let mut listed = listed.flatten_unordered(AT_ONCE);
+    let failed = |error| unreadable("the files could not be listed", error);
+    let (mut files, mut tables) = (Vec::new(), BTreeSet::new());
+    while let Some(meta) = listed.try_next().await.map_err(failed)? {
+        tables.extend(table_of(meta.location.as_ref()));
+        if !glob.matches(meta.location.as_ref()) {
+            continue;
+        }
+        files.push(PinnedFile::new(meta));
+        if files.len() > MAX_FILES {
+            return Err(too_many());
         }
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
+    check_no_table(&files, &tables)?;
     Ok(files)
+}
+
+/// The folder of the Delta table whose log the path is part of, with the slash behind it.
+fn table_of(path: &str) -> Option<String> {
+    let at = path.find("_delta_log/")?;
+    let folder = &path[..at];
+    (folder.is_empty() || folder.ends_with('/')).then(|| folder.to_owned())
+}
+
+/// Refuses files of a Delta table: those that its log has replaced lie beside those that are its rows, and
+/// where it is the pipeline's own, each run would double it.
+fn check_no_table(files: &[PinnedFile], tables: &BTreeSet<String>) -> Result<(), ExtractError> {
+    let within = |file: &PinnedFile| tables.iter().find(|table| file.path.starts_with(*table));
+    let Some((file, table)) = files.iter().find_map(|file| Some((file, within(file)?))) else {
+        return Ok(());
+    };
+    let what = format!(
+        "{} belongs to the Delta table in {:?}, whose folder also has files that are no longer its rows; \
+         let the glob name other folders",
+        file.path,
+        table.trim_end_matches('/')
+    );
+    Err(ExtractError::permanent(Reason::InvalidConfiguration, what))
+}
+
+/// Where to list; none is everywhere.
+fn folder(prefix: &str) -> Result<Option<Path>, ExtractError> {
+    if prefix.is_empty() {
+        return Ok(None);
+    }
+    Path::parse(prefix).map(Some).map_err(|error| {
+        let what = format!("the glob's folder {prefix:?} cannot be in a store");
+        ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
+    })
 }
 
 fn too_many() -> ExtractError {

@@ -14,6 +14,7 @@ mod csv;
 mod fetch;
 mod glob;
 mod listing;
+mod missing;
 mod ndjson;
 mod outbox;
 mod parquet;
@@ -30,12 +31,14 @@ use std::sync::{Arc, Mutex};
 use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::tz::TimeZone;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tidegate_config::{BadFilePolicy, Chunking, FileCompression, FileFormat, ObjectSource};
 use tidegate_decode::arrow_schema;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, open_source_store};
+use tidegate_schedule::Template;
 use tidegate_types::{BadRowPolicy, Field, Reason};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -45,7 +48,6 @@ use self::chunk_reader::Reading;
 use self::chunks::{Bounds, gather, split, target_bytes};
 use self::fetch::Fetch;
 use self::glob::Glob;
-pub use self::glob::fill_glob;
 use self::listing::{PinnedFile, fingerprint, list};
 use self::outbox::{BatchSize, Outbox};
 use self::parquet::{ParquetFile, Turns, Wanted};
@@ -104,11 +106,11 @@ async fn open_in(
     {
         return Err(refuse("Parquet files are compressed inside; remove compression".to_owned()));
     }
-    let start = request.interval.map(tidegate_types::DataInterval::start);
-    let pattern = fill_glob(&source.glob, start).map_err(refuse)?;
-    let files = list(&store, &Glob::new(&pattern).map_err(refuse)?).await?;
+    let patterns = patterns(&source, &request).map_err(refuse)?;
+    let files = list(&store, &Glob::any(&patterns).map_err(refuse)?).await?;
     let bytes: u64 = files.iter().map(|file| file.size).sum();
-    tracing::info!(glob = pattern, files = files.len(), bytes, "files listed");
+    let (first, names) = (patterns.first().map(String::as_str), patterns.len());
+    tracing::info!(first, names, files = files.len(), bytes, "files listed");
     let declared = request.fields.is_some();
     let fields = match request.fields.clone() {
         Some(fields) => fields,
@@ -116,6 +118,16 @@ async fn open_in(
     };
     let ticket = Ticket { fingerprint: fingerprint(&files), fields, declared };
     Files::new(store, files, source, request, ticket)
+}
+
+/// The patterns of the interval's files; without fields of time the one that is written.
+fn patterns(source: &ObjectSource, request: &ReadRequest) -> Result<Vec<String>, String> {
+    let template = Template::new(&source.glob).map_err(|error| error.to_string())?;
+    let zone = match request.time_zone.as_deref() {
+        None => TimeZone::UTC,
+        Some(name) => TimeZone::get(name).map_err(|error| error.to_string())?,
+    };
+    template.names(request.interval, &zone).map_err(|error| error.to_string())
 }
 
 /// Goes by the listing of another process: chunks name their files and their versions.

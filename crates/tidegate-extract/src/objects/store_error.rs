@@ -13,6 +13,11 @@ pub(crate) fn unreadable(what: &str, error: Error) -> ExtractError {
             .because(error);
     }
     match error {
+        // One of its keys is none that can be asked for: it stays so.
+        Error::InvalidPath { source } => {
+            let what = format!("{what}: {source}; rename that object, or name another folder");
+            ExtractError::permanent(Reason::InvalidConfiguration, what)
+        }
         Error::NotSupported { .. } | Error::NotImplemented { .. } => {
             ExtractError::permanent(Reason::InvalidConfiguration, what).because(error)
         }

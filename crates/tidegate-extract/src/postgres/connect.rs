@@ -24,10 +24,13 @@ use crate::{ExtractError, connection};
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Settings of every session. Time limits of the server, the database or the role would end long reads;
-/// only waiting for a lock has an end. How times print matters where text is asked for.
+/// only waiting for a lock has an end. How times print matters where text is asked for. A policy that hides rows
+/// is an error, as to `pg_dump`; and whoever reads all of a table begins where it begins, so that a query
+/// without an order gives its rows in the same one where the server can.
 const SESSION: &str = "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES \
      ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), \
      ('transaction_timeout', '0'), ('idle_session_timeout', '0'), ('lock_timeout', '60s'), \
+     ('row_security', 'off'), ('synchronize_seqscans', 'off'), \
      ('standard_conforming_strings', 'on'), ('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'), \
      ('IntervalStyle', 'iso_8601'), ('extra_float_digits', '1'), ('bytea_output', 'hex')) \
      AS wanted (name, value) WHERE EXISTS \

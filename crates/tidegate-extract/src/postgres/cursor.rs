@@ -19,6 +19,9 @@ pub(super) struct Cursor {
     pub(super) column: String,
     /// Holds for the interval's rows, each half-open edge once.
     pub(super) predicate: String,
+    /// Holds for rows that no interval has: without a cursor, or with an infinite one. Written so that an
+    /// index finds them.
+    pub(super) none: String,
 }
 
 impl Cursor {
@@ -73,7 +76,8 @@ impl Cursor {
         let cursor = qualified(name);
         let [start, end] = edges;
         let predicate = format!("{cursor} >= {start} AND {cursor} < {end}");
-        Ok(Self { column: name.clone(), predicate })
+        let none = format!("({cursor} IS NULL OR {cursor} IN ('-infinity', 'infinity'))");
+        Ok(Self { column: name.clone(), predicate, none })
     }
 }
 
@@ -90,7 +94,8 @@ mod tests {
     use crate::testing::incremental;
 
     fn of(type_: Type, zone: Option<&str>, interval: &str) -> Result<String, ExtractError> {
-        let described = [Described { name: "made".to_owned(), type_, modifier: -1 }];
+        let described =
+            [Described { name: "made".to_owned(), type_, modifier: -1, stands_for: None }];
         let interval = interval.parse().unwrap();
         Cursor::new(&incremental(zone), interval, &described, "t").map(|cursor| cursor.predicate)
     }
@@ -119,7 +124,7 @@ mod tests {
             ("2026-11-01T06:30:00Z/2026-11-01T07:00:00Z", "01:30", "02:00"),
         ] {
             let at = |time: &str| format!("'2026-11-01T{time}:00'::timestamp");
-            let expected = format!(r#""tg"."at" >= {} AND "tg"."at" < {}"#, at(start), at(end));
+            let expected = format!(r#""tg"."made" >= {} AND "tg"."made" < {}"#, at(start), at(end));
             assert_eq!(of(Type::TIMESTAMP, zone, interval).unwrap(), expected, "{interval}");
         }
     }

@@ -5,11 +5,11 @@ use tidegate_config::DatabaseSource;
 use tidegate_types::Reason;
 use tokio_postgres::Client;
 
-use super::Opened;
 use super::connect::Server;
 use super::failure::failed;
 use super::read::join_snapshot;
 use super::relation::Origin;
+use super::{Opened, resolve};
 use crate::{ExtractError, ReadRequest};
 
 /// What tells one server from all others, its followers too, which have their own names for snapshots, and
@@ -31,6 +31,20 @@ impl Ticket {
     pub(super) async fn new(client: &Client, snapshot: String) -> Result<Self, ExtractError> {
         Ok(Self { snapshot, server: server(client).await? })
     }
+
+    /// Refuses a connection to another server than the snapshot's.
+    pub(super) async fn require_same_server(&self, client: &Client) -> Result<(), ExtractError> {
+        let found = server(client).await?;
+        if found == self.server {
+            return Ok(());
+        }
+        let what = format!(
+            "the connection leads to a server that was started at {found}, and the snapshot is of one \
+             that was started at {}: let the secret name one server",
+            self.server
+        );
+        Err(ExtractError::transient(Reason::SourceUnreachable, what))
+    }
 }
 
 /// Joins the snapshot; the process that exported it holds it open.
@@ -42,18 +56,10 @@ pub(crate) async fn join(
     let (reached, session) =
         Server::connect(&source, &request.secrets, &request.application).await?;
     let client = &session.client;
-    let found = server(client).await?;
-    if found != ticket.server {
-        let what = format!(
-            "the connection leads to a server that was started at {found}, and the snapshot is of one \
-             that was started at {}: let the secret name one server",
-            ticket.server
-        );
-        return Err(ExtractError::transient(Reason::SourceUnreachable, what));
-    }
+    join_snapshot(client, &ticket).await?;
     let origin = Origin::find(client, &source.relation).await?;
-    join_snapshot(client, &ticket.snapshot).await?;
-    Opened::new(reached, session, origin, request, ticket).await
+    let resolved = resolve(client, &origin, &request).await?;
+    Ok(Opened::new(reached, session, origin, request, ticket, resolved))
 }
 
 async fn server(client: &Client) -> Result<String, ExtractError> {

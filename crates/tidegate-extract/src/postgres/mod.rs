@@ -6,11 +6,13 @@ mod connect;
 mod cursor;
 mod decode;
 mod failure;
+mod hold;
 mod join;
 mod plan;
 mod read;
 mod relation;
 mod resolve;
+mod stored;
 mod tls;
 mod types;
 mod wait;
@@ -25,28 +27,27 @@ use tidegate_runtime::secrets::Secrets;
 use tidegate_types::{DataInterval, Reason};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 use self::connect::{Server, Session};
 use self::cursor::Cursor;
-use self::failure::{failed, snapshot_lost};
+use self::failure::snapshot_lost;
 use self::join::Ticket;
 pub(crate) use self::join::join;
 use self::plan::Task;
-use self::read::Reading;
+use self::read::{Reading, join_snapshot};
 use self::relation::{Origin, select};
 use self::types::Selected;
 use crate::{Chunk, ChunkCounts, ExtractError, Piece, Plan, ReadRequest, Snapshot};
 
+/// Of those who join a snapshot.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// A snapshot, held by a transaction that stays open.
+/// A snapshot, held by a transaction that stays open, and with it the locks of what is read.
 pub(crate) struct Opened {
     /// Whose transaction holds the snapshot.
     session: Session,
     reading: Arc<Reading>,
     request: ReadRequest,
-    ticket: Ticket,
 }
 
 /// Whether the secret that leads to the server can be read.
@@ -65,12 +66,20 @@ pub(crate) async fn open(
     let origin = Origin::find(client, &source.relation).await?;
     if let Some((incremental, interval)) = incremental(&request)? {
         // What is wrong is told before the waiting.
+        hold::begin(client).await?;
         resolve(client, &origin, &request).await?;
+        hold::end(client).await?;
         wait::until_complete(client, &source, &request, incremental, interval).await?;
+    } else {
+        wait::until_replayed(client, &source, &request).await?;
     }
-    let id = take_snapshot(client, &origin).await?;
+    hold::begin(client).await?;
+    let resolved = resolve(client, &origin, &request).await?;
+    // Until it was locked the name may have come to mean another table.
+    let origin = Origin::find(client, &source.relation).await?;
+    let id = hold::export(client, &origin).await?;
     let ticket = Ticket::new(client, id).await?;
-    Opened::new(server, session, origin, request, ticket).await
+    Ok(Opened::new(server, session, origin, request, ticket, resolved))
 }
 
 fn incremental(
@@ -86,7 +95,7 @@ fn incremental(
     }
 }
 
-/// The columns that the request names, in the relation as it is now.
+/// The columns that the request names, in the relation as it is now; within a transaction it stays so.
 async fn resolve(
     client: &Client,
     origin: &Origin,
@@ -94,38 +103,24 @@ async fn resolve(
 ) -> Result<(Vec<Selected>, Option<Cursor>), ExtractError> {
     let described = origin.describe(client).await?;
     let selected = select(&described, request.fields.as_deref(), &origin.label)?;
-    if let Some(field) = &request.chunking.field
-        && !described.iter().any(|column| column.name == *field)
-    {
-        let what = format!(
-            "{} has no column {field:?}: set bulk.chunking.field to one that it has",
-            origin.label
-        );
-        return Err(ExtractError::permanent(Reason::InvalidConfiguration, what));
+    hold::lock(client, origin, &selected).await?;
+    if request.incremental.is_some() {
+        hold::refuse_refreshed(client, origin).await?;
+    }
+    if let Some(field) = &request.chunking.field {
+        if !described.iter().any(|column| column.name == *field) {
+            let what = format!(
+                "{} has no column {field:?}: set bulk.chunking.field to one that it has",
+                origin.label
+            );
+            return Err(ExtractError::permanent(Reason::InvalidConfiguration, what));
+        }
+        stored::require_stored(client, &described, field, &origin.label).await?;
     }
     let cursor = incremental(request)?
         .map(|(by, interval)| Cursor::new(by, interval, &described, &origin.label))
         .transpose()?;
     Ok((selected, cursor))
-}
-
-/// Locks the table, then fixes what is seen of it.
-async fn take_snapshot(client: &Client, origin: &Origin) -> Result<String, ExtractError> {
-    let doing = format!("taking a snapshot of {}", origin.label);
-    let begin = |error| failed(&doing, error);
-    client.batch_execute(BEGIN).await.map_err(begin)?;
-    if let Some(lock) = origin.lock()
-        && let Err(error) = client.batch_execute(&lock).await
-    {
-        // Whoever may read only some of the columns may not lock.
-        if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-            return Err(failed(&doing, error));
-        }
-        client.batch_execute("ROLLBACK").await.map_err(begin)?;
-        client.batch_execute(BEGIN).await.map_err(begin)?;
-    }
-    let row = client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await;
-    row.and_then(|row| row.try_get(0)).map_err(begin)
 }
 
 fn schema(selected: &[Selected]) -> SchemaRef {
@@ -135,18 +130,18 @@ fn schema(selected: &[Selected]) -> SchemaRef {
 }
 
 impl Opened {
-    /// The session's transaction is under the snapshot already.
-    async fn new(
+    /// The session's transaction holds the snapshot already.
+    fn new(
         server: Server,
         session: Session,
         origin: Origin,
         request: ReadRequest,
         ticket: Ticket,
-    ) -> Result<Self, ExtractError> {
-        let (selected, cursor) = resolve(&session.client, &origin, &request).await?;
+        (selected, cursor): (Vec<Selected>, Option<Cursor>),
+    ) -> Self {
         let reading = Reading {
             server,
-            id: ticket.snapshot.clone(),
+            ticket,
             origin,
             schema: schema(&selected),
             selected,
@@ -154,17 +149,17 @@ impl Opened {
             batch_rows: request.batch_rows,
             batch_bytes: request.batch_bytes,
         };
-        Ok(Self { session, reading: Arc::new(reading), request, ticket })
+        Self { session, reading: Arc::new(reading), request }
     }
 }
 
 impl Snapshot for Opened {
     fn id(&self) -> &str {
-        &self.reading.id
+        &self.reading.ticket.snapshot
     }
 
     fn ticket(&self) -> Option<serde_json::Value> {
-        serde_json::to_value(&self.ticket).ok()
+        serde_json::to_value(&self.reading.ticket).ok()
     }
 
     fn columns(&self) -> SchemaRef {
@@ -178,15 +173,20 @@ impl Snapshot for Opened {
             .as_ref()
             .map_or(NullCursorPolicy::Fail, |incremental| incremental.on_null_cursor);
         async move {
+            // As readers do: who holds the snapshot does not see by it.
+            let session = self.reading.server.session().await?;
+            join_snapshot(&session.client, &self.reading.ticket).await?;
             let task = Task {
-                client: &self.session.client,
+                client: &session.client,
                 origin: &self.reading.origin,
                 cursor: self.reading.cursor.as_ref(),
                 on_null_cursor,
                 field: self.request.chunking.field.as_deref(),
                 target_rows: self.request.chunking.target_rows,
             };
-            task.plan().await
+            let plan = task.plan().await;
+            session.close().await;
+            plan
         }
         .boxed()
     }

@@ -35,6 +35,7 @@ pub(super) struct Task<'a> {
 /// What the catalog says of a column.
 #[derive(Debug, Clone, Copy, Default)]
 struct ColumnFacts {
+    /// The server sees to it in all rows, those of children too.
     never_null: bool,
     /// An index over all rows begins with it.
     indexed: bool,
@@ -107,7 +108,7 @@ fn way(facts: &Facts<'_>) -> Way {
 impl Task<'_> {
     pub(super) async fn plan(&self) -> Result<Plan, ExtractError> {
         let columns = self.column_facts().await?;
-        let null_cursors = self.null_cursors(&columns).await?;
+        let null_cursors = self.null_cursors().await?;
         let rows = self.count(self.cursor.map(|cursor| cursor.predicate.as_str())).await?;
         let bounds = if rows == 0 { Vec::new() } else { self.divide(rows, &columns).await? };
         let share = rows / u64::try_from(bounds.len()).unwrap_or(1).max(1);
@@ -157,18 +158,12 @@ impl Task<'_> {
     }
 
     /// Rows that belong to no interval.
-    async fn null_cursors(
-        &self,
-        columns: &BTreeMap<String, ColumnFacts>,
-    ) -> Result<u64, ExtractError> {
+    async fn null_cursors(&self) -> Result<u64, ExtractError> {
         let Some(cursor) = self.cursor else { return Ok(0) };
-        if columns.get(&cursor.column).is_some_and(|facts| facts.never_null) {
-            return Ok(0);
-        }
-        let count = self.count(Some(&format!("{} IS NULL", qualified(&cursor.column)))).await?;
+        let count = self.count(Some(&cursor.none)).await?;
         if count > 0 && self.on_null_cursor == NullCursorPolicy::Fail {
             let what = format!(
-                "{count} rows of {} have no {:?} and belong to no interval: fill it in, or set bulk.incremental.onNullCursor to Ignore",
+                "{count} rows of {} have no {:?}, or an infinite one, and belong to no interval: fill it in, or set bulk.incremental.onNullCursor to Ignore",
                 self.origin.label, cursor.column
             );
             return Err(ExtractError::permanent(Reason::NullCursor, what));
@@ -245,13 +240,19 @@ impl Task<'_> {
 
     async fn column_facts(&self) -> Result<BTreeMap<String, ColumnFacts>, ExtractError> {
         let Some(table) = &self.origin.table else { return Ok(BTreeMap::new()) };
-        let statement = "SELECT a.attname::text, a.attnotnull, \
+        // Children of a table, foreign ones and rows from before a constraint may hold nulls all the same.
+        let statement = "SELECT a.attname::text, \
+             a.attnotnull AND (c.relkind = 'p' OR c.relkind = 'r' AND NOT c.relhassubclass) \
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS n \
+                 WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated \
+                 AND a.attnum = ANY (n.conkey)), \
              EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = a.attrelid \
                AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = a.attnum), \
              EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = a.attrelid \
                AND i.indisprimary AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum \
                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)) \
              FROM pg_catalog.pg_attribute AS a \
+             JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid \
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
         let rows = self.client.query(statement, &[&table.oid]).await;
         let rows = rows.map_err(|error| failed("asking for a table's columns", error))?;

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use tidegate_types::Reason;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 use super::BEGIN;
 use super::bounds::Bounds;
@@ -18,19 +18,24 @@ use super::connect::Server;
 use super::cursor::Cursor;
 use super::decode::{Decoder, Fault, Progress};
 use super::failure::{failed, snapshot_lost};
-use super::relation::{Origin, qualified};
-use super::types::Selected;
+use super::join::Ticket;
+use super::relation::Origin;
+use super::types::{Selected, listed};
 use crate::sql::literal;
 use crate::{Chunk, ChunkCounts, ExtractError, Piece};
 
 /// What the server says of a snapshot that nobody holds any more.
 const SNAPSHOT_GONE: [&str; 3] = ["22023", "42704", "55000"];
 
+/// Who joins a snapshot asks for locks that its holder has. It waits only where somebody who wants the table for
+/// himself stands between, who waits for the holder, who waits for us.
+const GIVES_WAY: &str = "SET LOCAL lock_timeout = '1s'";
+
 /// What every chunk is read by.
 pub(super) struct Reading {
     pub(super) server: Server,
-    /// The snapshot's name.
-    pub(super) id: String,
+    /// The snapshot.
+    pub(super) ticket: Ticket,
     pub(super) origin: Origin,
     pub(super) selected: Vec<Selected>,
     pub(super) schema: SchemaRef,
@@ -49,7 +54,7 @@ pub(super) async fn read(
     let rows = on_own_thread(async move || {
         let (reading, server) = (&reading, &reading.server);
         let rows = server.with_client(async |client| {
-            join_snapshot(client, &reading.id).await?;
+            join_snapshot(client, &reading.ticket).await?;
             let rows = reading.copy(client, &chunk, &statement, &into).await?;
             end(client).await?;
             Ok(rows)
@@ -59,12 +64,22 @@ pub(super) async fn read(
     Ok(ChunkCounts { rows: rows.await?, dead: 0 })
 }
 
-pub(super) async fn join_snapshot(client: &Client, id: &str) -> Result<(), ExtractError> {
-    let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}", literal(id));
-    client.batch_execute(&begin).await.map_err(|error| {
+/// Begins a transaction that sees by the snapshot. Servers name their snapshots alike, so that another one
+/// behind the same address may have one of that name, or none.
+pub(super) async fn join_snapshot(client: &Client, ticket: &Ticket) -> Result<(), ExtractError> {
+    let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}", literal(&ticket.snapshot));
+    let joined = client.batch_execute(&begin).await;
+    if joined.is_err() {
+        // Else it would answer nothing but that it failed.
+        let _ = client.batch_execute("ROLLBACK").await;
+    }
+    ticket.require_same_server(client).await?;
+    let joining = |error: Error| {
         let gone = error.code().is_some_and(|state| SNAPSHOT_GONE.contains(&state.code()));
         if gone { snapshot_lost(error) } else { failed("joining the snapshot", error) }
-    })
+    };
+    joined.map_err(joining)?;
+    client.batch_execute(GIVES_WAY).await.map_err(joining)
 }
 
 async fn end(client: &Client) -> Result<(), ExtractError> {
@@ -73,11 +88,7 @@ async fn end(client: &Client) -> Result<(), ExtractError> {
 
 impl Reading {
     fn statement(&self, bounds: &Bounds) -> String {
-        let columns = self.selected.iter().map(|column| {
-            let name = qualified(&column.column);
-            column.cast.as_ref().map_or_else(|| name.clone(), |cast| format!("{name}::{cast}"))
-        });
-        let columns = columns.collect::<Vec<_>>().join(", ");
+        let columns = listed(&self.selected);
         let cursor = self.cursor.as_ref().map(|cursor| cursor.predicate.clone());
         let conditions: Vec<_> = cursor.into_iter().chain(bounds.predicate()).collect();
         let condition = if conditions.is_empty() {

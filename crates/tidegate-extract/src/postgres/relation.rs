@@ -40,10 +40,6 @@ impl Table {
     pub(super) fn can_be_sampled(&self) -> bool {
         matches!(self.kind.as_str(), "r" | "p" | "m")
     }
-
-    fn can_be_locked(&self) -> bool {
-        matches!(self.kind.as_str(), "r" | "p" | "v")
-    }
 }
 
 impl Origin {
@@ -81,20 +77,13 @@ impl Origin {
     }
 
     /// A line of its own ends a comment at the query's end.
-    fn of_query(query: &str) -> Self {
+    pub(super) fn of_query(query: &str) -> Self {
         let query = query.trim().trim_end_matches([';', ' ', '\n', '\t', '\r']);
         let label = "the query".to_owned();
         Self { from: format!("(\n{query}\n) AS {ALIAS}"), label, table: None }
     }
 
-    /// The statement that keeps others from dropping, emptying or rewriting the table. They would make it
-    /// look empty to a snapshot that is older, so that it is locked before the snapshot is taken.
-    pub(super) fn lock(&self) -> Option<String> {
-        let can = self.table.as_ref().is_some_and(Table::can_be_locked);
-        can.then(|| format!("LOCK TABLE {} IN ACCESS SHARE MODE", self.label))
-    }
-
-    /// Its columns, without reading a row.
+    /// Its columns, without reading a row. Within a transaction, what it names is locked from then on.
     pub(super) async fn describe(&self, client: &Client) -> Result<Vec<Described>, ExtractError> {
         let statement = client
             .prepare(&format!("SELECT * FROM {} LIMIT 0", self.from))
@@ -106,6 +95,7 @@ impl Origin {
                 name: column.name().to_owned(),
                 type_: column.type_().clone(),
                 modifier: column.type_modifier(),
+                stands_for: column.table_oid().zip(column.column_id()),
             })
             .collect())
     }
@@ -231,6 +221,7 @@ mod tests {
                 name: (*name).to_owned(),
                 type_: type_.clone(),
                 modifier: -1,
+                stands_for: None,
             })
             .collect()
     }

@@ -13,6 +13,8 @@ use tidegate_decode::arrow_type;
 use tidegate_types::FieldType;
 use tokio_postgres::types::{Kind, Type};
 
+use super::relation::qualified;
+
 /// How values of a column come over the wire, and with it what they become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -44,6 +46,8 @@ pub(crate) struct Described {
     pub(crate) type_: Type,
     /// Precision and scale of a numeric, and the like; -1 when there is none.
     pub(crate) modifier: i32,
+    /// The relation and the number of the column in it that it is; none when it is computed.
+    pub(crate) stands_for: Option<(u32, i16)>,
 }
 
 /// A column that is read.
@@ -58,6 +62,15 @@ pub(crate) struct Selected {
     pub(crate) wire: Wire,
     /// Whether a null fails the run.
     pub(crate) required: bool,
+}
+
+/// The columns as they stand behind `SELECT`.
+pub(crate) fn listed(selected: &[Selected]) -> String {
+    let columns = selected.iter().map(|column| {
+        let name = qualified(&column.column);
+        column.cast.as_ref().map_or_else(|| name.clone(), |cast| format!("{name}::{cast}"))
+    });
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// What a column becomes.

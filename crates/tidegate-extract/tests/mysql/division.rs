@@ -196,3 +196,47 @@ async fn a_query_is_one_select_that_writes_nothing() {
         assert_eq!(ground.rows(ground.query(query)).await, ["1", "2"], "{query}");
     }
 }
+
+#[tokio::test]
+#[ignore = "needs MariaDB; run by make test"]
+async fn rows_are_divided_only_by_what_is_stored() {
+    let ground = Ground::shared().await;
+    ground
+        .sql(
+            "CREATE TABLE stored (id BIGINT PRIMARY KEY, twice BIGINT AS (id * 2) VIRTUAL); \
+             INSERT INTO stored (id) SELECT seq FROM seq_1_to_30; \
+             CREATE VIEW counted AS SELECT ROW_NUMBER() OVER () AS rn, id FROM stored; \
+             CREATE VIEW plain AS SELECT * FROM stored; \
+             CREATE VIEW shaken AS SELECT CAST(id + RAND() AS SIGNED) AS rn, id FROM stored; \
+             CREATE VIEW deep AS SELECT rn, id FROM shaken",
+        )
+        .await;
+    let by = |mut request: ReadRequest, field: &str| {
+        request.chunking.field = Some(field.to_owned());
+        divided(request, 10, 2)
+    };
+    let query = || ground.query("SELECT ROW_NUMBER() OVER () AS rn, id FROM stored");
+    let nested =
+        "WITH n AS (SELECT ROW_NUMBER() OVER () AS id FROM stored) SELECT id FROM n AS stored";
+    for request in [
+        by(query(), "rn"),
+        by(ground.query("SELECT id FROM (SELECT id FROM stored LIMIT 30) AS stored"), "id"),
+        by(ground.query("SELECT id FROM stored UNION ALL SELECT -id FROM stored"), "id"),
+        by(ground.query(nested), "id"),
+        by(ground.table("counted"), "rn"),
+        by(ground.table("shaken"), "rn"),
+        by(ground.table("deep"), "rn"),
+    ] {
+        let error = ground.refusal(request).await;
+        assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+        assert!(error.to_string().contains("is computed"), "{error}");
+    }
+    for (request, field) in [
+        (query(), "ID"),
+        (ground.query("WITH n AS (SELECT id FROM stored) SELECT id FROM n"), "id"),
+        (ground.table("plain"), "id"),
+        (ground.table("stored"), "twice"),
+    ] {
+        assert_eq!(sizes(&all(by(request, field)).await), [10; 3], "{field}");
+    }
+}

@@ -250,3 +250,33 @@ async fn the_servers_own_zone_does_not_matter() {
         assert_eq!(ground.rows(both).await.len(), 2, "{zone}");
     }
 }
+
+#[tokio::test]
+#[ignore = "needs MariaDB; run by make test"]
+async fn a_cursor_that_updates_move_is_refused() {
+    let ground = Ground::shared().await;
+    ground
+        .sql(
+            "CREATE TABLE moving (id BIGINT PRIMARY KEY, made TIMESTAMP NOT NULL DEFAULT '2026-06-01 00:30:00', \
+             stamp TIMESTAMP NOT NULL DEFAULT '2026-06-01 00:30:00' ON UPDATE CURRENT_TIMESTAMP, \
+             local DATETIME DEFAULT '2026-06-01 00:30:00' ON UPDATE CURRENT_TIMESTAMP); \
+             INSERT INTO moving (id) VALUES (1); \
+             CREATE VIEW moving_seen AS SELECT id, stamp AS at FROM moving; \
+             CREATE ALGORITHM = TEMPTABLE VIEW moving_copied AS SELECT id, local FROM moving",
+        )
+        .await;
+    let hour = "2026-06-01T00:00:00Z/2026-06-01T01:00:00Z";
+    for (request, cursor) in [
+        (ground.table("moving"), "STAMP"),
+        (ground.table("moving"), "local"),
+        (ground.table("moving_seen"), "at"),
+        (ground.table("moving_copied"), "local"),
+        (ground.query("SELECT id, stamp AS at FROM moving"), "at"),
+        (ground.query("SELECT * FROM (SELECT id, local FROM moving LIMIT 9) AS few"), "local"),
+    ] {
+        let error = ground.refusal(of_interval(request, cursor, hour)).await;
+        assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+        assert!(error.to_string().contains("ON UPDATE"), "{error}");
+    }
+    assert_eq!(ground.rows(of_interval(ground.table("moving"), "made", hour)).await.len(), 1);
+}

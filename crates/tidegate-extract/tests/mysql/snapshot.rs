@@ -200,3 +200,59 @@ async fn snapshots_have_names_of_their_own() {
     a.close().await;
     b.close().await;
 }
+
+#[tokio::test]
+#[ignore = "needs MariaDB; run by make test"]
+async fn nobody_empties_or_alters_what_a_query_reads() {
+    let ground = Ground::shared().await;
+    ground
+        .sql("CREATE TABLE pinned (id BIGINT PRIMARY KEY); INSERT INTO pinned VALUES (1), (2)")
+        .await;
+    let snapshot =
+        open(ground.query("SELECT MAX(id) AS id FROM pinned GROUP BY id")).await.unwrap();
+    for change in ["TRUNCATE pinned", "ALTER TABLE pinned ENGINE = MyISAM", "DROP TABLE pinned"] {
+        let change = format!("SET lock_wait_timeout = 1; {change}");
+        let error = ground.server.sql(&change).await.expect_err("it waits");
+        assert!(error.to_string().contains("Lock wait timeout"), "{error}");
+    }
+    let seen = read(snapshot.as_ref()).await.unwrap();
+    assert_eq!(seen.plan.rows, Some(2));
+    snapshot.close().await;
+    ground.sql("DROP TABLE pinned").await;
+}
+
+/// Puts another table of as many rows in the place of `t`, over and over.
+const SWAPS: [&str; 2] = [
+    "CREATE OR REPLACE TABLE t (id BIGINT PRIMARY KEY) SELECT seq AS id FROM seq_1_to_1000",
+    "CREATE OR REPLACE TABLE t_next (id BIGINT PRIMARY KEY); \
+     INSERT INTO t_next SELECT seq FROM seq_1_to_1000; \
+     RENAME TABLE t TO t_before, t_next TO t; DROP TABLE t_before",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB; run by make test"]
+async fn a_table_that_is_replaced_again_and_again_never_looks_empty() {
+    let ground = Ground::own_with(arguments(&[FAST])).await;
+    for swap in SWAPS {
+        ground.sql(SWAPS[0]).await;
+        let swaps = format!("{swap}; ").repeat(20);
+        let replacing = ground.server.sql(&swaps);
+        let reading = async {
+            for round in 0..10 {
+                let even = round % 2 == 0;
+                let request =
+                    if even { ground.table("t") } else { ground.query("SELECT id FROM t") };
+                let seen = match open(request).await {
+                    Ok(snapshot) => read(snapshot.as_ref()).await,
+                    Err(error) => Err(error),
+                };
+                match seen {
+                    Ok(seen) => assert_eq!(seen.plan.rows, Some(1_000), "{swap}"),
+                    Err(error) => assert!(error.is_transient(), "{error}"),
+                }
+            }
+        };
+        let (replaced, ()) = tokio::join!(replacing, reading);
+        replaced.unwrap();
+    }
+}

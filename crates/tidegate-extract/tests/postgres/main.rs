@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
+mod balanced;
 mod failing;
+mod holding;
 mod reading;
 #[path = "../requests/mod.rs"]
 mod requests;

@@ -135,22 +135,6 @@ async fn what_is_written_meanwhile_is_not_seen_by_any_chunk() {
 
 #[tokio::test]
 #[ignore = "needs postgres; run by make test"]
-async fn nobody_empties_or_rewrites_a_table_that_is_read() {
-    let database =
-        Database::with("locked", "CREATE TABLE t (a int8); INSERT INTO t VALUES (1)").await;
-    let snapshot = open(database.table("t")).await.unwrap();
-    let mut session = database.session();
-    session.run("SET lock_timeout = '100ms'; TRUNCATE t").await.unwrap();
-    assert_eq!(session.run("SELECT count(*) FROM t").await.unwrap(), ["1"]);
-    let plan = snapshot.plan().await.unwrap();
-    assert_eq!(plan.rows, Some(1));
-    snapshot.close().await;
-    session.run("TRUNCATE t").await.unwrap();
-    assert_eq!(session.run("SELECT count(*) FROM t").await.unwrap(), ["0"]);
-}
-
-#[tokio::test]
-#[ignore = "needs postgres; run by make test"]
 async fn a_table_that_is_emptied_and_filled_meanwhile_is_read_as_filled() {
     let database =
         Database::with("emptied", "CREATE TABLE t (a int8); INSERT INTO t VALUES (1)").await;

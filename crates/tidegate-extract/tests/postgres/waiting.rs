@@ -153,6 +153,37 @@ async fn rows_without_a_cursor_are_counted() {
 
 #[tokio::test]
 #[ignore = "needs postgres; run by make test"]
+async fn cursors_that_no_interval_holds_are_counted_whatever_the_table_promises() {
+    let database = Database::with(
+        "no_interval",
+        "CREATE TABLE parent (a int8, at timestamptz NOT NULL); CREATE TABLE child () INHERITS (parent); \
+         ALTER TABLE child ALTER at DROP NOT NULL; \
+         INSERT INTO parent VALUES (1, '2026-06-01Z'); INSERT INTO child VALUES (2, '2026-06-01Z'), (3, NULL); \
+         CREATE TABLE forever (a int8, at timestamptz NOT NULL, day date NOT NULL); \
+         INSERT INTO forever VALUES (1, '2026-06-01Z', '2026-06-01'), (2, 'infinity', 'infinity'), \
+           (3, '-infinity', '-infinity')",
+    )
+    .await;
+    let day = "2026-06-01T00:00:00Z/2026-06-02T00:00:00Z";
+    for (table, cursor, lost, read) in
+        [("parent", "at", 1, 2), ("forever", "at", 2, 1), ("forever", "day", 2, 1)]
+    {
+        let request = with(of_interval(database.table(table), cursor, day), |incremental| {
+            incremental.time_zone = Some("UTC".into());
+        });
+        let error = refused(request.clone()).await;
+        assert_eq!(error.reason(), Reason::NullCursor, "{table} {error}");
+        assert!(error.to_string().starts_with(&format!("{lost} rows")), "{error}");
+        let request =
+            with(request, |incremental| incremental.on_null_cursor = NullCursorPolicy::Ignore);
+        let snapshot = open(request.clone()).await.unwrap();
+        assert_eq!(snapshot.plan().await.unwrap().null_cursors, lost);
+        assert_eq!(rows(request).await.unwrap().num_rows(), read, "{table} {cursor}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
 async fn a_cursor_without_zone_belongs_to_one_interval_also_when_clocks_change() {
     let database = Database::with(
         "clocks",
@@ -287,6 +318,13 @@ async fn at_a_replica_the_primary_is_asked() {
     replica.sql("SELECT pg_wal_replay_pause()").await.unwrap();
     primary.sql("INSERT INTO t VALUES (5, '2020-01-01T00:30:00Z')").await.unwrap();
     assert_open(&refused(at_once(request.clone())).await, "replayed");
+    // Whole loads wait too: an earlier one may have read newer rows from the primary.
+    let mut whole = request.clone();
+    (whole.incremental, whole.interval) = (None, None);
+    let mut reading = tokio::spawn(rows(whole));
+    let still = tokio::time::timeout(Duration::from_secs(2), &mut reading).await;
+    assert!(still.is_err(), "it did not wait for the replica");
     replica.sql("SELECT pg_wal_replay_resume()").await.unwrap();
+    assert_eq!(values(&reading.await.unwrap().unwrap(), "a"), ["5"]);
     assert_eq!(values(&rows(request).await.unwrap(), "a"), ["5"]);
 }

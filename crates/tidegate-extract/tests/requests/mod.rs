@@ -26,6 +26,7 @@ pub(crate) fn request(source: BulkSource, secrets: Secrets) -> ReadRequest {
         application: "tidegate/test".to_owned(),
         fields: None,
         interval: None,
+        time_zone: None,
         incremental: None,
         chunking: Chunking { field: None, target_rows: 1_000_000, parallelism: 4 },
         on_error: BadRowPolicy::DeadLetter,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use tidegate_extract::Snapshot;
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::log::{CommitLog, TableSnapshot};
@@ -12,7 +12,7 @@ use super::Run;
 use crate::layout::Layout;
 use crate::repair::{check_trigger, nothing_to_repair};
 use crate::schedule::grid;
-use crate::source::{check_ended, check_ticks, close, request};
+use crate::source::{check_ended, check_names, close, request};
 use crate::table::RunTable;
 
 impl Run {
@@ -27,7 +27,7 @@ impl Run {
                     grid.check_aligned(interval).map_err(|error| {
                         RunError::permanent(Reason::IntervalNotAligned, error.to_string())
                     })?;
-                    check_ticks(config, &grid, interval)?;
+                    check_names(config, &grid, interval)?;
                 }
                 Ok(())
             }
@@ -62,6 +62,24 @@ impl Run {
         }
         state.check_shared(&self.config().ledger, shared)?;
         Ok(table)
+    }
+
+    /// Lays out the source's columns, and gives the table those that it lacks. None where the source has no
+    /// columns, as files that say theirs themselves while there are none: the table stays as it is.
+    pub(super) async fn lay_out(
+        &self,
+        table: &mut RunTable,
+        columns: &Schema,
+    ) -> Result<Option<Layout>, RunError> {
+        if columns.fields().is_empty() {
+            return Ok(None);
+        }
+        let layout = Layout::new(self.config(), columns)?;
+        if let Some(repair) = &self.repair {
+            repair.check_columns(table.snapshot.schema(), &layout.spec.schema)?;
+        }
+        table.snapshot = self.fit_table(&table.log, &layout).await?;
+        Ok(Some(layout))
     }
 
     /// The table with every column of the layout; made when it is not there. A store that refuses is asked

@@ -1,6 +1,7 @@
 //! Sources of files: what an interval was loaded from is remembered (B8).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidegate_config::{
     BadFilePolicy, BulkSource, CsvOptions, FileCompression, FileFormat, Incremental,
@@ -112,30 +113,87 @@ async fn a_database_counts_the_rows_of_each_interval_and_what_cannot_be_asked_is
     assert!(found.answers.is_empty(), "{found:?}");
 }
 
-/// The glob is filled with the start of the interval, so of several ticks only one's files would be read.
+/// The intervals' rows are not the log's last word any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_named_for_the_time_are_read_tick_by_tick() {
+async fn b3_intervals_that_a_load_of_everything_replaced_are_not_counted_again() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.set(|config| config.incremental = Some(immutable()));
+    lake.database.put(rows_of(0, 20, 1));
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    let daily = lake.config();
+    lake.set(|config| {
+        config.incremental = None;
+        config.write_mode = WriteMode::Overwrite;
+    });
+    lake.run(Trigger::Manual, None).await.expect("loads everything");
+    let (sources, known) = (MemorySources(Arc::clone(&lake.database)), lake.intervals().await);
+    let found = ask(&daily, &Secrets::new(None), &sources, &known, 10).await;
+    assert!(found.answers.is_empty(), "{found:?}");
+}
+
+/// A day without a file of a source that declares no columns must not hold up the days behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interval_without_files_is_done_once_the_table_has_its_columns() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.set(|config| config.source = files());
+    lake.database.says_columns.store(true, Ordering::SeqCst);
+    let error = lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect_err("no table yet");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::TableMismatch, false));
+    lake.database.put(rows_of(0, 20, 1));
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    let empty = lake.run(Trigger::Scheduled, Some(hours(1, 2))).await.expect("has no file");
+    assert_eq!((empty.rows_committed, empty.version.is_some()), (0, true));
+    let same = lake.run(Trigger::Scheduled, Some(hours(1, 2))).await.expect("nothing to do");
+    assert_eq!(same.reason, "AlreadyComplete");
+    lake.holds(&lake.database.rows(None)).await;
+}
+
+/// What validation would have refused; the log may hold intervals of an older specification.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interval_that_has_no_files_of_its_own_is_refused() {
     let lake = Lake::new(WriteMode::ReplaceInterval);
     lake.database.put(rows_of(0, 20, 1));
     lake.set(|config| {
         config.source = files();
         config.schedule = Some(Schedule { cron: "0 * * * *".into(), time_zone: "UTC".into() });
     });
-    // A day's files for each of its hours would be loaded 24 times.
+    // The day's files are those of the interval in which it ends.
     let error = lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect_err("the day's files");
     assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
     lake.set(|config| {
         let BulkSource::ObjectStore(source) = &mut config.source else { return };
         source.glob = "%Y-%m-%dT%H/*.csv".into();
     });
-    let error = lake.run(Trigger::Manual, Some(hours(0, 2))).await.expect_err("two ticks");
-    assert_eq!((error.reason(), error.is_transient()), (Reason::IntervalNotAligned, false));
-    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect("one tick");
+    lake.run(Trigger::Manual, Some(hours(0, 2))).await.expect("two ticks have two hours' files");
     lake.set(|config| {
         let BulkSource::ObjectStore(source) = &mut config.source else { return };
         source.glob = "100%%/*.csv".into();
     });
     lake.run(Trigger::Manual, Some(hours(0, 2))).await.expect("no time in the names");
+}
+
+/// A run, the look for late files and everybody else ask by one request.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_told_on_the_schedules_clock_by_whoever_asks() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put(rows_of(0, 20, 1));
+    *lake.database.fingerprint.lock().expect("not poisoned") = Some("one file".to_owned());
+    lake.set(|config| {
+        config.source = files();
+        let (cron, time_zone) = ("0 9 * * *".into(), "Asia/Seoul".into());
+        config.schedule = Some(Schedule { cron, time_zone });
+    });
+    lake.run(Trigger::Manual, Some(hours(0, 24))).await.expect("the day in Seoul");
+    assert_eq!(lake.database.last_request().time_zone.as_deref(), Some("Asia/Seoul"));
+    let sources = MemorySources(Arc::clone(&lake.database));
+    let (config, known) = (lake.config(), lake.intervals().await);
+    let found = ask(&config, &Secrets::new(None), &sources, &known, 10).await;
+    assert_eq!(found.answers.len(), 1);
+    let asked = lake.database.last_request();
+    assert_eq!(
+        (asked.time_zone.as_deref(), asked.interval),
+        (Some("Asia/Seoul"), Some(hours(0, 24)))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
-//! Repairs of a table that somebody took back in time (T1, B10).
+//! Tables that somebody took back in time (T1, B10).
 
 use std::collections::BTreeMap;
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde_json::{Value, json};
+use tidegate_config::{Trigger, WriteMode};
 use tidegate_types::Reason;
 
 use super::lake::{Lake, rows_of};
@@ -33,11 +34,16 @@ async fn live(lake: &Lake) -> Vec<String> {
 
 /// Makes these files the table's, as other writers restore a version.
 async fn restore(lake: &Lake, wanted: &[String]) {
+    commit(lake, "RESTORE", wanted).await;
+}
+
+/// Makes these files the table's.
+async fn commit(lake: &Lake, operation: &str, wanted: &[String]) {
     let (now, added) = (live(lake).await, added(lake).await);
     let remove = |path: &String| json!({"remove": {"path": path, "deletionTimestamp": 1, "dataChange": true}});
     let removes = now.iter().filter(|path| !wanted.contains(path)).map(remove);
     let adds = wanted.iter().filter(|path| !now.contains(path)).map(|path| added[path].clone());
-    let info = json!({"commitInfo": {"timestamp": 1, "operation": "RESTORE"}});
+    let info = json!({"commitInfo": {"timestamp": 1, "operation": operation}});
     let lines: Vec<String> =
         [info].into_iter().chain(removes).chain(adds).map(|action| action.to_string()).collect();
     let version = lake.snapshot().await.version() + 1;
@@ -72,4 +78,46 @@ async fn t1_a_table_that_was_rewound_behind_a_repair_is_not_repaired_again() {
     let again = stream.lake.attempt(stream.options(hours(1, 2)), None).await.expect("undone");
     assert_eq!(again.rows_replaced, 4);
     stream.is_consistent().await;
+}
+
+/// The log, which a RESTORE leaves alone, still says of every hour that it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_run_does_not_go_by_a_calendar_whose_rows_a_rewind_took() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put((0..4).flat_map(|hour| rows_of(hour, 4, 1)));
+    let scheduled = async |hour| lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await;
+    for hour in [0, 1] {
+        scheduled(hour).await.expect("runs");
+    }
+    let before = live(&lake).await;
+    scheduled(2).await.expect("runs");
+    let newest = live(&lake).await;
+    restore(&lake, &before).await;
+    for hour in [2, 3] {
+        let refused = scheduled(hour).await.expect_err("rewound");
+        assert_eq!((refused.reason(), refused.is_transient()), (Reason::TableRewound, false));
+    }
+    restore(&lake, &newest).await;
+    scheduled(3).await.expect("the rewind was undone");
+
+    restore(&lake, &before).await;
+    assert_eq!(scheduled(4).await.expect_err("rewound").reason(), Reason::TableRewound);
+    for hour in [2, 3] {
+        lake.run(Trigger::Manual, Some(hours(hour, hour + 1))).await.expect("asked for by name");
+    }
+    scheduled(4).await.expect("nothing is missing any more");
+    lake.holds(&lake.database.rows(None)).await;
+}
+
+/// What somebody deletes stays deleted, and is no reason to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_rows_that_were_deleted_on_purpose_are_no_rewind() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put((0..3).flat_map(|hour| rows_of(hour, 4, 1)));
+    for hour in [0, 1] {
+        lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await.expect("runs");
+    }
+    let newest = live(&lake).await;
+    commit(&lake, "DELETE", &newest[1..]).await;
+    lake.run(Trigger::Scheduled, Some(hours(2, 3))).await.expect("goes on");
 }

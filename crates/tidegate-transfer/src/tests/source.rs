@@ -67,6 +67,8 @@ pub(crate) struct Database {
     /// How often a snapshot was given back.
     pub(crate) closed: AtomicU32,
     pub(crate) fingerprint: Mutex<Option<String>>,
+    /// The rows are those of files that say their columns themselves: without rows there are neither.
+    pub(crate) says_columns: AtomicBool,
     /// The requests, as they came.
     pub(crate) requests: Mutex<Vec<ReadRequest>>,
 }
@@ -206,7 +208,14 @@ fn gone() -> ExtractError {
 }
 
 impl MemorySnapshot {
+    fn is_without_files(&self) -> bool {
+        self.rows.is_empty() && self.database.says_columns.load(Ordering::SeqCst)
+    }
+
     fn chunks(&self) -> u32 {
+        if self.is_without_files() {
+            return 0;
+        }
         self.database.chunks.load(Ordering::SeqCst).max(1)
     }
 
@@ -262,7 +271,11 @@ impl Snapshot for MemorySnapshot {
     }
 
     fn columns(&self) -> SchemaRef {
-        if self.has_more_columns { more_columns() } else { columns() }
+        match self.has_more_columns {
+            true => more_columns(),
+            false if self.is_without_files() => Arc::new(Schema::empty()),
+            false => columns(),
+        }
     }
 
     fn plan(&self) -> BoxFuture<'_, Result<Plan, ExtractError>> {

@@ -68,7 +68,7 @@ async fn verify_table(
     entries.retain(|entry| entry.version <= snapshot.version());
     let history = BulkHistory::walk(&entries, ledger, &mut report)?;
     check_generations(&intervals, &contents, mode, &mut report);
-    check_rows(&history, &contents, &mut report);
+    check_rows(&history, &contents, (&intervals, mode), &mut report);
     report.rows = contents.rows();
     let dead = check_dead_letters((ledger, mode), store, (&log, &snapshot), &mut report).await?;
     report.read = report.rows + report.dead;
@@ -123,12 +123,7 @@ fn check_generations(
     if mode == WriteMode::Append {
         return;
     }
-    let held = |place: &Place| {
-        intervals.iter().any(|(key, known)| {
-            start_of(key) == place.interval && known.held() == Some(place.generation)
-        })
-    };
-    for (place, rows) in contents.by_place().filter(|(place, _)| !held(place)) {
+    for (place, rows) in contents.by_place().filter(|(place, _)| !is_held(intervals, place)) {
         let detail =
             format!("{rows} rows of {place}, which the log does not hold, are in the table");
         report.damaged("generations", detail);
@@ -136,8 +131,20 @@ fn check_generations(
     report.checked("rows only of the generation that the log holds of each interval");
 }
 
+/// Whether the log says that the table holds the place's rows.
+fn is_held(intervals: &Intervals, place: &Place) -> bool {
+    intervals.iter().any(|(key, known)| {
+        start_of(key) == place.interval && known.held() == Some(place.generation)
+    })
+}
+
 /// What the runs' commits say against what the files hold.
-fn check_rows(history: &BulkHistory, contents: &BulkContents, report: &mut VerifyReport) {
+fn check_rows(
+    history: &BulkHistory,
+    contents: &BulkContents,
+    (intervals, mode): (&Intervals, WriteMode),
+    report: &mut VerifyReport,
+) {
     let found: BTreeMap<Place, u64> = contents.by_place().collect();
     if !history.complete {
         report.not_provable(
@@ -146,7 +153,14 @@ fn check_rows(history: &BulkHistory, contents: &BulkContents, report: &mut Verif
         );
         return;
     }
-    let places: BTreeSet<Place> = found.keys().chain(history.alive.keys()).copied().collect();
+    let mut places: BTreeSet<Place> = found.keys().chain(history.alive.keys()).copied().collect();
+    if let Some(rewind) = history.rewinds.first() {
+        if mode == WriteMode::Append {
+            report.damaged("rewind", rewind.clone());
+        }
+        // Which rows a rewind took or brought back does not matter once they were loaded again.
+        places.retain(|place| mode == WriteMode::Append || is_held(intervals, place));
+    }
     for place in places {
         let there = found.get(&place).copied().unwrap_or(0);
         let said = history.alive.get(&place).copied().unwrap_or(0);
@@ -154,10 +168,12 @@ fn check_rows(history: &BulkHistory, contents: &BulkContents, report: &mut Verif
             continue;
         }
         let detail = format!("{place} has {there} rows, its run committed {said}");
-        if history.foreign_edits {
-            report.not_provable("rows", detail);
-        } else {
-            report.damaged("rows", detail);
+        match history.rewinds.first() {
+            Some(rewind) => {
+                report.damaged("rewind", format!("{detail}; the table was rewound by {rewind}"));
+            }
+            None if history.foreign_edits => report.not_provable("rows", detail),
+            None => report.damaged("rows", detail),
         }
     }
     report.checked(format!(

@@ -23,6 +23,8 @@ pub(super) struct BulkHistory {
     pub(super) complete: bool,
     /// Whether somebody else changed or removed rows.
     pub(super) foreign_edits: bool,
+    /// What took the table back in time.
+    pub(super) rewinds: Vec<String>,
     /// Commits of runs.
     pub(super) runs: u64,
     /// Rows that must be in the table.
@@ -52,7 +54,7 @@ impl BulkHistory {
                 report.not_provable("log", format!("version {missing} is missing"));
             }
             expected = Some(entry.version + 1);
-            foreign(entry, &mut removed, &mut edits, report);
+            history.rewinds.extend(foreign(entry, &mut removed, &mut edits, report));
             history.foreign_edits = edits.foreign_edits;
             let said = said_in(entry, ledger)?;
             check_rise(entry, &before, &said, report);
@@ -154,7 +156,8 @@ impl BulkHistory {
         gone.iter().for_each(|place| _ = self.keys.remove(place));
         let taken = entry.removes.iter().map(|file| file.rows).sum::<Option<u64>>();
         let taken = taken.map(|rows| rows.saturating_sub(entry.kept_rows));
-        if !self.complete || taken == Some(held) {
+        // Behind a rewind other rows were there than those that the runs before it brought.
+        if !self.complete || !self.rewinds.is_empty() || taken == Some(held) {
             return;
         }
         let version = entry.version;

@@ -314,6 +314,26 @@ async fn rows_that_somebody_else_took_away_cannot_be_proved_and_rows_that_vanish
     lake.expect(VerifyState::Damaged, "rows").await;
 }
 
+/// What a rewind took is damage until it is loaded again.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_rewound_table_is_damaged_until_its_intervals_are_loaded_again() {
+    let lake = Lake::new().await;
+    lake.run(key(0, 1), REPLACE, (10, 0)).await;
+    let before = lake.live().await;
+    lake.run(key(1, 2), REPLACE, (7, 0)).await;
+    let newer = lake.live().await.into_iter().find(|file| !before.contains(file)).expect("a file");
+    let remove = format!(
+        r#"{{"remove":{{"path":"{}","dataChange":true,"deletionTimestamp":1}}}}"#,
+        newer.path
+    );
+    let info = r#"{"commitInfo":{"timestamp":1,"operation":"RESTORE"}}"#;
+    lake.stranger(&format!("{info}\n{remove}\n")).await;
+    lake.expect(VerifyState::Damaged, "rewind").await;
+    lake.run(key(1, 2), REPLACE, (7, 0)).await;
+    let report = lake.verify().await;
+    assert_eq!((report.state, report.rows), (VerifyState::Ok, 17), "{report}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_beginning_is_cleaned_up_proves_generations_and_no_counts() {
     let lake = Lake::new().await;

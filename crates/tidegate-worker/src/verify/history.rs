@@ -43,7 +43,9 @@ pub(super) fn walk(
             );
         }
         expected = Some(entry.version + 1);
-        foreign(entry, &mut removed, &mut history, report);
+        if let Some(rewind) = foreign(entry, &mut removed, &mut history, report) {
+            report.damaged("rewind", rewind);
+        }
         txns.apply(&entry.txns);
         let state = LedgerState::read(&txns, ledger, incarnation)?;
         for (partition, now) in &state.partitions {
@@ -71,28 +73,27 @@ pub(super) fn walk(
     Ok(history)
 }
 
-/// What somebody else's commit means for what can be proved.
+/// What somebody else's commit means for what can be proved; answers with what took the table back in time.
 pub(super) fn foreign(
     entry: &LogEntry,
     removed: &mut BTreeSet<String>,
     history: &mut History,
     report: &mut VerifyReport,
-) {
+) -> Option<String> {
     let readded = entry.adds.iter().any(|file| removed.contains(&file.path));
     removed.extend(entry.removes.iter().map(|file| file.path.clone()));
     if entry.ours.is_some() {
-        return;
+        return None;
     }
     match classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded) {
-        ForeignEdit::Append => {}
+        ForeignEdit::Append => None,
         ForeignEdit::Edit(what) => {
             history.foreign_edits = true;
             let detail = format!("{what} by somebody else at version {}", entry.version);
             report.not_provable("foreign edits", detail);
+            None
         }
-        ForeignEdit::Rewind(what) => {
-            report.damaged("rewind", format!("{what} at version {}", entry.version));
-        }
+        ForeignEdit::Rewind(what) => Some(format!("{what} at version {}", entry.version)),
     }
 }
 

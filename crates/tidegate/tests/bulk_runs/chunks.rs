@@ -183,7 +183,7 @@ async fn a_chunk_that_no_reader_can_read_ends_the_attempt_with_its_name() {
     let source = json!({"type": "ObjectStore", "objectStore": {
         "storage": {"url": ground.scratch.url("files")}, "glob": "*.csv", "format": "CSV",
     }});
-    let pipeline = Pipeline::bulk("files", &source, ground.path())
+    let pipeline = Pipeline::bulk("lines", &source, ground.path())
         .columns(&[("id", "long"), ("t", "string")])
         .set("decode.onError", json!("Halt"));
     let pods = Pods::new(&ground, pipeline);

@@ -1,6 +1,7 @@
 //! Files in a directory: found by their day, each day once, bad records set aside.
 
 use serde_json::{Value, json};
+use tidegate_testing::TidegateCommand;
 
 use crate::ground::{Ground, at_once, daily, day};
 use crate::support::{Pipeline, Rows};
@@ -39,6 +40,69 @@ async fn every_day_of_files_is_read_once() {
     ground.run(&days).await.expect(0).says("default/days: nothing is due; the next run is due at");
     ground.ask("plan", &days).await.expect(0).says("nothing is due");
     ground.ask("verify", &days).await.expect(0);
+}
+
+/// Files in folders of days of 2025, one row each with the day of the month.
+fn of_2025(ground: &Ground, month: i64, days: std::ops::RangeInclusive<i64>) -> Pipeline {
+    for day in days {
+        let path = format!("files/dt=2025-{month:02}-{day:02}/rows.csv");
+        ground.write(&path, format!("id,name\n{day},a\n"));
+    }
+    daily(files(ground, "days", "dt=%Y-%m-%d/*.csv", "CSV"), 0)
+}
+
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn the_day_on_which_summer_ends_is_read_like_every_other() {
+    let ground = Ground::new("bulk-files");
+    let days = of_2025(&ground, 10, 23..=28).set("bulk.schedule.timeZone", json!("Europe/London"));
+    // Midnight is at 23:00 UTC before the 26th, and at 00:00 after.
+    let days_of_london = ("2025-10-23T23:00:00Z", "2025-10-28T00:00:00Z");
+    let filled = ground.backfill(&days, days_of_london, &[]).await.expect(0);
+    filled.says("4 runs done, 4 rows.");
+    assert_eq!(ground.numbers(&days, "id").await, [24, 25, 26, 27]);
+    let source = ground.call("verify", &days).argument("--source");
+    ground.end(source, "verify").await.expect(0).says("4 intervals against the source");
+    ground.ask("doctor", &days).await.expect(0).says("ok      files: those of the newest 4");
+}
+
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn a_schedule_of_weekdays_reads_the_weekend_too() {
+    let ground = Ground::new("bulk-files");
+    let days = of_2025(&ground, 6, 4..=11).set("bulk.schedule.cron", json!("0 6 * * 1-5"));
+    // From Thursday to Tuesday.
+    let week = ("2025-06-05T06:00:00Z", "2025-06-10T06:00:00Z");
+    ground.backfill(&days, week, &[]).await.expect(0).says("3 runs done, 5 rows.");
+    assert_eq!(ground.numbers(&days, "id").await, [5, 6, 7, 8, 9]);
+    let source = ground.call("verify", &days).argument("--source");
+    ground.end(source, "verify").await.expect(0);
+    // Saturday's is one of those that are looked at.
+    ground.write("files/dt=2025-06-07/late.csv", "id,name\n70,late\n");
+    let monday = "--from 2025-06-06T06:00:00Z --to 2025-06-09T06:00:00Z";
+    ground.ask("doctor", &days).await.expect(65).says("failed  files:").says(monday);
+    let weekend = ("2025-06-06T06:00:00Z", "2025-06-09T06:00:00Z");
+    ground.backfill(&days, weekend, &["--reprocess", "All"]).await.expect(0);
+    assert_eq!(ground.numbers(&days, "id").await, [5, 6, 7, 8, 9, 70]);
+}
+
+#[tokio::test]
+async fn a_schedule_that_leaves_an_interval_without_files_is_refused_before_anything_is_run() {
+    let ground = Ground::new("bulk-files");
+    let hourly = of_2025(&ground, 6, 4..=5).set("bulk.schedule.cron", json!("0 * * * *"));
+    let table = hourly.table.clone();
+    let validate = TidegateCommand::new("validate").unwrap().argument(hourly.write());
+    let refused = ground.end(validate, "validate").await.expect(65);
+    refused.says("spec.source.objectStore.glob").says("no day of its own");
+    refused.says("write finer fields into it");
+    let one_day = ("2025-06-04T00:00:00Z", "2025-06-05T00:00:00Z");
+    ground.backfill(&hourly, one_day, &[]).await.expect(65).says("no day of its own");
+    let hours = hourly
+        .set("source.objectStore.glob", json!("%Y-%m-%dT%H.csv"))
+        .set("bulk.schedule.timeZone", json!("Europe/London"));
+    let refused = ground.ask("plan", &hours).await.expect(65);
+    refused.says("as the clock is turned back").says("timeZone: UTC");
+    assert!(!table.join("_delta_log").exists(), "nobody made a table");
 }
 
 #[tokio::test]

@@ -58,15 +58,15 @@ async fn a_stream_and_files_are_carried_out_by_one_call() {
     bench.publish_ids(&stream.subject("a"), &["x", "y"]).await;
     let ground = Ground::new("bulk-both");
     ground.write("files/a.ndjson", "{\"id\": 1}\n");
-    let files = whole(&ground, "files");
+    let lines = whole(&ground, "lines");
     let run = call("run", &stream)
         .argument("-f")
-        .argument(files.write())
+        .argument(lines.write())
         .argument("--until-caught-up")
         .argument("--data-dir")
         .argument(ground.scratch.join("data"));
     let ended = end(&ground.scratch, run, "run").await.expect(0);
-    ended.says("default/clicks: read 2 messages").says("default/files: 1 row, from 1 chunk");
+    ended.says("default/clicks: read 2 messages").says("default/lines: 1 row, from 1 chunk");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tidegate_config::CsvOptions;
 use tidegate_decode::CellDecoder;
 use tidegate_types::{Field, FieldType, Reason};
 
+use super::missing::MissingColumns;
 use super::outbox::{BadRecord, Outbox};
 use super::text::Text;
 use super::trouble::Trouble;
@@ -75,7 +76,7 @@ impl Csv {
         let mut records = Records::new(&mut input, cause, self.delimiter);
         let layout = match (self.header, records_header(&mut records, self.header)?) {
             (false, _) => Layout::in_order(&self.fields),
-            (true, Some(names)) => Layout::by_name(&self.fields, &names)?,
+            (true, Some(names)) => Layout::by_name(path, &self.fields, &names)?,
             (true, None) => return Ok(()),
         };
         while let Some(record) = records.next()? {
@@ -167,7 +168,13 @@ fn records_header(records: &mut Records<'_>, wanted: bool) -> Result<Option<Vec<
     let mut names = Vec::with_capacity(record.cells.len());
     for cell in record.cells {
         let name = std::str::from_utf8(record.text(cell, &mut scratch));
-        names.push(name.map_err(|_| Trouble::damaged("its header is not UTF-8"))?.to_owned());
+        let name = name.map_err(|_| Trouble::damaged("its header is not UTF-8"))?;
+        // Such a file would be one long header without a row.
+        if !cell.quoted && name.contains('\r') {
+            let what = "its lines end with a carriage return alone; let them end with a line feed";
+            return Err(Trouble::damaged(what));
+        }
+        names.push(name.to_owned());
     }
     Ok(Some(names))
 }
@@ -177,8 +184,9 @@ impl Layout {
         Self { cell_of: (0..fields.len()).map(Some).collect(), cells: fields.len() }
     }
 
-    fn by_name(fields: &[Field], names: &[String]) -> Result<Self, Trouble> {
+    fn by_name(path: &str, fields: &[Field], names: &[String]) -> Result<Self, Trouble> {
         let mut cell_of = Vec::with_capacity(fields.len());
+        let mut missing = MissingColumns::default();
         for field in fields {
             let name = name_in_file(field);
             let mut places = names.iter().enumerate().filter(|(_, other)| *other == name);
@@ -186,9 +194,8 @@ impl Layout {
             if places.next().is_some() {
                 return Err(Trouble::damaged(format!("its header names {name:?} twice")));
             }
-            if place.is_none() && field.required {
-                let what = format!("its header lacks {name:?}, which is required");
-                return Err(Trouble::Damaged { reason: Reason::MissingField, what });
+            if place.is_none() {
+                missing.note(field, name, names.iter().map(String::as_str))?;
             }
             cell_of.push(place);
         }
@@ -196,6 +203,7 @@ impl Layout {
             let what = "its first line names none of the declared fields; without such a line, set csv.header to false";
             return Err(Trouble::damaged(what));
         }
+        missing.tell(path);
         Ok(Self { cell_of, cells: names.len() })
     }
 }

@@ -32,6 +32,7 @@ use tidegate_types::{Field, Reason};
 
 use super::fetch::Fetch;
 use super::listing::PinnedFile;
+use super::missing::MissingColumns;
 use super::outbox::{BadRecord, Outbox};
 use super::trouble::{Cause, Trouble};
 use pages::Pages;
@@ -163,8 +164,9 @@ impl ParquetFile {
         }
         let mut roots = Vec::new();
         let mut sources = Vec::with_capacity(wanted.fields.len());
+        let mut missing = MissingColumns::default();
         for field in &wanted.fields {
-            let source = Source::find(schema, field)?;
+            let source = Source::find(schema, field, &mut missing)?;
             roots.extend(source.as_ref().map(|source| source.root));
             sources.push(source);
         }
@@ -173,6 +175,7 @@ impl ParquetFile {
         if roots.is_empty() {
             return Err(Trouble::damaged("it has none of the declared columns"));
         }
+        missing.tell(&self.path);
         Ok(Columns { roots, sources })
     }
 }
@@ -284,7 +287,12 @@ struct Source {
 }
 
 impl Source {
-    fn find(schema: &Schema, field: &Field) -> Result<Option<Self>, Trouble> {
+    /// Where the field's column is; what the file lacks is noted in `missing`.
+    fn find<'a>(
+        schema: &Schema,
+        field: &'a Field,
+        missing: &mut MissingColumns<'a>,
+    ) -> Result<Option<Self>, Trouble> {
         let path = field.from.as_deref().and_then(|from| from.strip_prefix("$."));
         let mut names =
             path.map_or_else(|| vec![field.name.as_str()], |path| path.split('.').collect());
@@ -293,10 +301,8 @@ impl Source {
         let Some((root, data_type)) = found
             .and_then(|(root, column)| Some((root, member_type(column.data_type(), &members)?)))
         else {
-            if field.required {
-                let what = format!("it lacks the column {:?}, which is required", field.name);
-                return Err(Trouble::Damaged { reason: Reason::MissingField, what });
-            }
+            let present = schema.fields().iter().map(|column| column.name().as_str());
+            missing.note(field, path.unwrap_or(&field.name), present)?;
             return Ok(None);
         };
         fit::fits(data_type, &field.data_type).map_err(|problem| Trouble::Damaged {

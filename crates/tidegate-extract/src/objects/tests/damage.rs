@@ -94,7 +94,7 @@ async fn a_file_that_is_written_again_or_gone_ends_the_attempt() {
 async fn a_file_without_an_etag_is_pinned_by_its_time() {
     let store = memory();
     put(&store, "a.json", lines(3)).await;
-    let listed = list(&store, &Glob::new("*").unwrap()).await.unwrap().remove(0);
+    let listed = list(&store, &Glob::any(&["*".to_owned()]).unwrap()).await.unwrap().remove(0);
     for (seconds, changed) in [(0, false), (-10, true)] {
         let modified = listed.modified + seconds * 1_000_000;
         let pinned = PinnedFile { etag: None, modified, ..listed.clone() };
@@ -304,4 +304,42 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(survives(format, name, bytes));
     }
+}
+
+/// Their rows would be one long header, or null, and the run would be done.
+#[tokio::test]
+async fn a_file_whose_columns_are_nearly_the_declared_ones_is_refused() {
+    for (name, bytes, told) in [
+        ("a.csv", "id,T\n1,x\n", "it calls the column \"T\", which is declared as \"t\""),
+        ("a.csv", "id, t\n1,x\n", "it calls the column \" t\", which is declared as \"t\""),
+        ("a.csv", "id,t\r1,x\r2,y\r", "its lines end with a carriage return alone"),
+    ] {
+        let store = memory();
+        put(&store, name, bytes).await;
+        let ask = ask(FileFormat::Csv, "*").fields(&["id: long", "t: string"]);
+        let files = ask.open_in(&store).await.unwrap();
+        let error = read_all(&files).await.unwrap_err();
+        assert!(!error.is_transient() && error.to_string().contains(told), "{error}");
+    }
+    let store = memory();
+    put(&store, "a.parquet", super::parquets::numbers(3, 3)).await;
+    let ask = ask(FileFormat::Parquet, "*").fields(&["ID: long"]);
+    let error = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("it calls the column \"id\""), "{error}");
+}
+
+/// A table's folder holds what its log replaced, too; the pipeline's own would double with each run.
+#[tokio::test]
+async fn files_of_a_delta_table_are_not_a_source() {
+    let store = memory();
+    put(&store, "in/a.json", lines(3)).await;
+    put(&store, "in/out/1.json", lines(3)).await;
+    put(&store, "in/out/_delta_log/00000000000000000000.json", "{}").await;
+    let ask = |glob: &str| ask(FileFormat::NdJson, glob).fields(&FIELDS);
+    let refused = ask("in/**/*.json").open_in(&store).await;
+    let error = refused.err().expect("refused");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+    assert!(error.to_string().contains("in/out/1.json belongs to the Delta table"), "{error}");
+    let beside = ask("in/*.json").open_in(&store).await.unwrap();
+    assert_eq!(read_all(&beside).await.unwrap().rows().len(), 3);
 }

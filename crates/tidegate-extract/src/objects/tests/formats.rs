@@ -145,8 +145,8 @@ async fn an_empty_line_is_the_null_of_an_only_column() {
 async fn headers_that_do_not_fit_are_faults_of_the_file() {
     for (text, says) in [
         ("id,id\n1,2\n", "twice"),
-        ("name\nx\n", "lacks \"id\""),
-        ("1,2,3\n", "lacks \"id\""),
+        ("name\nx\n", "lacks the column \"id\""),
+        ("1,2,3\n", "lacks the column \"id\""),
         ("\"id\"x,b\n", "closing quote"),
     ] {
         let store = memory();

@@ -4,6 +4,7 @@ mod damage;
 mod formats;
 mod joined;
 mod many;
+mod named;
 mod parquets;
 mod splits;
 
@@ -78,6 +79,7 @@ impl Ask {
             application: "tidegate/test".into(),
             fields: self.fields.clone(),
             interval: None,
+            time_zone: None,
             incremental: None,
             chunking: Chunking {
                 field: None,

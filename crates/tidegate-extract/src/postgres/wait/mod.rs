@@ -13,7 +13,7 @@ mod decide;
 use std::time::Duration;
 
 use tidegate_config::{DatabaseSource, Incremental};
-use tidegate_types::{DataInterval, Reason};
+use tidegate_types::{DataInterval, Reason, Span};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
@@ -30,6 +30,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const NAMED: usize = 5;
 const MICROS: &str = "* 1000000)::int8";
 
+/// How long a load that waits for nothing else waits for a replica.
+const LONGEST_REPLAY: Span = Span::seconds(1800);
+
+/// On a replica, returns when it has replayed what its primary had written, where the secret says which that
+/// is: what an earlier load read from the primary would go again otherwise.
+pub(super) async fn until_replayed(
+    client: &Client,
+    source: &DatabaseSource,
+    request: &ReadRequest,
+) -> Result<(), ExtractError> {
+    if !scalar(client, "SELECT pg_catalog.pg_is_in_recovery()").await? {
+        return Ok(());
+    }
+    let primary = Server::connect_primary(source, &request.secrets, &request.application).await?;
+    let Some(primary) = primary else { return Ok(()) };
+    require_same(client, &primary.client).await?;
+    let patience = Patience { started: Instant::now(), limit: LONGEST_REPLAY };
+    patience.for_replay(client, written(&primary.client).await?).await
+}
+
+async fn written(primary: &Client) -> Result<PgLsn, ExtractError> {
+    scalar(primary, "SELECT pg_catalog.pg_current_wal_insert_lsn()").await
+}
+
 /// Returns when no transaction can add rows to the interval any more.
 pub(super) async fn until_complete(
     client: &Client,
@@ -41,7 +65,7 @@ pub(super) async fn until_complete(
     let wait = Wait {
         incremental,
         end: interval.end_second().saturating_mul(1_000_000),
-        started: Instant::now(),
+        patience: Patience { started: Instant::now(), limit: incremental.max_wait },
     };
     refuse_followers(client).await?;
     let on_replica: bool = scalar(client, "SELECT pg_catalog.pg_is_in_recovery()").await?;
@@ -55,9 +79,7 @@ pub(super) async fn until_complete(
     };
     require_same(client, &primary.client).await?;
     wait.for_transactions(&primary.client).await?;
-    let written = "SELECT pg_catalog.pg_current_wal_insert_lsn()";
-    let written: PgLsn = scalar(&primary.client, written).await?;
-    wait.for_replay(client, written).await
+    wait.patience.for_replay(client, written(&primary.client).await?).await
 }
 
 /// Rows that come from another database come in its transactions, which cannot be seen here.
@@ -106,7 +128,13 @@ struct Wait<'a> {
     incremental: &'a Incremental,
     /// The interval's end in microseconds since 1970.
     end: i64,
+    patience: Patience,
+}
+
+/// How long it may take.
+struct Patience {
     started: Instant,
+    limit: Span,
 }
 
 impl Wait<'_> {
@@ -124,7 +152,7 @@ impl Wait<'_> {
             if pause == FIRST_PAUSE {
                 tracing::info!(transactions = %listed(&waits_for), "transactions that began before the interval's end are still open");
             }
-            self.pause(&mut pause, || {
+            self.patience.pause(&mut pause, || {
                 let many = waits_for.len();
                 format!(
                     "{many} {} that began before the interval's end still open: {}; end them, or name the role in bulk.incremental.ignoreRoles if it never writes such rows",
@@ -147,7 +175,7 @@ impl Wait<'_> {
                 return Ok(());
             }
             let left = Duration::from_micros(left);
-            if left > self.left() {
+            if left > self.patience.left() {
                 let what = format!(
                     "by the source's clock, the interval has ended and settled (bulk.incremental.settle) only in {}, and bulk.incremental.maxWait is shorter",
                     in_seconds(left)
@@ -157,7 +185,9 @@ impl Wait<'_> {
             sleep(left.clamp(Duration::from_millis(1), LONGEST_PAUSE)).await;
         }
     }
+}
 
+impl Patience {
     async fn for_replay(&self, client: &Client, written: PgLsn) -> Result<(), ExtractError> {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -168,14 +198,14 @@ impl Wait<'_> {
                 return Ok(());
             }
             self.pause(&mut pause, || {
-                "the replica has not yet replayed what its primary wrote before the interval was complete".to_owned()
+                "the replica has not yet replayed what its primary had written by then".to_owned()
             })
             .await?;
         }
     }
 
     fn left(&self) -> Duration {
-        self.incremental.max_wait.to_duration().saturating_sub(self.started.elapsed())
+        self.limit.to_duration().saturating_sub(self.started.elapsed())
     }
 
     async fn pause(
@@ -185,7 +215,7 @@ impl Wait<'_> {
     ) -> Result<(), ExtractError> {
         let left = self.left();
         if left.is_zero() {
-            let what = format!("{} (waited for {})", why(), self.incremental.max_wait);
+            let what = format!("{} (waited for {})", why(), self.limit);
             return Err(ExtractError::transient(Reason::SourceTransactionsOpen, what));
         }
         sleep((*pause).min(left)).await;
