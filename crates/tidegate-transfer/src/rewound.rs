@@ -58,12 +58,13 @@ pub(crate) async fn check_not_rewound(
 /// The loads that ended with rows of which no live file can hold one.
 fn without_rows(known: &Intervals, ledger: &Ledger, files: &[LiveFile]) -> Vec<IntervalKey> {
     let loads = Loads::of(files);
-    let ended = known.iter().filter(|(_, known)| known.state == RunState::Done);
+    // A load of everything took the place of all others (B9).
+    let whole = known.get(IntervalKey::All).is_some_and(|all| all.held().is_some());
+    let ended = known
+        .iter()
+        .filter(|(key, load)| load.state == RunState::Done && (!whole || *key == IntervalKey::All));
     ended
-        .filter(|(key, known)| {
-            let start = key.interval().map(|interval| interval.start().as_microsecond());
-            !loads.may_hold(start, &run_source_name(ledger, known.generation))
-        })
+        .filter(|(key, load)| !loads.may_hold(*key, &run_source_name(ledger, load.generation)))
         .map(|(key, _)| key)
         .collect()
 }
@@ -106,12 +107,18 @@ impl Loads {
         }
     }
 
-    fn may_hold(&self, start: Option<i64>, source: &str) -> bool {
+    fn may_hold(&self, key: IntervalKey, source: &str) -> bool {
+        let single = match key.interval() {
+            Some(interval) => {
+                let start = Some(interval.start().as_microsecond());
+                self.single.contains(&(start, source.to_owned()))
+            }
+            // Whose rows may say for which interval they were loaded.
+            None => self.single.iter().any(|(_, of)| of == source),
+        };
         let within =
             |(from, to): &(String, String)| (from.as_str()..=to.as_str()).contains(&source);
-        self.unknown
-            || self.single.contains(&(start, source.to_owned()))
-            || self.mixed.iter().any(within)
+        self.unknown || single || self.mixed.iter().any(within)
     }
 }
 

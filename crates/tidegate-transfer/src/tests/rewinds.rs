@@ -121,3 +121,20 @@ async fn t1_rows_that_were_deleted_on_purpose_are_no_rewind() {
     commit(&lake, "DELETE", &newest[1..]).await;
     lake.run(Trigger::Scheduled, Some(hours(2, 3))).await.expect("goes on");
 }
+
+/// Of loads of everything only the newest has rows, whichever intervals the others were made for.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_table_that_is_overwritten_again_after_a_rewind_goes_on() {
+    let lake = Lake::new(WriteMode::Overwrite);
+    let load = async |hour| {
+        lake.database.put(rows_of(hour, 4, 1));
+        lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await
+    };
+    load(0).await.expect("runs");
+    let before = live(&lake).await;
+    load(1).await.expect("runs");
+    restore(&lake, &before).await;
+    assert_eq!(load(2).await.expect_err("rewound").reason(), Reason::TableRewound);
+    lake.run(Trigger::Manual, Some(hours(2, 3))).await.expect("asked for by name");
+    load(3).await.expect("the newest load is there");
+}
