@@ -51,3 +51,41 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::objects::fixtures::settings;
+
+    /// With an API server that never answers.
+    pub(crate) fn silent(metrics: Metrics) -> Context {
+        let silent = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, kube::Error>>().await
+        });
+        of(&Client::new(silent, "ns"), metrics)
+    }
+
+    /// With this API server.
+    pub(crate) fn of(server: &Client, metrics: Metrics) -> Context {
+        let pods = PodClient::new(metrics.clone()).expect("a client");
+        Context::new(options(), server, Clock::system(), pods, metrics)
+    }
+
+    fn options() -> OperatorOptions {
+        OperatorOptions {
+            namespaces: [].into(),
+            own_namespace: String::new(),
+            identity: String::new(),
+            leader_election: false,
+            max_concurrent_rollouts: 1,
+            max_concurrent_reconciles: 1,
+            poll_interval: Duration::from_secs(10),
+            deletion_deadline: Duration::from_secs(10),
+            allow_local_tables: false,
+            listen: ([127, 0, 0, 1], 0).into(),
+            pods: settings(),
+        }
+    }
+}

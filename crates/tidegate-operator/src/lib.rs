@@ -2,7 +2,7 @@
 //!
 //! # What it does
 //!
-//! Each `IngestionPipeline` is reconciled in steps, a file each: *dereference* reads what the spec
+//! Each `IngestionPipeline` is reconciled in steps: *dereference* reads what the spec
 //! points to, *validate* turns it into one checked value, *observe* asks the pods, *decide* finds the
 //! number of workers and who reads what, *build* makes every object without a client, *apply* sends
 //! what differs, *status* tells what was found. Why a reconcile runs is never asked; running it twice
@@ -13,17 +13,17 @@
 //!
 //! # How it is laid out
 //!
-//! Imports run down, and modules of one floor do not know each other where it matters: neither controller
-//! knows the other.
+//! Imports run down, and within a row of the table to the right. Neither controller knows the other.
 //!
 //! | Floor | Modules |
 //! |---|---|
 //! | the process | `run` takes pipelines from the queue while it holds the `lease`; `watch` fills caches and queue; `controllers` tells whose a pipeline is |
 //! | the controllers | `streaming`, `bulk` |
-//! | what bulk pipelines are made of | `runs`, `schedule`, `calendar` |
+//! | what bulk pipelines are made of | `runs`, `schedule` |
+//! | what their table's log holds | `calendar` |
 //! | a reconcile, whatever the source | `reconcile` (time limits, how it ended), `states` (what is remembered), `status` (conditions, Events, writing them) |
 //! | a pipeline's objects | `apply` (send what differs), `objects` (what they are made of), `validation` (the spec that runs), `news` (whom a change wakes) |
-//! | the ground | `context`, `cluster` (what was seen, names, labels, owners), `pods`, `queue`, `metrics`, `failure`, `client` and small words |
+//! | the ground | `context`, `failure`, `client`, `pods`, `metrics`, `queue`, `cluster` (what was seen, names, labels, owners) and small words |
 //!
 //! # What it refuses to do
 //!
@@ -43,7 +43,6 @@ mod error;
 mod failure;
 mod key;
 mod lease;
-mod message;
 mod metrics;
 mod news;
 mod objects;
@@ -57,6 +56,7 @@ mod schedule;
 mod states;
 mod status;
 mod streaming;
+mod text;
 mod validation;
 mod watch;
 

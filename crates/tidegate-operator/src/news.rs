@@ -64,11 +64,8 @@ mod tests {
     use tidegate_telemetry::Registry;
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::context::fixtures::silent;
     use crate::metrics::Metrics;
-    use crate::objects::fixtures::settings;
-    use crate::options::OperatorOptions;
-    use crate::pods::PodClient;
 
     fn pipeline(generation: i64, extra: &serde_json::Value) -> DynamicObject {
         let mut object = json!({
@@ -95,35 +92,10 @@ mod tests {
         assert!(is_news(Some(&old), Some(&asked)));
     }
 
-    fn context() -> Context {
-        let silent = tower::service_fn(async |_: http::Request<kube::client::Body>| {
-            std::future::pending::<Result<http::Response<kube::client::Body>, kube::Error>>().await
-        });
-        let metrics = Metrics::new(&mut Registry::default());
-        let pods = PodClient::new(metrics.clone()).expect("a client");
-        Context::new(options(), &kube::Client::new(silent, "ns"), Clock::system(), pods, metrics)
-    }
-
-    fn options() -> OperatorOptions {
-        OperatorOptions {
-            namespaces: [].into(),
-            own_namespace: String::new(),
-            identity: String::new(),
-            leader_election: false,
-            max_concurrent_rollouts: 1,
-            max_concurrent_reconciles: 1,
-            poll_interval: Duration::from_secs(10),
-            deletion_deadline: Duration::from_secs(10),
-            allow_local_tables: false,
-            listen: ([127, 0, 0, 1], 0).into(),
-            pods: settings(),
-        }
-    }
-
     /// The watch tells of the edit too, but of nothing that is not known already.
     #[tokio::test(start_paused = true)]
     async fn an_edit_that_the_answer_to_our_own_write_shows_is_not_lost() {
-        let context = context();
+        let context = silent(Metrics::new(&mut Registry::default()));
         let wait = Duration::from_secs(5);
         context.caches.pipelines.put(pipeline(1, &json!({})));
         take_in(&context, pipeline(1, &json!({"status": {"phase": "Idle"}})));

@@ -13,7 +13,7 @@ use crate::queue::Again;
 use crate::status::{Outlook, outlook};
 
 /// The longest reconcile: pods are asked for seconds, the API server for less.
-pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(60);
 /// The longest writing of status and Events.
 const LONGEST_REPORT: Duration = Duration::from_secs(20);
 

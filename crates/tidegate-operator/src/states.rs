@@ -58,6 +58,11 @@ impl<M: Default> States<M> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), state);
     }
 
+    #[cfg(test)]
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     pub(crate) fn forget(&self, key: &Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }

@@ -11,7 +11,8 @@ use super::ground::Stand;
 use super::memory::BulkMemory;
 use super::scene::Scene;
 use crate::apply::Applier;
-use crate::calendar::{Answer, Ask, Book, answer, calendar_job, is_of, job_name};
+use crate::calendar::{Answer, Ask, Book, answer, calendar_job, job_name};
+use crate::cluster::labels::{self, Component};
 use crate::pods::ended;
 use crate::runs::create_job;
 
@@ -40,10 +41,8 @@ pub(super) async fn ask_calendar(scene: &mut Scene<'_>, memory: &mut BulkMemory,
         }
         scene.done.is_busy = true;
     }
-    let others = scene
-        .jobs
-        .iter()
-        .any(|job| is_of(&scene.field.key.name, job) && !kept.contains(&job.name_any()));
+    let asks = |job: &Job| labels::is_of(job, Component::Calendar);
+    let others = scene.jobs.iter().any(|job| asks(job) && !kept.contains(&job.name_any()));
     if others {
         let applier = Applier::new(scene.field.context, owner);
         let removed = applier.remove_all_but::<Job>(&kept).await;

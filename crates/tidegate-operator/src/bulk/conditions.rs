@@ -20,8 +20,8 @@ use super::scene::Newest;
 use crate::clock::is_over;
 use crate::failure::Failure;
 use crate::status::{
-    CAUGHT_UP, INTERVALS_CURRENT, Outlook, READY, RECONCILING, SPEC_ACCEPTED, STALLED, Verdict,
-    condition, outlook, said_before,
+    Answer, CAUGHT_UP, INTERVALS_CURRENT, Outlook, READY, RECONCILING, SPEC_ACCEPTED, STALLED,
+    Verdict, answer, conditions_of, outlook, said_before,
 };
 use crate::validation::Rejection;
 
@@ -50,8 +50,6 @@ pub(super) struct BulkFacts<'a> {
     pub(super) schedule: Option<&'a ScheduleStatus>,
 }
 
-type Answer = (Verdict, Reason, String);
-
 /// All conditions.
 pub(super) fn conditions(
     facts: &BulkFacts<'_>,
@@ -67,15 +65,11 @@ pub(super) fn conditions(
         (CAUGHT_UP, facts.scheduled.then(|| caught_up(facts, now))),
         (INTERVALS_CURRENT, intervals_current(facts, previous)),
     ];
-    let present = found.into_iter().filter_map(|(kind, answer)| Some((kind, answer?)));
-    let one = |(kind, (verdict, reason, message)): (&str, Answer)| {
-        condition(kind, (verdict, reason, &message), facts.generation, previous, now)
-    };
-    present.map(one).collect()
+    conditions_of(found, facts.generation, previous, now)
 }
 
 fn no(reason: Reason, message: impl Into<String>) -> Answer {
-    (Verdict::False, reason, message.into())
+    answer(Verdict::False, reason, message)
 }
 
 fn ready(facts: &BulkFacts<'_>, previous: &[Condition]) -> Answer {
@@ -91,7 +85,7 @@ fn ready(facts: &BulkFacts<'_>, previous: &[Condition]) -> Answer {
             return no(rejection.reason, &*rejection.message);
         }
         None if !facts.accepted => {
-            return (Verdict::Unknown, Reason::Progressing, "not looked at yet".to_owned());
+            return answer(Verdict::Unknown, Reason::Progressing, "not looked at yet");
         }
         _ => {}
     }
@@ -119,9 +113,9 @@ fn runs_are_made(facts: &BulkFacts<'_>) -> Answer {
                 "goes on as accepted before; the last edit was refused: {}",
                 rejection.message
             );
-            (Verdict::True, rejection.reason, message)
+            answer(Verdict::True, rejection.reason, message)
         }
-        None => (Verdict::True, Reason::Ok, words.to_owned()),
+        None => answer(Verdict::True, Reason::Ok, words),
     }
 }
 
@@ -132,29 +126,27 @@ fn before_failure(failure: &Failure, previous: &[Condition]) -> Option<Answer> {
 
 fn reconciling(facts: &BulkFacts<'_>) -> Option<Answer> {
     if facts.deleting {
-        return Some((Verdict::True, Reason::Deleting, "it is being deleted".to_owned()));
+        return Some(answer(Verdict::True, Reason::Deleting, "it is being deleted"));
     }
     let waits = facts.rejection.filter(|it| outlook(it.reason) != Outlook::Stalled)?;
-    Some((Verdict::True, waits.reason, waits.message.clone()))
+    Some(answer(Verdict::True, waits.reason, &*waits.message))
 }
 
 fn stalled(facts: &BulkFacts<'_>) -> Option<Answer> {
     let refused = facts.rejection.filter(|it| outlook(it.reason) == Outlook::Stalled)?;
-    (!facts.deleting).then(|| (Verdict::True, refused.reason, refused.message.clone()))
+    (!facts.deleting).then(|| answer(Verdict::True, refused.reason, &*refused.message))
 }
 
 fn spec_accepted(facts: &BulkFacts<'_>) -> Answer {
     match facts.rejection {
         Some(rejection) => no(rejection.reason, &*rejection.message),
-        None if facts.accepted => {
-            (Verdict::True, Reason::Ok, "this generation is what runs".to_owned())
-        }
-        None => (Verdict::Unknown, Reason::Progressing, "not looked at yet".to_owned()),
+        None if facts.accepted => answer(Verdict::True, Reason::Ok, "this generation is what runs"),
+        None => answer(Verdict::Unknown, Reason::Progressing, "not looked at yet"),
     }
 }
 
 fn caught_up(facts: &BulkFacts<'_>, now: Timestamp) -> Answer {
-    let unknown = |reason: Reason, words: &str| (Verdict::Unknown, reason, words.to_owned());
+    let unknown = |reason: Reason, words: &str| answer(Verdict::Unknown, reason, words);
     if facts.suspended {
         return unknown(Reason::Suspended, "the schedule is not followed while suspended");
     }
@@ -172,12 +164,10 @@ fn caught_up(facts: &BulkFacts<'_>, now: Timestamp) -> Answer {
     // With nothing scheduled yet there is nothing to be behind with.
     match behind {
         true if through.is_none() && schedule.active == 0 && schedule.missed == 0 => {
-            (Verdict::True, Reason::Ok, "no interval is due yet".to_owned())
+            answer(Verdict::True, Reason::Ok, "no interval is due yet")
         }
         true => no(Reason::Behind, "intervals that are due are not in the table yet"),
-        false => {
-            (Verdict::True, Reason::Ok, "every interval that is due is in the table".to_owned())
-        }
+        false => answer(Verdict::True, Reason::Ok, "every interval that is due is in the table"),
     }
 }
 

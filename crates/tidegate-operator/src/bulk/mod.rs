@@ -8,6 +8,7 @@ mod calendars;
 mod chunks;
 mod conditions;
 mod controller;
+mod events;
 mod ground;
 mod history;
 mod keep_ready;

@@ -9,6 +9,7 @@ use tidegate_api::IngestionPipelineStatus;
 use super::memory::BulkMemory;
 use super::scene::Done;
 use super::validate::Validated;
+use crate::apply::Changes;
 use crate::cluster::Owner;
 use crate::context::Context;
 use crate::states::PipelineState;
@@ -24,6 +25,7 @@ pub(super) struct Reconcile<'a> {
     pub(super) previous: Option<IngestionPipelineStatus>,
     pub(super) state: PipelineState<BulkMemory>,
     pub(super) validated: Arc<Validated>,
+    pub(super) changes: Changes,
     pub(super) done: Done,
 }
 
@@ -42,6 +44,7 @@ impl<'a> Reconcile<'a> {
             state,
             owner,
             validated: Arc::default(),
+            changes: Changes::default(),
             done: Done::default(),
         }
     }

@@ -43,7 +43,8 @@ impl Reconcile<'_> {
             let known = std::mem::take(&mut self.state.rewrites);
             let mut applier = Applier::new(context, owner).knowing(known);
             let ready = keep_ready(&mut applier, context, owner, pipeline).await;
-            self.state.rewrites = applier.into_changes().rewrites;
+            self.changes = applier.into_changes();
+            self.state.rewrites = std::mem::take(&mut self.changes.rewrites);
             ready?;
         }
         let key = &owner.key;

@@ -1,8 +1,6 @@
 //! The question, and how its Job answered.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
 use serde::Deserialize;
 use tidegate_config::{Calendar, content_hash};
 use tidegate_types::{DataInterval, Reason};
@@ -52,12 +50,6 @@ pub(crate) fn job_name(pipeline: &str, config_hash: &str, ask: &Ask) -> String {
     };
     let text = format!("{who} {} {config_hash}", ask.range);
     format!("{pipeline}-calendar-{}", content_hash(text.as_bytes()))
-}
-
-/// Whether a Job of the pipeline asks the log.
-pub(crate) fn is_of(pipeline: &str, job: &Job) -> bool {
-    let name = job.name_any();
-    name.strip_prefix(pipeline).is_some_and(|rest| rest.starts_with("-calendar-"))
 }
 
 /// What became of it.

@@ -4,6 +4,6 @@ mod ask;
 mod book;
 mod job;
 
-pub(crate) use ask::{Answer, Ask, Purpose, answer, is_of, job_name};
+pub(crate) use ask::{Answer, Ask, Purpose, answer, job_name};
 pub(crate) use book::Book;
 pub(crate) use job::calendar_job;

@@ -1,4 +1,5 @@
-//! What the operator counts, and what it shows of each pipeline for alerts. Every name stands here.
+//! What the operator counts, and what it shows of each pipeline for alerts. Every name stands in this
+//! folder.
 
 mod families;
 mod pipelines;
@@ -166,6 +167,14 @@ impl Metrics {
     /// Shows the runs of a bulk pipeline.
     pub(crate) fn show_runs(&self, key: &Key, gauges: &BulkGauges) {
         self.runs.show(key, gauges);
+    }
+
+    /// Takes the series of the runs of a pipeline away that has none any more.
+    pub(crate) fn forget_runs(&self, key: &Key) {
+        let labels = &pipeline_labels(key);
+        if self.runs.is_shown(labels) {
+            self.runs.forget(labels);
+        }
     }
 
     /// Counts an attempt of a run, by its number.

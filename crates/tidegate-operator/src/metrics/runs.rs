@@ -183,6 +183,11 @@ impl RunMetrics {
         }
     }
 
+    /// Whether the runs of a pipeline were shown.
+    pub(super) fn is_shown(&self, labels: &PipelineLabels) -> bool {
+        self.runs_due.get(labels).is_some()
+    }
+
     /// Takes a pipeline's series away.
     pub(super) fn forget(&self, labels: &PipelineLabels) {
         for phase in PHASES {

@@ -1,4 +1,4 @@
-//! How a Job's only pod ended.
+//! How Jobs and their pods ended.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobCondition};

@@ -9,7 +9,7 @@ use tidegate_types::Reason;
 
 use super::address::address;
 use super::client::PodClient;
-use crate::message::bounded;
+use crate::text::bounded;
 
 /// Why a container does not start that will not start by itself.
 const START_FAILURES: [&str; 9] = [

@@ -17,14 +17,13 @@ use tidegate_config::FilesReport;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::message::count;
-use crate::status::{INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, condition};
+use crate::status::{
+    Answer, INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, answer, conditions_of,
+};
+use crate::text::count;
 
 pub(crate) const COMPLETE: &str = "Complete";
 pub(crate) const VERIFIED: &str = "Verified";
-
-/// What a condition says.
-type Answer = (Verdict, Reason, String);
 
 /// What is happening, in a word and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +40,17 @@ pub(crate) fn run_conditions(
     previous: &[Condition],
     now: Timestamp,
 ) -> Vec<Condition> {
-    let found: Vec<(&str, Answer)> = match step {
+    let found = match step {
         Step::Finish(outcome) => finished(outcome),
         Step::Wait(waiting) => open(waiting.reason, &waiting.message),
         Step::Start(_) | Step::Follow => open(present.reason, &present.message),
     };
-    let one = |(kind, (verdict, reason, message)): (&str, Answer)| {
-        condition(kind, (verdict, reason, &message), generation, previous, now)
-    };
-    found.into_iter().map(one).collect()
+    conditions_of(found, generation, previous, now)
 }
 
 fn open(reason: Reason, message: &str) -> Vec<(&'static str, Answer)> {
-    let so = |verdict| (verdict, reason, message.to_owned());
-    let counted = (Verdict::Unknown, Reason::Progressing, "the run is not over".to_owned());
+    let so = |verdict| answer(verdict, reason, message);
+    let counted = answer(Verdict::Unknown, Reason::Progressing, "the run is not over");
     vec![
         (READY, so(Verdict::False)),
         (RECONCILING, so(Verdict::True)),
@@ -64,7 +60,7 @@ fn open(reason: Reason, message: &str) -> Vec<(&'static str, Answer)> {
 }
 
 fn finished(outcome: &Outcome) -> Vec<(&'static str, Answer)> {
-    let so = |verdict| (verdict, outcome.reason, outcome.message.clone());
+    let so = |verdict| answer(verdict, outcome.reason, &*outcome.message);
     if !outcome.succeeded {
         return vec![
             (READY, so(Verdict::False)),
@@ -87,13 +83,13 @@ fn current(files: &FilesReport) -> Answer {
         0 => (Verdict::True, Reason::Ok),
         _ => (Verdict::False, Reason::IntervalStale),
     };
-    (verdict, reason, files.message.clone())
+    answer(verdict, reason, &*files.message)
 }
 
 fn unverified(outcome: &Outcome) -> Answer {
     match outcome.reason {
-        Reason::CountMismatch => (Verdict::False, outcome.reason, outcome.message.clone()),
-        reason => (Verdict::Unknown, reason, "the run did not come so far".to_owned()),
+        Reason::CountMismatch => answer(Verdict::False, outcome.reason, &*outcome.message),
+        reason => answer(Verdict::Unknown, reason, "the run did not come so far"),
     }
 }
 
@@ -106,9 +102,9 @@ fn verified(outcome: &Outcome) -> Answer {
                 report.rows_committed,
                 count(report.dead_letters, "dead letter")
             );
-            (Verdict::True, Reason::Ok, message)
+            answer(Verdict::True, Reason::Ok, message)
         }
-        _ => (Verdict::Unknown, outcome.reason, "nothing was read".to_owned()),
+        _ => answer(Verdict::Unknown, outcome.reason, "nothing was read"),
     }
 }
 

@@ -191,3 +191,10 @@ fn coordinator_and_readers_share_a_secret_where_chunks_have_pods_of_their_own() 
         assert!(!arguments(job).iter().any(|argument| argument.contains(TOKEN)));
     }
 }
+
+#[test]
+fn a_question_for_the_calendar_is_told_by_its_label_however_runs_are_called() {
+    assert!(labels::is_of(&calendar(), Component::Calendar));
+    let called = Run { name: "orders-calendar-june".to_owned(), ..run("Manual", false) };
+    assert!(!labels::is_of(&attempt(&called, 1), Component::Calendar));
+}

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tidegate_types::Reason;
 
-use crate::message::bounded;
+use crate::text::bounded;
 
 /// Whether a condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +43,45 @@ pub(crate) const INTERVALS_CURRENT: &str = "IntervalsCurrent";
 pub(crate) const DEAD_LETTERING: &str = "DeadLettering";
 pub(crate) const SCALING_ACTIVE: &str = "ScalingActive";
 
-/// A condition that says so of a generation; since when, the one before it tells.
-pub(crate) fn condition(
+/// What a condition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+/// An answer in one line.
+pub(crate) fn answer(verdict: Verdict, reason: Reason, message: impl Into<String>) -> Answer {
+    Answer { verdict, reason, message: message.into() }
+}
+
+/// The conditions of a generation that have an answer; since when each says so, those before it tell.
+pub(crate) fn conditions_of<A: Into<Option<Answer>>>(
+    answers: impl IntoIterator<Item = (&'static str, A)>,
+    generation: i64,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let present = answers.into_iter().filter_map(|(kind, answer)| Some((kind, answer.into()?)));
+    present.map(|(kind, answer)| condition(kind, &answer, generation, previous, now)).collect()
+}
+
+fn condition(
     kind: &str,
-    (verdict, reason, message): (Verdict, Reason, &str),
+    answer: &Answer,
     generation: i64,
     previous: &[Condition],
     now: Timestamp,
 ) -> Condition {
-    let status = verdict.as_str();
+    let status = answer.verdict.as_str();
     let before = find(previous, kind).filter(|before| before.status == status);
     let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message: bounded(message),
+        reason: answer.reason.as_str().to_owned(),
+        message: bounded(&answer.message),
         last_transition_time: Time(since),
         observed_generation: Some(generation),
     }
@@ -75,15 +98,12 @@ pub(crate) fn holds(conditions: &[Condition], kind: &str, verdict: Verdict) -> b
 }
 
 /// What a condition said; none when it said nothing, or that it is not known.
-pub(crate) fn said_before(
-    conditions: &[Condition],
-    kind: &str,
-) -> Option<(Verdict, Reason, String)> {
+pub(crate) fn said_before(conditions: &[Condition], kind: &str) -> Option<Answer> {
     let before = find(conditions, kind)?;
     let verdict = [Verdict::True, Verdict::False]
         .into_iter()
         .find(|verdict| verdict.as_str() == before.status)?;
-    Some((verdict, Reason::from_word(&before.reason)?, before.message.clone()))
+    Some(answer(verdict, Reason::from_word(&before.reason)?, &*before.message))
 }
 
 /// Kubernetes keeps whole seconds; a finer instant would differ from what is read back.

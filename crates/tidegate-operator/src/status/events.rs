@@ -11,7 +11,7 @@ use super::conditions::{
     SPEC_ACCEPTED, STALLED, find,
 };
 use super::outlook::{Outlook, outlook};
-use crate::message::{count, cut};
+use crate::text::{count, cut};
 
 /// The longest note that Kubernetes takes.
 const LONGEST_NOTE: usize = 1_024;
@@ -42,6 +42,12 @@ pub(crate) fn columns(added: &[String]) -> Option<Event> {
     let note =
         format!("the table gets {}: {}", count(added.len() as u64, "column"), added.join(", "));
     (!added.is_empty()).then(|| normal(Reason::SchemaChanged, "AddColumns", &note))
+}
+
+/// Of objects that somebody had changed and that were put back, such as `Service clicks-worker`.
+pub(crate) fn drift(repaired: &[String]) -> Option<Event> {
+    let note = format!("somebody changed {}; it was put back", repaired.join(", "));
+    (!repaired.is_empty()).then(|| warning(Reason::DriftRepaired, "Repair", &note))
 }
 
 /// What the conditions tell by changing. A reason is told once, by the condition that says most.

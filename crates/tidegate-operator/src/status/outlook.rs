@@ -155,7 +155,7 @@ pub(crate) fn outlook(reason: Reason) -> Outlook {
     }
 }
 
-/// Which condition a reason belongs to.
+/// Which part of the path a reason is about.
 pub(crate) fn part(reason: Reason) -> Part {
     match reason {
         Reason::SourceUnreachable

@@ -52,18 +52,28 @@ impl Controller {
         let Some(owner) = Owner::of(object) else { return Again::AfterFailure };
         let begun = Instant::now();
         let state = self.states.take(&owner.key, &owner.uid);
-        let mut run = Reconcile::begin(context, &self.rollouts, object, owner, state);
-        let result = take_steps(run.steps()).await;
+        let mut reconcile = Reconcile::begin(context, &self.rollouts, object, owner, state);
+        let result = take_steps(reconcile.steps()).await;
         if result.is_err() {
-            run.give_back();
+            reconcile.give_back();
         }
-        let result = take_report(report(&mut run, result)).await;
-        let rejection = run.validation.rejection.as_ref().map(|rejection| rejection.reason);
-        self.states.put_back(&run.owner.key, run.state);
-        conclude(context, &run.owner.key, rejection, result, begun.elapsed())
+        let result = take_report(report(&mut reconcile, result)).await;
+        let rejection = reconcile.validation.rejection.as_ref().map(|rejection| rejection.reason);
+        self.states.put_back(&reconcile.owner.key, reconcile.state);
+        conclude(context, &reconcile.owner.key, rejection, result, begun.elapsed())
     }
 
-    /// Forgets a pipeline that is gone.
+    #[cfg(test)]
+    pub(crate) fn remembers(&self, key: &Key) -> bool {
+        self.states.has(key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn holds_permit(&self, key: &Key) -> bool {
+        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner).holds(key)
+    }
+
+    /// Forgets a pipeline that is gone, or of another kind.
     pub(crate) fn forget(&self, key: &Key) {
         self.states.forget(key);
         self.rollouts.lock().unwrap_or_else(PoisonError::into_inner).forget(key);

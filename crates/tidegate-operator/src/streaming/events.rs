@@ -5,7 +5,7 @@ use tidegate_api::IngestionPipelineStatus;
 use tidegate_types::Reason;
 
 use super::status_facts::StatusFacts;
-use crate::status::{columns, normal, transitions, warning};
+use crate::status::{columns, drift, normal, transitions, warning};
 
 /// What happened in this reconcile that no condition tells.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,11 +51,6 @@ fn fenced(facts: &StatusFacts<'_>) -> Option<Event> {
         workers.join(", ")
     );
     (!workers.is_empty()).then(|| warning(Reason::Fenced, "Fence", &note))
-}
-
-fn drift(repaired: &[String]) -> Option<Event> {
-    let note = format!("somebody changed {}; it was put back", repaired.join(", "));
-    (!repaired.is_empty()).then(|| warning(Reason::DriftRepaired, "Repair", &note))
 }
 
 fn left_behind(left: &[String]) -> Option<Event> {

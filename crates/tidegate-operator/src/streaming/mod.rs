@@ -1,4 +1,7 @@
-//! Pipelines over streams: dereference → validate → observe → decide → build → apply → status, a file each.
+//! Pipelines over streams: dereference → validate → observe → decide → build → apply → status.
+//!
+//! Each step is a file here, but for the first: what a spec points to is found for every kind of pipeline in
+//! [`crate::validation`].
 
 mod apply;
 mod assignment;

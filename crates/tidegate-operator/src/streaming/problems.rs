@@ -15,9 +15,9 @@ use super::status_facts::StatusFacts;
 use super::workers::{PATIENCE, Standing, standing};
 use crate::clock::is_over;
 use crate::cluster::names;
-use crate::message::bounded;
 use crate::pods::PodFacts;
 use crate::status::{Outlook, Part, outlook, part};
+use crate::text::bounded;
 
 /// Something that keeps the pipeline from its work.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,43 +19,47 @@ use crate::status::{
 
 /// Reports what was found and done. A failure of an earlier step stays the outcome.
 pub(super) async fn report(
-    run: &mut Reconcile<'_>,
+    reconcile: &mut Reconcile<'_>,
     result: Result<Again, Failure>,
 ) -> Result<Again, Failure> {
-    if is_left_to_others(run.object) {
+    if is_left_to_others(reconcile.object) {
         return result;
     }
-    let next = next_status(&facts(run, result.as_ref().err()), run.previous.as_ref(), run.now);
-    let written = write(run.context, &run.owner, run.object, next.as_ref()).await;
+    let next = next_status(
+        &facts(reconcile, result.as_ref().err()),
+        reconcile.previous.as_ref(),
+        reconcile.now,
+    );
+    let written = write(reconcile.context, &reconcile.owner, reconcile.object, next.as_ref()).await;
     // What could not be written is a transition once more the next time.
     let told = next.as_ref().filter(|_| is_all_that_can_be_written(&written));
-    let events = happened(run, result.as_ref().err(), told);
-    publish(run.context, run.object, &pipeline_resource(), &events).await;
+    let events = happened(reconcile, result.as_ref().err(), told);
+    publish(reconcile.context, reconcile.object, &pipeline_resource(), &events).await;
     if told.is_some() {
-        run.state.memory.status_written = Some(run.now);
+        reconcile.state.memory.status_written = Some(reconcile.now);
     }
-    show(run, next.as_ref());
+    show(reconcile, next.as_ref());
     let again = result?;
     if is_all_that_can_be_written(&written) {
-        end_deletion(run).await?;
+        end_deletion(reconcile).await?;
     }
     written?;
     Ok(again)
 }
 
-fn facts<'a>(run: &'a Reconcile<'_>, failure: Option<&'a Failure>) -> StatusFacts<'a> {
-    let asked = run.object.metadata.deletion_timestamp.is_some();
+fn facts<'a>(reconcile: &'a Reconcile<'_>, failure: Option<&'a Failure>) -> StatusFacts<'a> {
+    let asked = reconcile.object.metadata.deletion_timestamp.is_some();
     StatusFacts {
-        name: &run.owner.key.name,
-        generation: run.object.metadata.generation.unwrap_or_default(),
-        deleting: asked.then(|| run.deletion.as_ref().map_or("it is being deleted", told)),
-        rejection: run.validation.rejection.as_ref(),
-        withheld: run.validation.withheld,
-        pipeline: run.validation.pipeline.as_ref(),
-        decisions: run.decisions.as_ref(),
-        observed: &run.observed,
+        name: &reconcile.owner.key.name,
+        generation: reconcile.object.metadata.generation.unwrap_or_default(),
+        deleting: asked.then(|| reconcile.deletion.as_ref().map_or("it is being deleted", told)),
+        rejection: reconcile.validation.rejection.as_ref(),
+        withheld: reconcile.validation.withheld,
+        pipeline: reconcile.validation.pipeline.as_ref(),
+        decisions: reconcile.decisions.as_ref(),
+        observed: &reconcile.observed,
         failure,
-        memory: &run.state.memory,
+        memory: &reconcile.state.memory,
     }
 }
 
@@ -69,35 +73,35 @@ fn told(deletion: &Deletion) -> &'static str {
 }
 
 fn happened(
-    run: &Reconcile<'_>,
+    reconcile: &Reconcile<'_>,
     failure: Option<&Failure>,
     written: Option<&IngestionPipelineStatus>,
 ) -> Vec<Event> {
-    let left_behind = match &run.deletion {
+    let left_behind = match &reconcile.deletion {
         Some(Deletion::Incomplete(left)) => left.as_slice(),
         _ => &[],
     };
     let happenings = Happenings {
-        added_columns: &run.validation.added_columns,
-        repaired: &run.changes.repaired,
+        added_columns: &reconcile.validation.added_columns,
+        repaired: &reconcile.changes.repaired,
         left_behind,
     };
-    events(&facts(run, failure), run.previous.as_ref(), written, happenings)
+    events(&facts(reconcile, failure), reconcile.previous.as_ref(), written, happenings)
 }
 
-fn show(run: &Reconcile<'_>, next: Option<&IngestionPipelineStatus>) {
-    let status = next.or(run.previous.as_ref());
+fn show(reconcile: &Reconcile<'_>, next: Option<&IngestionPipelineStatus>) {
+    let status = next.or(reconcile.previous.as_ref());
     let conditions = status.map_or(&[][..], |status| &status.conditions);
     let is = |kind| holds(conditions, kind, Verdict::True);
-    let pipeline = run.validation.pipeline.as_ref();
-    let agent = run.observed.agent_report();
+    let pipeline = reconcile.validation.pipeline.as_ref();
+    let agent = reconcile.observed.agent_report();
     let lag = status.and_then(|status| status.lag.as_ref());
     // The age of what was known last tells the alert that nothing is known since.
     let written = status.and_then(|status| status.complete_through.as_ref());
     let through = agent.and_then(|agent| agent.complete_through);
     let objective = pipeline.and_then(|pipeline| pipeline.spec.objectives.freshness);
-    run.context.metrics.show(
-        &run.owner.key,
+    reconcile.context.metrics.show(
+        &reconcile.owner.key,
         &PipelineGauges {
             ready: is(READY),
             stalled: is(STALLED),
@@ -106,17 +110,20 @@ fn show(run: &Reconcile<'_>, next: Option<&IngestionPipelineStatus>) {
             lag_seconds: agent.and_then(|agent| agent.lag_seconds).or(lag.map(|lag| lag.seconds)),
             freshness_objective: objective.map(tidegate_types::Span::to_duration),
             complete_through: through.or(written.map(|time| time.0.as_microsecond())),
-            workers: run.decisions.as_ref().map_or(run.observed.workers.wanted, |d| d.replicas),
-            workers_ready: run.observed.workers.ready,
+            workers: reconcile
+                .decisions
+                .as_ref()
+                .map_or(reconcile.observed.workers.wanted, |d| d.replicas),
+            workers_ready: reconcile.observed.workers.ready,
         },
     );
 }
 
 /// Lets the pipeline go.
-async fn end_deletion(run: &Reconcile<'_>) -> Result<(), Failure> {
-    match &run.deletion {
-        Some(Deletion::Done | Deletion::Incomplete(_)) if has_finalizer(run.object) => {
-            take_finalizer(run.context, &run.owner).await
+async fn end_deletion(reconcile: &Reconcile<'_>) -> Result<(), Failure> {
+    match &reconcile.deletion {
+        Some(Deletion::Done | Deletion::Incomplete(_)) if has_finalizer(reconcile.object) => {
+            take_finalizer(reconcile.context, &reconcile.owner).await
         }
         _ => Ok(()),
     }

@@ -23,8 +23,8 @@ use super::memory::knows_the_log;
 use super::status_facts::StatusFacts;
 use crate::clock::is_over;
 use crate::cluster::labels::{self, Component};
-use crate::message::bounded;
 use crate::status::{READY, STALLED, Verdict, find, whole_seconds};
+use crate::text::bounded;
 
 /// The shortest time between two writes that only refresh numbers.
 const NUMBERS_EVERY: Duration = Duration::from_secs(60);

@@ -16,6 +16,7 @@ const FAILS_FOR: Duration = Duration::from_secs(60);
 /// A watch that has not failed for so long is well again: that it was begun says nothing by itself, and
 /// a try takes less than this to fail.
 const WELL_AFTER: Duration = Duration::from_secs(20);
+
 /// The failures of a watch since it was last well.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {

@@ -36,7 +36,7 @@ use super::problems::problems;
 use super::status_facts::StatusFacts;
 use crate::status::{
     CAUGHT_UP, DEAD_LETTERING, GUARANTEE_MET, READY, RECONCILING, SCALING_ACTIVE, SINK_REACHABLE,
-    SOURCE_DURABLE, SOURCE_REACHABLE, SPEC_ACCEPTED, STALLED, Verdict,
+    SOURCE_DURABLE, SOURCE_REACHABLE, SPEC_ACCEPTED, STALLED, Verdict, conditions_of,
 };
 
 /// All conditions of a pipeline. See the module for what each one means.
@@ -64,8 +64,7 @@ pub(crate) fn conditions(
         (DEAD_LETTERING, Some(scene.dead_lettering())),
         (SCALING_ACTIVE, Some(scene.scaling_active())),
     ];
-    let present = found.into_iter().filter_map(|(kind, answer)| Some((kind, answer?)));
-    present.map(|(kind, answer)| scene.condition(kind, answer)).collect()
+    conditions_of(found, facts.generation, previous, now)
 }
 
 #[cfg(test)]

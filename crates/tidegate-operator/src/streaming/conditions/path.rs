@@ -3,10 +3,10 @@
 use tidegate_config::State;
 use tidegate_types::{Reason, Span};
 
-use super::scene::{Answer, Scene, answer, no, yes};
+use super::scene::{Scene, no, yes};
 use crate::status::{
-    CAUGHT_UP, DEAD_LETTERING, GUARANTEE_MET, Outlook, Part, SINK_REACHABLE, SOURCE_DURABLE,
-    SOURCE_REACHABLE, Verdict, outlook,
+    Answer, CAUGHT_UP, DEAD_LETTERING, GUARANTEE_MET, Outlook, Part, SINK_REACHABLE,
+    SOURCE_DURABLE, SOURCE_REACHABLE, Verdict, answer, outlook,
 };
 use crate::streaming::problems::worst_of;
 

@@ -3,8 +3,10 @@
 use tidegate_api::ScalingMode;
 use tidegate_types::Reason;
 
-use super::scene::{Answer, SILENT, Scene, answer, no, yes};
-use crate::status::{Outlook, READY, SPEC_ACCEPTED, STALLED, Verdict, find, outlook};
+use super::scene::{SILENT, Scene, no, yes};
+use crate::status::{
+    Answer, Outlook, READY, SPEC_ACCEPTED, STALLED, Verdict, answer, find, outlook,
+};
 use crate::streaming::problems::worst;
 
 const MADE: &str = "its objects and pods are being made";

@@ -4,21 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_types::Reason;
 
-use crate::status::{SCALING_ACTIVE, Verdict, condition, holds, said_before};
+use crate::status::{Answer, SCALING_ACTIVE, Verdict, answer, holds, said_before};
 use crate::streaming::problems::Problem;
 use crate::streaming::status_facts::StatusFacts;
-
-/// What a condition says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) verdict: Verdict,
-    pub(super) reason: Reason,
-    pub(super) message: String,
-}
-
-pub(super) fn answer(verdict: Verdict, reason: Reason, message: impl Into<String>) -> Answer {
-    Answer { verdict, reason, message: message.into() }
-}
 
 pub(super) fn yes(message: &str) -> Answer {
     answer(Verdict::True, Reason::Ok, message)
@@ -41,8 +29,7 @@ impl Past<'_> {
 
     /// What a condition said, when it said something.
     pub(super) fn answer(self, kind: &str) -> Option<Answer> {
-        let (verdict, reason, message) = said_before(self.previous, kind)?;
-        Some(answer(verdict, reason, message))
+        said_before(self.previous, kind)
     }
 }
 
@@ -56,11 +43,6 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    pub(super) fn condition(self, kind: &str, answer: Answer) -> Condition {
-        let said = (answer.verdict, answer.reason, &*answer.message);
-        condition(kind, said, self.facts.generation, self.past.previous, self.now)
-    }
-
     pub(super) fn scaling_active(self) -> Answer {
         let Some(decisions) = self.facts.decisions else { return self.kept(SCALING_ACTIVE) };
         let (reason, message) = (decisions.scaling.reason, &*decisions.scaling.message);

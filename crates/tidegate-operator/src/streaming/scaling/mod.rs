@@ -25,9 +25,9 @@ use tidegate_api::{ScalingMode, ScalingSpec, ScalingStatus};
 use tidegate_types::{Reason, Span};
 
 use crate::clock::is_over;
-use crate::message::count;
 use crate::streaming::facts::{ScalingDecision, as_count};
 use crate::streaming::meter::as_number;
+use crate::text::count;
 
 /// Workers are not taken away when those that remain would be busier than this share of their time.
 const BUSIEST: f64 = 0.9;

@@ -1,4 +1,4 @@
-//! Messages for people, bounded.
+//! Text for people, bounded.
 
 use tidegate_config::LONGEST_MESSAGE;
 
