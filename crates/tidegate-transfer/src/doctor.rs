@@ -218,7 +218,7 @@ async fn table_in_words(
     log: &CommitLog,
     table: &TableSnapshot,
 ) -> Result<String, RunError> {
-    check_not_rewound(log, table, &config.ledger).await?;
+    check_not_rewound(log, table, &config.ledger, config.write_mode).await?;
     let known = Intervals::read(table.txns(), &config.ledger)?;
     let done = known.iter().filter(|(_, state)| state.held().is_some()).count();
     let begun = known.iter().filter(|(_, state)| has_failed(state)).count();

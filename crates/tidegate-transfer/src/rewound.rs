@@ -1,14 +1,18 @@
 //! Whether a stranger took the table back in time (T1): the log's calendar, which a RESTORE does not touch,
 //! then says of intervals that they are done, and their rows are gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tidegate_config::WriteMode;
 use tidegate_runtime::RunError;
 use tidegate_table::files::system::{self, run_source_name};
 use tidegate_table::ledger::{IntervalKey, Intervals, RunState};
-use tidegate_table::log::{CommitLog, LiveFile, Rewinds, TableSnapshot};
+use tidegate_table::log::{
+    CommitLog, ForeignEdit, LiveFile, LogEntry, TableSnapshot, classify_foreign,
+};
 use tidegate_types::{Ledger, Reason};
 
 use crate::decide::named;
@@ -28,6 +32,7 @@ pub(crate) async fn check_not_rewound(
     log: &CommitLog,
     snapshot: &TableSnapshot,
     ledger: &Ledger,
+    write_mode: WriteMode,
 ) -> Result<(), RunError> {
     let known = Intervals::read(snapshot.txns(), ledger)?;
     if known.is_empty() {
@@ -37,22 +42,66 @@ pub(crate) async fn check_not_rewound(
     if gone.is_empty() {
         return Ok(());
     }
-    let mut rewinds = Rewinds::of_bulk();
-    for entry in log.history(snapshot.version().saturating_sub(LOOK_BACK)).await? {
-        rewinds.read(&entry);
-    }
-    let Some((version, what)) = rewinds.standing() else { return Ok(()) };
+    let history = log.history(snapshot.version().saturating_sub(LOOK_BACK)).await?;
+    let Some((version, what)) = standing_rewind(&history) else { return Ok(()) };
     let mut names: Vec<_> = gone.iter().take(NAMED).map(|key| named(*key)).collect();
     if let more @ 1.. = gone.len().saturating_sub(NAMED) {
         names.push(format!("{more} more"));
     }
+    let again = match write_mode {
+        WriteMode::Append => "",
+        WriteMode::ReplaceInterval | WriteMode::Overwrite => {
+            ", or load them again with `tidegate backfill --reprocess All`"
+        }
+    };
     let what = format!(
         "the table was rewound by {what} at version {version}: rows of {} are gone, which the log holds as \
-         done; restore version {}, or load them again with `tidegate backfill --reprocess All`",
+         done; restore version {}{again}",
         names.join(", "),
         version.saturating_sub(1)
     );
     Err(RunError::permanent(Reason::TableRewound, what))
+}
+
+/// The version and the operation of the first rewind that took rows away and was not undone: since then more
+/// rows left by rewinds than came back, or files that runs wrote have not come back. A rewind that only brings
+/// rows back mends what somebody deleted.
+fn standing_rewind(history: &[LogEntry]) -> Option<(u64, String)> {
+    let mut files: HashMap<&str, Written> = HashMap::new();
+    let (mut lost, mut gone): (i64, BTreeSet<&str>) = (0, BTreeSet::new());
+    let mut first = None;
+    for entry in history {
+        let readded = entry.adds.iter().any(|file| files.contains_key(file.path.as_str()));
+        for file in &entry.adds {
+            let rows = file.rows.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(1);
+            files.entry(&file.path).or_insert(Written { rows, by_us: entry.ours.is_some() });
+        }
+        if entry.ours.is_some() {
+            continue;
+        }
+        let edit = classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded);
+        let ForeignEdit::Rewind(what) = edit else { continue };
+        if lost <= 0 && gone.is_empty() {
+            (lost, first) = (0, Some((entry.version, what)));
+        }
+        for file in &entry.removes {
+            let written = files.get(file.path.as_str());
+            lost += written.map_or(1, |written| written.rows);
+            gone.extend(written.filter(|written| written.by_us).map(|_| file.path.as_str()));
+        }
+        for file in &entry.adds {
+            lost -= files.get(file.path.as_str()).map_or(1, |written| written.rows);
+            gone.remove(file.path.as_str());
+        }
+    }
+    first.filter(|_| lost > 0 || !gone.is_empty())
+}
+
+/// A file as the log added it first.
+struct Written {
+    /// Its rows; one where nobody says.
+    rows: i64,
+    by_us: bool,
 }
 
 /// The loads that ended with rows of which no live file can hold one.
@@ -74,10 +123,17 @@ fn without_rows(known: &Intervals, ledger: &Ledger, files: &[LiveFile]) -> Vec<I
 struct Loads {
     /// The interval's start and the source of files of one load each, which is how runs write them.
     single: BTreeSet<(Option<i64>, String)>,
-    /// The bounds of the source in files of several loads: somebody put them together.
-    mixed: Vec<(String, String)>,
+    /// Files of several loads: somebody put them together.
+    mixed: Vec<Mixed>,
     /// Whether a file is there of which nothing is known.
     unknown: bool,
+}
+
+/// What lies between the bounds of a file.
+struct Mixed {
+    sources: RangeInclusive<String>,
+    /// The starts of intervals; none: not known, or none for some rows.
+    starts: Option<RangeInclusive<i64>>,
 }
 
 impl Loads {
@@ -94,31 +150,42 @@ impl Loads {
     }
 
     fn add(&mut self, file: &LiveFile, from: &str, to: &str) {
-        let start = match bounds(file, system::INTERVAL) {
-            Some(Bounds::Nulls) => Some(None),
-            Some(Bounds::Values(first, last)) if first == last => {
-                first.parse().ok().map(|start: Timestamp| Some(start.as_microsecond()))
+        let instant = |text: &str| text.parse().ok().map(Timestamp::as_microsecond);
+        let starts = match bounds(file, system::INTERVAL) {
+            Some(Bounds::Values(first, last)) => instant(first).zip(instant(last)),
+            Some(Bounds::Nulls) if from == to => {
+                self.single.insert((None, from.to_owned()));
+                return;
             }
             _ => None,
         };
-        match start {
-            Some(start) if from == to => _ = self.single.insert((start, from.to_owned())),
-            _ => self.mixed.push((from.to_owned(), to.to_owned())),
+        match starts {
+            Some((first, last)) if first == last && from == to => {
+                self.single.insert((Some(first), from.to_owned()));
+            }
+            starts => self.mixed.push(Mixed {
+                sources: from.to_owned()..=to.to_owned(),
+                starts: starts.map(|(first, last)| first..=last),
+            }),
         }
     }
 
     fn may_hold(&self, key: IntervalKey, source: &str) -> bool {
-        let single = match key.interval() {
-            Some(interval) => {
-                let start = Some(interval.start().as_microsecond());
-                self.single.contains(&(start, source.to_owned()))
-            }
+        let start = key.interval().map(|interval| interval.start().as_microsecond());
+        let single = match start {
+            Some(start) => self.single.contains(&(Some(start), source.to_owned())),
             // Whose rows may say for which interval they were loaded.
             None => self.single.iter().any(|(_, of)| of == source),
         };
-        let within =
-            |(from, to): &(String, String)| (from.as_str()..=to.as_str()).contains(&source);
-        self.unknown || single || self.mixed.iter().any(within)
+        self.unknown || single || self.mixed.iter().any(|file| file.may_hold(start, source))
+    }
+}
+
+impl Mixed {
+    fn may_hold(&self, start: Option<i64>, source: &str) -> bool {
+        let outside = self.starts.as_ref().zip(start).is_some_and(|(all, one)| !all.contains(&one));
+        let (from, to) = (self.sources.start().as_str(), self.sources.end().as_str());
+        !outside && (from..=to).contains(&source)
     }
 }
 

@@ -56,7 +56,7 @@ async fn true_intervals(
     let store = open_store(&config.sink, &Secrets::new(secrets_dir))?;
     let log = CommitLog::open(&store);
     let Some(snapshot) = log.load().await? else { return Ok(Intervals::default()) };
-    check_not_rewound(&log, &snapshot, &config.ledger).await?;
+    check_not_rewound(&log, &snapshot, &config.ledger, config.write_mode).await?;
     Ok(Intervals::read(snapshot.txns(), &config.ledger)?)
 }
 

@@ -57,10 +57,19 @@ impl Glob {
 
     /// Whether the object's path, relative to the source's address, is meant.
     pub(crate) fn matches(&self, path: &str) -> bool {
+        self.matches_by(path, name_matches)
+    }
+
+    /// Whether it would be meant, did no name on the way begin with `_` or `.`.
+    pub(crate) fn matches_but_for_hiding(&self, path: &str) -> bool {
+        path.split('/').any(is_hidden) && self.matches_by(path, pattern_matches)
+    }
+
+    fn matches_by(&self, path: &str, name: NameMatches) -> bool {
         let parts: Vec<&str> = path.split('/').collect();
         // There may be thousands of alternatives and many more objects: most are told by their folder.
         let mut near = self.alternatives.iter().filter(|one| path.starts_with(&one.folder));
-        near.any(|one| folders_match(&one.parts, &parts))
+        near.any(|one| folders_match(&one.parts, &parts, name))
     }
 
     /// The folders of which one must be listed to see every match; none lies below another.
@@ -119,12 +128,15 @@ fn expand(pattern: &str) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
+/// Whether a part of a pattern matches a name; `**` is asked with `*`.
+type NameMatches = fn(&str, &str) -> bool;
+
 /// Whether folders match, by the set of positions in the pattern that are reachable: linear in both.
-fn folders_match(pattern: &[String], path: &[&str]) -> bool {
+fn folders_match(pattern: &[String], path: &[&str], matches: NameMatches) -> bool {
     if let ([pattern], [name]) = (pattern, path)
         && pattern != "**"
     {
-        return name_matches(pattern, name);
+        return matches(pattern, name);
     }
     let skip = |reached: &mut Vec<bool>| {
         for (at, part) in pattern.iter().enumerate() {
@@ -140,8 +152,8 @@ fn folders_match(pattern: &[String], path: &[&str]) -> bool {
         let mut next = vec![false; pattern.len() + 1];
         for (at, part) in pattern.iter().enumerate().filter(|(at, _)| reached[*at]) {
             if part == "**" {
-                next[at] = !is_hidden(name);
-            } else if name_matches(part, name) {
+                next[at] = matches("*", name);
+            } else if matches(part, name) {
                 next[at + 1] = true;
             }
         }
@@ -155,13 +167,16 @@ fn is_hidden(name: &str) -> bool {
     name.starts_with(['_', '.'])
 }
 
+/// Whether a name is meant: what is hidden has to be begun.
+fn name_matches(pattern: &str, name: &str) -> bool {
+    let is_begun = !pattern.starts_with(['*', '?']);
+    (is_begun || !is_hidden(name)) && pattern_matches(pattern, name)
+}
+
 /// Whether a name matches; going back to the last star only, so linear in practice and never more than the
 /// product of the lengths.
-fn name_matches(pattern: &str, name: &str) -> bool {
+fn pattern_matches(pattern: &str, name: &str) -> bool {
     let (head, pattern) = pattern.split_at(pattern.find(['*', '?']).unwrap_or(pattern.len()));
-    if head.is_empty() && is_hidden(name) {
-        return false;
-    }
     let Some(name) = name.strip_prefix(head) else { return false };
     if pattern.is_empty() {
         return name.is_empty();
@@ -232,6 +247,19 @@ mod tests {
             ("日*.csv", "日本.csv", true),
         ] {
             assert_eq!(glob(pattern).expect(pattern).matches(path), meant, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_for_its_name_alone_is_known() {
+        for (pattern, path, left_out) in [
+            ("dt=*/*.csv", "dt=1/_part0.csv", true),
+            ("**/*.csv", "_in/a.csv", true),
+            ("*.csv", "a.csv", false),
+            ("*.csv", "_a.json", false),
+        ] {
+            let found = glob(pattern).expect(pattern).matches_but_for_hiding(path);
+            assert_eq!(found, left_out, "{pattern} {path}");
         }
     }
 

@@ -18,6 +18,18 @@ use crate::ExtractError;
 const MAX_FILES: usize = 100_000;
 /// Folders that are listed side by side.
 const AT_ONCE: usize = 8;
+/// The folder of a Delta table's log.
+const DELTA_LOG: &str = "_delta_log";
+/// How names begin that writers leave beside their files.
+const MARKERS: [&str; 7] = [
+    "_SUCCESS",
+    "_committed_",
+    "_started_",
+    "_temporary",
+    "_metadata",
+    "_common_metadata",
+    DELTA_LOG,
+];
 
 /// One object, as it was when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +75,12 @@ pub(crate) async fn list(
     let listed = stream::iter(folders).map(|folder| store.list(folder.as_ref()));
     let mut listed = listed.flatten_unordered(AT_ONCE);
     let failed = |error| unreadable("the files could not be listed", error);
-    let (mut files, mut tables) = (Vec::new(), BTreeSet::new());
+    let (mut files, mut hidden) = (Vec::new(), Hidden::default());
+    let mut tables = tables_above(store, glob).await?;
     while let Some(meta) = listed.try_next().await.map_err(failed)? {
         tables.extend(table_of(meta.location.as_ref()));
         if !glob.matches(meta.location.as_ref()) {
+            hidden.note(glob, &meta);
             continue;
         }
         files.push(PinnedFile::new(meta));
@@ -76,14 +90,67 @@ pub(crate) async fn list(
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
     check_no_table(&files, &tables)?;
+    hidden.tell();
     Ok(files)
+}
+
+/// Files that are left out for their names alone.
+#[derive(Default)]
+struct Hidden {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Hidden {
+    /// Counts what people may have meant: no empty file, and none that is known for a marker.
+    fn note(&mut self, glob: &Glob, meta: &ObjectMeta) {
+        let path = meta.location.as_ref();
+        let is_marker = |part: &str| MARKERS.iter().any(|marker| part.starts_with(marker));
+        if meta.size > 0
+            && glob.matches_but_for_hiding(path)
+            && !path.ends_with(".crc")
+            && !path.split('/').any(is_marker)
+        {
+            self.count += 1;
+            self.first.get_or_insert_with(|| path.to_owned());
+        }
+    }
+
+    fn tell(&self) {
+        let Some(first) = &self.first else { return };
+        let what = "files whose names, or a folder's, begin with _ or . are left out; begin such a name in the glob to read them";
+        tracing::warn!(files = self.count, first, "{what}");
+    }
+}
+
+/// The tables whose folders lie above those that are listed, so that the listing does not show their logs.
+async fn tables_above(
+    store: &Arc<dyn ObjectStore>,
+    glob: &Glob,
+) -> Result<BTreeSet<String>, ExtractError> {
+    let mut above = BTreeSet::new();
+    for prefix in glob.prefixes() {
+        above.extend(prefix.match_indices('/').map(|(at, _)| prefix[..=at].to_owned()));
+        above.extend((!prefix.is_empty()).then(String::new));
+    }
+    let asked = stream::iter(above).map(|folder| async move {
+        let log = self::folder(&format!("{folder}{DELTA_LOG}"))?;
+        let first = store.list(log.as_ref()).try_next().await;
+        let found = first.map_err(|error| unreadable("the files could not be listed", error))?;
+        Ok(found.is_some().then_some(folder))
+    });
+    let found: Vec<Option<String>> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// The folder of the Delta table whose log the path is part of, with the slash behind it.
 fn table_of(path: &str) -> Option<String> {
-    let at = path.find("_delta_log/")?;
-    let folder = &path[..at];
-    (folder.is_empty() || folder.ends_with('/')).then(|| folder.to_owned())
+    let mut found = path.match_indices(DELTA_LOG).map(|(at, name)| path.split_at(at + name.len()));
+    let (to_log, _) = found.find(|(to_log, behind)| {
+        let folder = to_log.strip_suffix(DELTA_LOG).unwrap_or_default();
+        (folder.is_empty() || folder.ends_with('/')) && behind.starts_with('/')
+    })?;
+    to_log.strip_suffix(DELTA_LOG).map(str::to_owned)
 }
 
 /// Refuses files of a Delta table: those that its log has replaced lie beside those that are its rows, and
@@ -143,6 +210,19 @@ mod tests {
 
     fn file(path: &str, etag: &str, size: u64) -> PinnedFile {
         PinnedFile { path: path.into(), etag: Some(etag.into()), size, modified: 0 }
+    }
+
+    #[test]
+    fn a_table_is_known_by_the_folder_of_its_log() {
+        for (path, table) in [
+            ("_delta_log/0.json", Some("")),
+            ("a/b/_delta_log/0.json", Some("a/b/")),
+            ("a/my_delta_log/_delta_log/0.json", Some("a/my_delta_log/")),
+            ("a/my_delta_log/0.json", None),
+            ("a/_delta_log", None),
+        ] {
+            assert_eq!(table_of(path).as_deref(), table, "{path}");
+        }
     }
 
     #[test]

@@ -25,8 +25,7 @@ impl<'a> MissingColumns<'a> {
     ) -> Result<(), Trouble> {
         if let Some(meant) = present.find(|other| is_nearly(name, other)) {
             let what = format!(
-                "it calls the column {meant:?}, which is declared as {name:?}; correct one of them, \
-                 or name the file's under `from`"
+                "it calls the column {meant:?}, which is declared as {name:?}: correct one of them"
             );
             return Err(Trouble::Damaged { reason: Reason::MissingField, what });
         }

@@ -49,12 +49,6 @@ pub struct Rewinds {
 }
 
 impl Rewinds {
-    /// Of a table of bulk runs, whose rows nobody counts: rewinds tell without a repair before them.
-    #[must_use]
-    pub fn of_bulk() -> Self {
-        Self { repaired: true, ..Self::default() }
-    }
-
     /// Takes the next entry of a history of a table that was repaired. Entries come in order; where the
     /// first is not version 0, the repair may have been before it.
     pub fn read(&mut self, entry: &LogEntry) {

@@ -46,9 +46,47 @@ async fn commit(lake: &Lake, operation: &str, wanted: &[String]) {
     let info = json!({"commitInfo": {"timestamp": 1, "operation": operation}});
     let lines: Vec<String> =
         [info].into_iter().chain(removes).chain(adds).map(|action| action.to_string()).collect();
+    put(lake, &lines).await;
+}
+
+/// A stranger's commit.
+async fn put(lake: &Lake, lines: &[String]) {
     let version = lake.snapshot().await.version() + 1;
     let path = Path::from(format!("_delta_log/{version:020}.json"));
     lake.store.data.put(&path, lines.join("\n").into()).await.expect("put");
+}
+
+/// Claims that one file holds what all live ones do, as a stranger's OPTIMIZE leaves it: its statistics are
+/// what counts here, and its rows are those of the first.
+async fn put_together(lake: &Lake) {
+    let (now, added) = (live(lake).await, added(lake).await);
+    let mut stats: Vec<Value> = Vec::new();
+    for path in &now {
+        let text = added[path].pointer("/add/stats").and_then(Value::as_str).expect("statistics");
+        stats.push(serde_json::from_str(text).expect("JSON"));
+    }
+    let bound = |of: &str, largest: bool| {
+        let pointer = format!("/{of}/_tg_interval");
+        let all = stats.iter().filter_map(|one| one.pointer(&pointer).cloned());
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        if largest { all.max_by_key(text) } else { all.min_by_key(text) }.expect("bounds")
+    };
+    let (first, last) = (bound("minValues", false), bound("maxValues", true));
+    let mut whole = stats[0].clone();
+    whole["minValues"]["_tg_interval"] = first;
+    whole["maxValues"]["_tg_interval"] = last;
+    let mut add = added[&now[0]].clone();
+    add["add"]["stats"] = json!(whole.to_string());
+    add["add"]["dataChange"] = json!(false);
+    let remove = |path: &String| json!({"remove": {"path": path, "deletionTimestamp": 1, "dataChange": false}});
+    let info = json!({"commitInfo": {"timestamp": 1, "operation": "OPTIMIZE"}});
+    let lines: Vec<String> = [info]
+        .into_iter()
+        .chain(now[1..].iter().map(remove))
+        .chain([add])
+        .map(|action| action.to_string())
+        .collect();
+    put(lake, &lines).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +158,41 @@ async fn t1_rows_that_were_deleted_on_purpose_are_no_rewind() {
     let newest = live(&lake).await;
     commit(&lake, "DELETE", &newest[1..]).await;
     lake.run(Trigger::Scheduled, Some(hours(2, 3))).await.expect("goes on");
+}
+
+/// What mends a wrong deletion brings rows back, and takes none.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_rewind_that_brings_rows_back_does_not_stop_runs() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put((0..4).flat_map(|hour| rows_of(hour, 4, 1)));
+    for hour in [0, 1, 2] {
+        lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await.expect("runs");
+    }
+    let whole = live(&lake).await;
+    // Hour 0 for good, hour 1 by mistake.
+    commit(&lake, "DELETE", &whole[1..]).await;
+    let wanted = live(&lake).await;
+    commit(&lake, "DELETE", &wanted[1..]).await;
+    restore(&lake, &wanted).await;
+    lake.run(Trigger::Scheduled, Some(hours(3, 4))).await.expect("goes on");
+}
+
+/// A file that somebody put together holds the intervals between its bounds, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_rewind_is_seen_behind_files_that_a_stranger_put_together() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put((0..5).flat_map(|hour| rows_of(hour, 4, 1)));
+    let scheduled = async |hour| lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await;
+    for hour in [0, 1] {
+        scheduled(hour).await.expect("runs");
+    }
+    let before = live(&lake).await;
+    scheduled(2).await.expect("runs");
+    restore(&lake, &before).await;
+    put_together(&lake).await;
+    assert_eq!(scheduled(3).await.expect_err("rewound").reason(), Reason::TableRewound);
+    lake.run(Trigger::Manual, Some(hours(2, 3))).await.expect("asked for by name");
+    scheduled(3).await.expect("nothing is missing any more");
 }
 
 /// Of loads of everything only the newest has rows, whichever intervals the others were made for.

@@ -340,6 +340,10 @@ async fn files_of_a_delta_table_are_not_a_source() {
     let error = refused.err().expect("refused");
     assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
     assert!(error.to_string().contains("in/out/1.json belongs to the Delta table"), "{error}");
+    // The log lies above the folder that is listed.
+    put(&store, "lake/_delta_log/00000000000000000000.json", "{}").await;
+    put(&store, "lake/dt=1/1.json", lines(3)).await;
+    assert!(ask("lake/dt=1/*.json").open_in(&store).await.is_err());
     let beside = ask("in/*.json").open_in(&store).await.unwrap();
     assert_eq!(read_all(&beside).await.unwrap().rows().len(), 3);
 }
