@@ -142,7 +142,7 @@ async fn a_pipeline_of_another_name_is_told_with_those_that_are_there() {
     let range = (day(3), day(0));
     let range = (range.0.as_str(), range.1.as_str());
     let nope = ground.backfill(&days, range, &["--pipeline", "nope"]).await.expect(65);
-    nope.says("there is no bulk pipeline \"nope\"").says("with --pipeline: default/days");
+    nope.says("there is no pipeline \"nope\"").says("with --pipeline: default/days");
 }
 
 #[tokio::test]

@@ -317,7 +317,7 @@ async fn b10_counters_and_rows_that_contradict_the_records_are_found() {
     let removed = all.iter().rfind(|action| action["remove"].is_object()).expect("a file went");
     let path = &removed["remove"]["path"];
     let added = all.iter().find(|action| action["add"]["path"] == *path).expect("it came once");
-    tamper(&ground, &[added.clone()]);
+    tamper(&ground, std::slice::from_ref(added));
     let found = ground.verify().await.expect(1);
     found.says("was repaired when partition").says("is still there");
 }
