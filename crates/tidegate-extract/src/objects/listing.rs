@@ -11,7 +11,7 @@ use tidegate_types::Reason;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::glob::Glob;
-use super::store_error::unreadable;
+use super::store_error::{is_refusal, unreadable};
 use crate::ExtractError;
 
 /// Most files of a run: each costs about 300 bytes here and in the plan.
@@ -136,8 +136,12 @@ async fn tables_above(
     let asked = stream::iter(above).map(|folder| async move {
         let log = self::folder(&format!("{folder}{DELTA_LOG}"))?;
         let first = store.list(log.as_ref()).try_next().await;
-        let found = first.map_err(|error| unreadable("the files could not be listed", error))?;
-        Ok(found.is_some().then_some(folder))
+        match first {
+            Ok(found) => Ok(found.is_some().then_some(folder)),
+            // Rights may end at the folder that is listed.
+            Err(error) if is_refusal(&error) => Ok(None),
+            Err(error) => Err(unreadable("the files could not be listed", error)),
+        }
     });
     let found: Vec<Option<String>> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(found.into_iter().flatten().collect())

@@ -26,7 +26,7 @@ pub(crate) fn unreadable(what: &str, error: Error) -> ExtractError {
 }
 
 /// Whether the store does not let us. The answer to a listing has its status only in words.
-fn is_refusal(error: &Error) -> bool {
+pub(crate) fn is_refusal(error: &Error) -> bool {
     if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
         return true;
     }

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::connect::Server;
 use super::failure::failed;
+use super::held::Held;
 use super::read::join_snapshot;
 use super::relation::Origin;
 use super::{Opened, resolve};
@@ -24,12 +25,18 @@ pub(crate) struct Ticket {
     pub(super) snapshot: String,
     /// When the server that has it was started, to the microsecond.
     server: String,
+    /// What its holder has locked.
+    pub(super) held: Held,
 }
 
 impl Ticket {
     /// Names the snapshot of this server.
-    pub(super) async fn new(client: &Client, snapshot: String) -> Result<Self, ExtractError> {
-        Ok(Self { snapshot, server: server(client).await? })
+    pub(super) async fn new(
+        client: &Client,
+        snapshot: String,
+        held: Held,
+    ) -> Result<Self, ExtractError> {
+        Ok(Self { snapshot, server: server(client).await?, held })
     }
 
     /// Refuses a connection to another server than the snapshot's.
@@ -56,9 +63,12 @@ pub(crate) async fn join(
     let (reached, session) =
         Server::connect(&source, &request.secrets, &request.application).await?;
     let client = &session.client;
-    join_snapshot(client, &ticket).await?;
+    ticket.require_same_server(client).await?;
+    // Before it joins: by the snapshot nothing is there that took a name since.
     let origin = Origin::find(client, &source.relation).await?;
+    join_snapshot(client, &ticket).await?;
     let resolved = resolve(client, &origin, &request).await?;
+    ticket.held.require_same(client, &reached, &origin).await?;
     Ok(Opened::new(reached, session, origin, request, ticket, resolved))
 }
 

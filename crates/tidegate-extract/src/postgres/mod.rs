@@ -6,6 +6,7 @@ mod connect;
 mod cursor;
 mod decode;
 mod failure;
+mod held;
 mod hold;
 mod join;
 mod plan;
@@ -31,6 +32,7 @@ use tokio_postgres::Client;
 use self::connect::{Server, Session};
 use self::cursor::Cursor;
 use self::failure::snapshot_lost;
+use self::held::Held;
 use self::join::Ticket;
 pub(crate) use self::join::join;
 use self::plan::Task;
@@ -77,8 +79,9 @@ pub(crate) async fn open(
     let resolved = resolve(client, &origin, &request).await?;
     // Until it was locked the name may have come to mean another table.
     let origin = Origin::find(client, &source.relation).await?;
+    let held = Held::by(client).await?;
     let id = hold::export(client, &origin).await?;
-    let ticket = Ticket::new(client, id).await?;
+    let ticket = Ticket::new(client, id, held).await?;
     Ok(Opened::new(server, session, origin, request, ticket, resolved))
 }
 
@@ -174,17 +177,23 @@ impl Snapshot for Opened {
             .map_or(NullCursorPolicy::Fail, |incremental| incremental.on_null_cursor);
         async move {
             // As readers do: who holds the snapshot does not see by it.
-            let session = self.reading.server.session().await?;
-            join_snapshot(&session.client, &self.reading.ticket).await?;
+            let reading = &self.reading;
+            let session = reading.server.session().await?;
+            join_snapshot(&session.client, &reading.ticket).await?;
             let task = Task {
                 client: &session.client,
-                origin: &self.reading.origin,
-                cursor: self.reading.cursor.as_ref(),
+                origin: &reading.origin,
+                cursor: reading.cursor.as_ref(),
                 on_null_cursor,
                 field: self.request.chunking.field.as_deref(),
                 target_rows: self.request.chunking.target_rows,
             };
-            let plan = task.plan().await;
+            let plan = async {
+                let plan = task.plan().await?;
+                reading.require_same_names(&session.client).await?;
+                Ok(plan)
+            };
+            let plan = plan.await;
             session.close().await;
             plan
         }

@@ -56,6 +56,7 @@ pub(super) async fn read(
         let rows = server.with_client(async |client| {
             join_snapshot(client, &reading.ticket).await?;
             let rows = reading.copy(client, &chunk, &statement, &into).await?;
+            reading.require_same_names(client).await?;
             end(client).await?;
             Ok(rows)
         });
@@ -87,6 +88,11 @@ async fn end(client: &Client) -> Result<(), ExtractError> {
 }
 
 impl Reading {
+    /// To be asked last in a transaction that has joined the snapshot.
+    pub(super) async fn require_same_names(&self, client: &Client) -> Result<(), ExtractError> {
+        self.ticket.held.require_same(client, &self.server, &self.origin).await
+    }
+
     fn statement(&self, bounds: &Bounds) -> String {
         let columns = listed(&self.selected);
         let cursor = self.cursor.as_ref().map(|cursor| cursor.predicate.clone());

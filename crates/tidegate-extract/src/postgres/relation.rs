@@ -89,6 +89,13 @@ impl Origin {
             .prepare(&format!("SELECT * FROM {} LIMIT 0", self.from))
             .await
             .map_err(|error| failed(&format!("describing {}", self.label), error))?;
+        if !statement.params().is_empty() {
+            let what = format!(
+                "{} has the parameter $1, which nobody fills in: write the value",
+                self.label
+            );
+            return Err(ExtractError::permanent(Reason::InvalidConfiguration, what));
+        }
         let columns = statement.columns().iter();
         Ok(columns
             .map(|column| Described {

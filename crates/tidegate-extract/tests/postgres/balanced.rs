@@ -1,6 +1,7 @@
 //! One address with several servers behind it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +29,17 @@ async fn balance(ports: [u16; 2], second: Arc<AtomicBool>) -> u16 {
         }
     });
     port
+}
+
+/// A server in which nobody has a place but its clients. Its own processes would take theirs at the same
+/// time as the first client, now a lower and now a higher one, and keep them.
+async fn alone(folder: &Path) -> PostgresServer {
+    let mut server = PostgresServer::start(folder).await.unwrap();
+    for setting in ["autovacuum = off", "max_logical_replication_workers = 0"] {
+        server.sql(&format!("ALTER SYSTEM SET {setting}")).await.unwrap();
+    }
+    server.restart().await.unwrap();
+    server
 }
 
 /// Makes the server export a snapshot of that name, which the session then holds. Names count the
@@ -58,8 +70,8 @@ async fn export_the_same(server: &PostgresServer, name: &str) -> Vec<SqlSession>
 #[ignore = "needs postgres; run by make test"]
 async fn a_snapshot_of_the_same_name_at_another_server_is_another_one() {
     let scratch = Scratch::new("balanced").unwrap();
-    let one = PostgresServer::start(&scratch.join("one")).await.unwrap();
-    let other = PostgresServer::start(&scratch.join("other")).await.unwrap();
+    let one = alone(&scratch.join("one")).await;
+    let other = alone(&scratch.join("other")).await;
     for (server, rows) in [(&one, 100), (&other, 90)] {
         let table =
             format!("CREATE TABLE t AS SELECT i::int8 AS a FROM generate_series(1, {rows}) AS i");

@@ -25,6 +25,9 @@ async fn what_a_person_must_mend_says_what_it_is() {
     assert_lasting(&refused(database.table("ordres")).await, "did you mean \"orders\"?");
     assert_lasting(&refused(database.query("SELECT b FROM orders")).await, "\"b\" does not exist");
     assert_lasting(&refused(database.query("SELEC 1")).await, "syntax error");
+    let error = refused(database.query("SELECT a FROM orders WHERE a = $1")).await;
+    assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+    assert!(error.to_string().contains("the parameter $1"), "{error}");
     let writes = database.query("SELECT write() AS a");
     assert_lasting(&refused(writes).await, "read-only");
     assert_lasting(&refused(database.query("SELECT 1 / (random() * 0)::int AS a")).await, "zero");

@@ -6,6 +6,7 @@ mod balanced;
 mod failing;
 mod holding;
 mod reading;
+mod renaming;
 #[path = "../requests/mod.rs"]
 mod requests;
 mod support;

@@ -81,6 +81,12 @@ impl Database {
         request(&self.secrets, Relation::Table { schema: None, name: name.to_owned() })
     }
 
+    /// Asks for a whole table of a schema.
+    pub(crate) fn table_in(&self, schema: &str, name: &str) -> ReadRequest {
+        let schema = Some(schema.to_owned());
+        request(&self.secrets, Relation::Table { schema, name: name.to_owned() })
+    }
+
     pub(crate) fn query(&self, query: &str) -> ReadRequest {
         request(&self.secrets, Relation::Query(query.to_owned()))
     }
