@@ -45,6 +45,7 @@ fn every_condition_is_explained_once() {
         "GuaranteeMet",
         "CaughtUp",
         "DeadLettering",
+        "IntervalsCurrent",
         "ScalingActive",
     ];
     assert_eq!(named, conditions);
