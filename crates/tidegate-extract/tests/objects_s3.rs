@@ -123,7 +123,10 @@ async fn the_listing_is_pinned_and_its_fingerprint_tells_every_change() {
 
     ground.store.delete(&"in put/9.json".into()).await.unwrap();
     let error = read(changed.as_ref()).await.unwrap_err();
-    assert!(error.to_string().contains("9.json") && error.to_string().contains("gone"), "{error}");
+    assert!(
+        error.to_string().contains("9.json") && error.to_string().contains("deleted"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
