@@ -192,20 +192,15 @@ class Bulk:
             kubectl("uncordon", *nodes)
 
     @contextlib.contextmanager
-    def queue_held_up(self):
-        """Whoever wants to read the orders waits behind a change of the table, which waits for whoever reads them now."""
-        waiting = "FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted AND relation = 'orders'::regclass"
-        command = [
-            kube.tool("kubectl"), "-n", "services", "exec", "deploy/postgres", "--", "psql", "-qAtc",
-            "BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE",
-        ]  # fmt: skip
-        session = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def slow_to_answer(self):
+        """Whoever connects to the database waits some seconds until it is listened to."""
+        self.sql("ALTER SYSTEM SET post_auth_delay = 5")
+        self.sql("SELECT pg_reload_conf()")
         try:
-            eventually("a change of the table waits", 30, lambda: self.sql(f"SELECT count(*) {waiting}") != "0")
             yield
         finally:
-            self.sql(f"SELECT pg_terminate_backend(pid) {waiting}")
-            session.wait(30)
+            self.sql("ALTER SYSTEM RESET post_auth_delay")
+            self.sql("SELECT pg_reload_conf()")
 
     def a_killed_reader_of_a_chunk_is_replaced_alone(self):
         """Of a run whose chunks are read by pods of their own one is killed while it reads."""
@@ -221,7 +216,7 @@ class Bulk:
                 no_place = held.enter_context(contextlib.ExitStack())
                 no_place.enter_context(self.no_place())
             eventually("readers are made", 60, lambda: self.readers(name))
-            held.enter_context(self.queue_held_up())
+            held.enter_context(self.slow_to_answer())
             no_place.close()
             [victim] = eventually("the first chunk is read", 90, lambda: self.running_readers(name, 0))
             self.kill(victim)
