@@ -46,13 +46,14 @@ pub(crate) fn hash_of(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use k8s_openapi::api::apps::v1::StatefulSet;
     use serde_json::json;
 
     use super::*;
 
-    fn workers(replicas: i32, image: &str) -> StatefulSet {
+    /// A workload of so many replicas.
+    pub(crate) fn workers(replicas: i32, image: &str) -> StatefulSet {
         serde_json::from_value(json!({
             "metadata": {"name": "clicks-worker"},
             "spec": {

@@ -130,22 +130,11 @@ pub(crate) fn template_of_workers(workers: &StatefulSet) -> Option<&PodTemplateS
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
     use crate::apply::stamp::stamped;
+    use crate::apply::stamp::tests::workers;
     use crate::streaming::fixtures::clicks;
-
-    fn workers(replicas: i32, image: &str) -> StatefulSet {
-        serde_json::from_value(json!({
-            "metadata": {"name": "clicks-worker"},
-            "spec": {
-                "replicas": replicas, "serviceName": "clicks-worker", "selector": {},
-                "template": {"spec": {"containers": [{"name": "tidegate", "image": image}]}},
-            },
-        }))
-        .expect("a StatefulSet")
-    }
 
     fn template_hash(mut object: StatefulSet) -> String {
         let document = stamped(&mut object, "it").expect("it can be written");
