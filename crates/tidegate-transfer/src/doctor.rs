@@ -218,8 +218,8 @@ async fn table_in_words(
     log: &CommitLog,
     table: &TableSnapshot,
 ) -> Result<String, RunError> {
-    check_not_rewound(log, table, &config.ledger, config.write_mode).await?;
     let known = Intervals::read(table.txns(), &config.ledger)?;
+    check_not_rewound(log, table, config, &known).await?;
     let done = known.iter().filter(|(_, state)| state.held().is_some()).count();
     let begun = known.iter().filter(|(_, state)| has_failed(state)).count();
     Ok(format!("version {}, {done} intervals done, {begun} begun and not done", table.version()))

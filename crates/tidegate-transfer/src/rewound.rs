@@ -5,13 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
-use serde_json::Value;
-use tidegate_config::WriteMode;
+use tidegate_config::{TransferConfig, WriteMode};
 use tidegate_runtime::RunError;
 use tidegate_table::files::system::{self, run_source_name};
 use tidegate_table::ledger::{IntervalKey, Intervals, RunState};
 use tidegate_table::log::{
-    CommitLog, ForeignEdit, LiveFile, LogEntry, TableSnapshot, classify_foreign,
+    ColumnBounds, CommitLog, ForeignEdit, LiveFile, LogEntry, Nulls, Strangers, TableSnapshot,
 };
 use tidegate_types::{Ledger, Reason};
 
@@ -22,7 +21,7 @@ const LOOK_BACK: u64 = 1_000;
 /// Loads that are named; the rest is counted.
 const NAMED: usize = 5;
 
-/// Refuses to go by a calendar whose rows a rewind took away. Rows that somebody deleted on purpose are no
+/// Refuses to go by a calendar (`known`, of the snapshot) whose rows a rewind took away. Rows that somebody deleted on purpose are no
 /// rewind, and a rewind that was undone, or whose intervals were loaded again, is none any more.
 ///
 /// # Errors
@@ -31,14 +30,13 @@ const NAMED: usize = 5;
 pub(crate) async fn check_not_rewound(
     log: &CommitLog,
     snapshot: &TableSnapshot,
-    ledger: &Ledger,
-    write_mode: WriteMode,
+    config: &TransferConfig,
+    known: &Intervals,
 ) -> Result<(), RunError> {
-    let known = Intervals::read(snapshot.txns(), ledger)?;
     if known.is_empty() {
         return Ok(());
     }
-    let gone = without_rows(&known, ledger, &log.live_files(snapshot).await?);
+    let gone = without_rows(known, &config.ledger, &log.live_files(snapshot).await?);
     if gone.is_empty() {
         return Ok(());
     }
@@ -48,7 +46,7 @@ pub(crate) async fn check_not_rewound(
     if let more @ 1.. = gone.len().saturating_sub(NAMED) {
         names.push(format!("{more} more"));
     }
-    let again = match write_mode {
+    let again = match config.write_mode {
         WriteMode::Append => "",
         WriteMode::ReplaceInterval | WriteMode::Overwrite => {
             ", or load them again with `tidegate backfill --reprocess All`"
@@ -67,20 +65,15 @@ pub(crate) async fn check_not_rewound(
 /// rows left by rewinds than came back, or files that runs wrote have not come back. A rewind that only brings
 /// rows back mends what somebody deleted.
 fn standing_rewind(history: &[LogEntry]) -> Option<(u64, String)> {
-    let mut files: HashMap<&str, Written> = HashMap::new();
+    let (mut files, mut strangers) = (HashMap::<&str, Written>::new(), Strangers::default());
     let (mut lost, mut gone): (i64, BTreeSet<&str>) = (0, BTreeSet::new());
     let mut first = None;
     for entry in history {
-        let readded = entry.adds.iter().any(|file| files.contains_key(file.path.as_str()));
         for file in &entry.adds {
             let rows = file.rows.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(1);
             files.entry(&file.path).or_insert(Written { rows, by_us: entry.ours.is_some() });
         }
-        if entry.ours.is_some() {
-            continue;
-        }
-        let edit = classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded);
-        let ForeignEdit::Rewind(what) = edit else { continue };
+        let Some(ForeignEdit::Rewind(what)) = strangers.read(entry) else { continue };
         if lost <= 0 && gone.is_empty() {
             (lost, first) = (0, Some((entry.version, what)));
         }
@@ -140,9 +133,12 @@ impl Loads {
     fn of(files: &[LiveFile]) -> Self {
         let mut loads = Self::default();
         for file in files {
-            match bounds(file, system::SOURCE) {
-                Some(Bounds::Nulls) => {} // a stranger's
-                Some(Bounds::Values(from, to)) => loads.add(file, from, to),
+            let source = file.column(system::SOURCE);
+            if source.is_some_and(|source| source.nulls() == Nulls::All) {
+                continue; // a stranger's
+            }
+            match source.as_ref().and_then(texts) {
+                Some((from, to)) => loads.add(file, from, to),
                 None => loads.unknown = true,
             }
         }
@@ -150,16 +146,14 @@ impl Loads {
     }
 
     fn add(&mut self, file: &LiveFile, from: &str, to: &str) {
+        let interval = file.column(system::INTERVAL);
+        if from == to && interval.is_some_and(|interval| interval.nulls() == Nulls::All) {
+            self.single.insert((None, from.to_owned()));
+            return;
+        }
         let instant = |text: &str| text.parse().ok().map(Timestamp::as_microsecond);
-        let starts = match bounds(file, system::INTERVAL) {
-            Some(Bounds::Values(first, last)) => instant(first).zip(instant(last)),
-            Some(Bounds::Nulls) if from == to => {
-                self.single.insert((None, from.to_owned()));
-                return;
-            }
-            _ => None,
-        };
-        match starts {
+        let bounds = interval.as_ref().and_then(texts);
+        match bounds.and_then(|(first, last)| instant(first).zip(instant(last))) {
             Some((first, last)) if first == last && from == to => {
                 self.single.insert((Some(first), from.to_owned()));
             }
@@ -189,18 +183,7 @@ impl Mixed {
     }
 }
 
-/// What the statistics say of a column.
-enum Bounds<'a> {
-    Nulls,
-    Values(&'a str, &'a str),
-}
-
-/// None where they say nothing.
-fn bounds<'a>(file: &'a LiveFile, column: &str) -> Option<Bounds<'a>> {
-    let stats = file.stats.as_ref()?;
-    let of = |what: &str| stats.get(what).and_then(|columns| columns.get(column));
-    if of("nullCount").and_then(Value::as_u64).is_some_and(|nulls| file.rows == Some(nulls)) {
-        return Some(Bounds::Nulls);
-    }
-    Some(Bounds::Values(of("minValues")?.as_str()?, of("maxValues")?.as_str()?))
+/// The bounds of a column of text, or of one that is written as text.
+fn texts<'a>(column: &ColumnBounds<'a>) -> Option<(&'a str, &'a str)> {
+    column.lower()?.as_str().zip(column.upper()?.as_str())
 }

@@ -8,7 +8,7 @@ use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, open_store};
 use tidegate_schedule::{CatchUp, Grid};
 use tidegate_table::ledger::Intervals;
-use tidegate_table::log::CommitLog;
+use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_types::{DataInterval, Reason};
 
 use crate::decide::{
@@ -41,11 +41,7 @@ pub async fn intervals(
     config: &TransferConfig,
     secrets_dir: Option<PathBuf>,
 ) -> Result<Intervals, RunError> {
-    let store = open_store(&config.sink, &Secrets::new(secrets_dir))?;
-    match CommitLog::open(&store).load().await? {
-        Some(snapshot) => Ok(Intervals::read(snapshot.txns(), &config.ledger)?),
-        None => Ok(Intervals::default()),
-    }
+    Ok(table(config, secrets_dir).await?.map(|(.., known)| known).unwrap_or_default())
 }
 
 /// The same; refuses where a rewind of the table made the log's word untrue.
@@ -53,11 +49,22 @@ async fn true_intervals(
     config: &TransferConfig,
     secrets_dir: Option<PathBuf>,
 ) -> Result<Intervals, RunError> {
+    let found = table(config, secrets_dir).await?;
+    let Some((log, snapshot, known)) = found else { return Ok(Intervals::default()) };
+    check_not_rewound(&log, &snapshot, config, &known).await?;
+    Ok(known)
+}
+
+/// The table as it is now, and what it holds of the pipeline's intervals; none when there is no table.
+async fn table(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+) -> Result<Option<(CommitLog, TableSnapshot, Intervals)>, RunError> {
     let store = open_store(&config.sink, &Secrets::new(secrets_dir))?;
     let log = CommitLog::open(&store);
-    let Some(snapshot) = log.load().await? else { return Ok(Intervals::default()) };
-    check_not_rewound(&log, &snapshot, &config.ledger, config.write_mode).await?;
-    Ok(Intervals::read(snapshot.txns(), &config.ledger)?)
+    let Some(snapshot) = log.load().await? else { return Ok(None) };
+    let known = Intervals::read(snapshot.txns(), &config.ledger)?;
+    Ok(Some((log, snapshot, known)))
 }
 
 /// The runs that the pipeline's schedule owes at `now`; none without a schedule.

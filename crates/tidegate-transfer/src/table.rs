@@ -158,8 +158,8 @@ impl RunTable {
         let mark = options.run_mark();
         // Whoever asks for an interval by name may load what a rewind took away.
         if !again {
-            let mode = options.config.write_mode;
-            check_not_rewound(&self.log, &self.snapshot, &self.ledger, mode).await?;
+            let known = self.intervals()?;
+            check_not_rewound(&self.log, &self.snapshot, &options.config, &known).await?;
         }
         for _ in 0..TRIES {
             let intervals = self.intervals()?;

@@ -1,12 +1,12 @@
 //! Whether the table is the one that the ledger's counters know (T1, T2, X6).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use tidegate_runtime::RunError;
 use tidegate_table::files::system;
 use tidegate_table::ledger::{LedgerState, PartitionState, TxnName};
 use tidegate_table::log::{
-    CommitLog, ForeignEdit, LiveFile, LogEntry, Rewinds, TableSnapshot, classify_foreign,
+    CommitLog, ForeignEdit, LiveFile, LogEntry, Rewinds, Strangers, TableSnapshot,
 };
 use tidegate_table::replace::{Selection, Verdict};
 use tidegate_types::{Explained, Incarnation, Ledger, Reason};
@@ -76,17 +76,14 @@ fn check_repaired(history: &[LogEntry]) -> Result<(), RunError> {
 }
 
 fn explain_missing(history: &[LogEntry], missing: u64, counted: u64) -> Result<(), RunError> {
-    let (mut removed, mut edits) = (HashSet::new(), Vec::new());
+    let (mut strangers, mut edits) = (Strangers::default(), Vec::new());
     for entry in history {
-        let readded = entry.adds.iter().any(|file| removed.contains(&file.path));
-        removed.extend(entry.removes.iter().map(|file| file.path.clone()));
-        if entry.ours.is_some() {
-            continue;
-        }
-        match classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded) {
-            ForeignEdit::Append => {}
-            ForeignEdit::Edit(what) => edits.push(format!("{what} at version {}", entry.version)),
-            ForeignEdit::Rewind(what) => {
+        match strangers.read(entry) {
+            None | Some(ForeignEdit::Append) => {}
+            Some(ForeignEdit::Edit(what)) => {
+                edits.push(format!("{what} at version {}", entry.version))
+            }
+            Some(ForeignEdit::Rewind(what)) => {
                 let what = format!(
                     "the table was rewound by {what} at version {}: {missing} of {counted} counted rows \
                      are gone, while the positions stand where they stood",

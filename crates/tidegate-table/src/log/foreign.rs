@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::entry::LogEntry;
 use super::request::CommitKind;
 
@@ -17,8 +19,7 @@ pub enum ForeignEdit {
 }
 
 /// Sorts a stranger's commit. `readded` says that it adds a file that an earlier commit removed.
-#[must_use]
-pub fn classify_foreign(operation: Option<&str>, removes: usize, readded: bool) -> ForeignEdit {
+fn classify(operation: Option<&str>, removes: usize, readded: bool) -> ForeignEdit {
     let name = operation.unwrap_or("an unnamed operation");
     let upper = name.to_ascii_uppercase();
     if readded || upper.starts_with("RESTORE") || upper.contains("REPLACE TABLE") {
@@ -30,6 +31,26 @@ pub fn classify_foreign(operation: Option<&str>, removes: usize, readded: bool) 
     }
 }
 
+/// Sorts what strangers did in a history, entry by entry.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    /// Hashes of the paths that commits removed so far: one that comes back is a rewind.
+    removed: HashSet<u64>,
+}
+
+impl Strangers {
+    /// What somebody else did in the next entry; none where the commit is Tidegate's.
+    pub fn read(&mut self, entry: &LogEntry) -> Option<ForeignEdit> {
+        let hash = |path: &str| xxh3_64(path.as_bytes());
+        let readded = entry.adds.iter().any(|file| self.removed.contains(&hash(&file.path)));
+        self.removed.extend(entry.removes.iter().map(|file| hash(&file.path)));
+        if entry.ours.is_some() {
+            return None;
+        }
+        Some(classify(entry.operation.as_deref(), entry.removes.len(), readded))
+    }
+}
+
 /// Looks for what took the table back in time behind a repair. Such a rewind brings replaced rows back, which
 /// make up in number for those that are lost, so that counting rows does not show it.
 #[derive(Debug, Default)]
@@ -38,8 +59,7 @@ pub struct Rewinds {
     begun: bool,
     /// Whether there was a repair before what is read next.
     repaired: bool,
-    /// Files that commits removed so far.
-    removed: HashSet<String>,
+    strangers: Strangers,
     /// Files that rewinds brought back, and did not take away again.
     back: BTreeSet<String>,
     /// Files that rewinds took away, and did not bring back.
@@ -54,14 +74,9 @@ impl Rewinds {
     pub fn read(&mut self, entry: &LogEntry) {
         self.repaired |= !self.begun && entry.version > 0;
         self.begun = true;
-        let readded = entry.adds.iter().any(|file| self.removed.contains(&file.path));
-        self.removed.extend(entry.removes.iter().map(|file| file.path.clone()));
-        if let Some(tag) = &entry.ours {
-            self.repaired |= tag.kind == CommitKind::Repair;
-            return;
-        }
-        let edit = classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded);
-        if let (ForeignEdit::Rewind(what), true) = (edit, self.repaired) {
+        self.repaired |= entry.ours.as_ref().is_some_and(|tag| tag.kind == CommitKind::Repair);
+        if let (Some(ForeignEdit::Rewind(what)), true) = (self.strangers.read(entry), self.repaired)
+        {
             if self.undone() {
                 self.first = Some((entry.version, what));
             }
@@ -119,7 +134,7 @@ mod tests {
             ),
             (None, 1, false, ForeignEdit::Edit("an unnamed operation".into())),
         ] {
-            assert_eq!(classify_foreign(operation, removes, readded), expected, "{operation:?}");
+            assert_eq!(classify(operation, removes, readded), expected, "{operation:?}");
         }
     }
 

@@ -15,6 +15,7 @@
 //! required.
 
 mod boot_time;
+mod column_bounds;
 mod entry;
 mod error;
 mod foreign;
@@ -38,9 +39,10 @@ use url::Url;
 use crate::store::TableStore;
 
 pub use boot_time::BootTime;
+pub use column_bounds::{ColumnBounds, Nulls};
 pub use entry::{AddedFile, LogEntry, RemovedFile};
 pub use error::{HoleEvidence, LogError};
-pub use foreign::{ForeignEdit, Rewinds, classify_foreign};
+pub use foreign::{ForeignEdit, Rewinds, Strangers};
 pub use hole::MAX_BASE_AGE;
 pub use live_files::LiveFile;
 pub use prepare::PreparedCommit;

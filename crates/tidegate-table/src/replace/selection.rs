@@ -8,7 +8,7 @@ use tidegate_types::{DataInterval, Ledger};
 
 use crate::files::system::{self, run_source_prefix};
 use crate::ledger::{Effect, IntervalKey};
-use crate::log::LiveFile;
+use crate::log::{ColumnBounds, LiveFile, Nulls};
 
 /// The rows that a run takes the place of: of its ledger's bulk runs, and of the stream that it repairs;
 /// never anybody else's.
@@ -84,10 +84,9 @@ impl Selection {
     /// Judges a file by its statistics. Bounds may be wider than the values, never narrower.
     #[must_use]
     pub fn judge(&self, file: &LiveFile) -> Verdict {
-        let (Some(stats), Some(rows)) = (&file.stats, file.rows) else { return Verdict::Unknown };
         let mut verdict = Verdict::Stays;
         for part in &self.parts {
-            match part.judge(stats, rows) {
+            match part.judge(file) {
                 Verdict::Whole => return Verdict::Whole,
                 Verdict::Unknown => verdict = Verdict::Unknown,
                 Verdict::Stays => {}
@@ -113,10 +112,10 @@ impl Sources {
         self.from.as_str() <= source && source < self.to.as_str()
     }
 
-    fn judge(&self, source: &Column<'_>) -> Verdict {
-        let bound = |end| source.bound(end)?.as_str();
+    fn judge(&self, source: &ColumnBounds<'_>) -> Verdict {
         let (from, to) = (self.from.as_str(), self.to.as_str());
-        match (bound("minValues"), bound("maxValues"), source.nulls()) {
+        let text = Value::as_str;
+        match (source.lower().and_then(text), source.upper().and_then(text), source.nulls()) {
             (_, _, Nulls::All) => Verdict::Stays,
             (_, Some(max), _) if max < from => Verdict::Stays,
             (Some(min), _, _) if min >= to => Verdict::Stays,
@@ -127,9 +126,10 @@ impl Sources {
 }
 
 impl Part {
-    fn judge(&self, stats: &Value, rows: u64) -> Verdict {
-        let of_us = self.sources.judge(&Column { stats, name: system::SOURCE, rows });
-        let within = self.within(&Column { stats, name: &self.column, rows });
+    fn judge(&self, file: &LiveFile) -> Verdict {
+        let columns = file.column(system::SOURCE).zip(file.column(&self.column));
+        let Some((source, times)) = columns else { return Verdict::Unknown };
+        let (of_us, within) = (self.sources.judge(&source), self.within(&times));
         if [of_us, within].contains(&Verdict::Stays) {
             Verdict::Stays
         } else if [of_us, within] == [Verdict::Whole; 2] && !self.sources.streamed {
@@ -139,11 +139,11 @@ impl Part {
         }
     }
 
-    fn within(&self, times: &Column<'_>) -> Verdict {
+    fn within(&self, times: &ColumnBounds<'_>) -> Verdict {
         let Some(wanted) = self.interval else { return Verdict::Whole };
         let (start, end) = (wanted.start(), wanted.end());
-        let bound = |end| instant(times.bound(end)?.as_str()?);
-        match (bound("minValues"), bound("maxValues"), times.nulls()) {
+        let at = |bound: &Value| instant(bound.as_str()?);
+        match (times.lower().and_then(at), times.upper().and_then(at), times.nulls()) {
             (_, _, Nulls::All) => Verdict::Stays,
             // Others cut the upper bound to a millisecond; edges of intervals are whole seconds.
             (_, Some(max), _) if max < start => Verdict::Stays,
@@ -161,33 +161,4 @@ fn instant(text: &str) -> Option<Timestamp> {
         Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
     };
     text.parse().ok().or_else(local)
-}
-
-/// A column in a file's statistics.
-struct Column<'a> {
-    stats: &'a Value,
-    name: &'a str,
-    rows: u64,
-}
-
-#[derive(PartialEq, Eq)]
-enum Nulls {
-    None,
-    All,
-    Unknown,
-}
-
-impl Column<'_> {
-    fn bound(&self, end: &str) -> Option<&Value> {
-        self.stats.get(end)?.get(self.name)
-    }
-
-    /// With a deletion vector only "none" and "all" are exact.
-    fn nulls(&self) -> Nulls {
-        match self.stats.get("nullCount").and_then(|nulls| nulls.get(self.name)?.as_u64()) {
-            Some(all) if all == self.rows => Nulls::All,
-            Some(0) => Nulls::None,
-            _ => Nulls::Unknown,
-        }
-    }
 }

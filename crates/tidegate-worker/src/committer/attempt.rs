@@ -9,7 +9,7 @@ use tidegate_table::files::DataFile;
 use tidegate_table::ledger::LedgerState;
 use tidegate_table::log::{
     BootTime, CommitKind, CommitRequest, CommitTag, ForeignEdit, Outcome, PreparedCommit,
-    PutOutcome, RetryPolicy, classify_foreign,
+    PutOutcome, RetryPolicy,
 };
 use tidegate_telemetry::CommitOutcomeLabel;
 use tidegate_types::{Nonce, Reason};
@@ -178,19 +178,12 @@ impl Committer {
     pub(super) async fn refresh(&mut self) -> Result<(), RunError> {
         let (snapshot, entries) = self.parts.log.refresh(&self.parts.snapshot).await?;
         for entry in &entries {
-            let readded =
-                entry.adds.iter().any(|file| self.removed.contains(&path_hash(&file.path)));
-            self.removed.extend(entry.removes.iter().map(|file| path_hash(&file.path)));
-            if entry.ours.is_some() {
-                continue;
-            }
-            let edit = classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded);
-            match edit {
-                ForeignEdit::Append => {}
-                ForeignEdit::Edit(what) => {
+            match self.strangers.read(entry) {
+                None | Some(ForeignEdit::Append) => {}
+                Some(ForeignEdit::Edit(what)) => {
                     warn!(version = entry.version, operation = %what, "somebody else edited the table");
                 }
-                ForeignEdit::Rewind(what) => self.rewound = Some(what),
+                Some(ForeignEdit::Rewind(what)) => self.rewound = Some(what),
             }
         }
         self.parts.snapshot = snapshot;
@@ -201,8 +194,4 @@ impl Committer {
         let millis = 5 + self.parts.random.up_to(45);
         tokio::time::sleep(Duration::from_millis(u64::from(millis))).await;
     }
-}
-
-fn path_hash(path: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(path.as_bytes())
 }

@@ -20,14 +20,14 @@ mod batches;
 mod claims;
 mod idle;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_runtime::{Random, RunError};
 use tidegate_source::Receipt;
 use tidegate_table::ledger::{LedgerState, PartitionState};
-use tidegate_table::log::{CommitLog, TableSnapshot};
+use tidegate_table::log::{CommitLog, Strangers, TableSnapshot};
 use tidegate_telemetry::PipelineMetrics;
 use tidegate_types::{
     Counters, Epoch, Holder, Incarnation, Ledger, Nonce, PartitionId, Position, Reason, Span,
@@ -142,8 +142,8 @@ pub(crate) struct Committer {
     seen_version: u64,
     /// What took the table back in time since then (T1).
     rewound: Option<String>,
-    /// Hashes of the paths that commits since our start removed: one that comes back is a rewind (T1).
-    removed: HashSet<u64>,
+    /// What others did since our start (T1).
+    strangers: Strangers,
     table_id: String,
     events: mpsc::Sender<Event>,
 }
@@ -161,7 +161,7 @@ impl Committer {
             lineage: 0,
             seen_version,
             rewound: None,
-            removed: HashSet::new(),
+            strangers: Strangers::default(),
             table_id,
             events,
         }

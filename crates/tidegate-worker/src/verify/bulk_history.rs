@@ -1,11 +1,11 @@
 //! A bulk pipeline's log as a sequence of claims and commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidegate_table::ledger::{
     IntervalKey, Intervals, LedgerError, PositionField, RunState, TxnName,
 };
-use tidegate_table::log::{CommitKind, LogEntry, Txns};
+use tidegate_table::log::{CommitKind, LogEntry, Strangers, Txns};
 use tidegate_types::Ledger;
 
 use super::bulk::start_of;
@@ -45,7 +45,7 @@ impl BulkHistory {
     ) -> Result<Self, LedgerError> {
         let complete = entries.first().is_some_and(|entry| entry.version == 0);
         let mut history = Self { complete, ..Self::default() };
-        let (mut edits, mut removed) = (History::default(), BTreeSet::new());
+        let (mut edits, mut strangers) = (History::default(), Strangers::default());
         let mut before = States::new();
         let mut expected = entries.first().map(|entry| entry.version);
         for entry in entries {
@@ -54,7 +54,7 @@ impl BulkHistory {
                 report.not_provable("log", format!("version {missing} is missing"));
             }
             expected = Some(entry.version + 1);
-            history.rewinds.extend(foreign(entry, &mut removed, &mut edits, report));
+            history.rewinds.extend(foreign(entry, &mut strangers, &mut edits, report));
             history.foreign_edits = edits.foreign_edits;
             let said = said_in(entry, ledger)?;
             check_rise(entry, &before, &said, report);

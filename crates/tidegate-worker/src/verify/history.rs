@@ -1,9 +1,9 @@
 //! The log as a chain: what each commit says against what it adds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidegate_table::ledger::{LedgerError, LedgerState, PartitionState};
-use tidegate_table::log::{CommitKind, ForeignEdit, LogEntry, Txns, classify_foreign};
+use tidegate_table::log::{CommitKind, ForeignEdit, LogEntry, Strangers, Txns};
 use tidegate_types::{Incarnation, Ledger, PartitionId, Position};
 
 use super::report::VerifyReport;
@@ -32,7 +32,7 @@ pub(super) fn walk(
         ..History::default()
     };
     let mut txns = Txns::default();
-    let mut removed = BTreeSet::new();
+    let mut strangers = Strangers::default();
     let mut before: BTreeMap<PartitionId, PartitionState> = BTreeMap::new();
     let (mut expected, mut links) = (entries.first().map(|entry| entry.version), 0_u64);
     for entry in entries {
@@ -43,7 +43,7 @@ pub(super) fn walk(
             );
         }
         expected = Some(entry.version + 1);
-        if let Some(rewind) = foreign(entry, &mut removed, &mut history, report) {
+        if let Some(rewind) = foreign(entry, &mut strangers, &mut history, report) {
             report.damaged("rewind", rewind);
         }
         txns.apply(&entry.txns);
@@ -76,16 +76,11 @@ pub(super) fn walk(
 /// What somebody else's commit means for what can be proved; answers with what took the table back in time.
 pub(super) fn foreign(
     entry: &LogEntry,
-    removed: &mut BTreeSet<String>,
+    strangers: &mut Strangers,
     history: &mut History,
     report: &mut VerifyReport,
 ) -> Option<String> {
-    let readded = entry.adds.iter().any(|file| removed.contains(&file.path));
-    removed.extend(entry.removes.iter().map(|file| file.path.clone()));
-    if entry.ours.is_some() {
-        return None;
-    }
-    match classify_foreign(entry.operation.as_deref(), entry.removes.len(), readded) {
+    match strangers.read(entry)? {
         ForeignEdit::Append => None,
         ForeignEdit::Edit(what) => {
             history.foreign_edits = true;
