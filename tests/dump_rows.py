@@ -3,8 +3,9 @@
 
     dump_rows.py file:///…
 
-deltalake and DuckDB both read; when they do not see the same, that is an error. Bytes are printed as
-0x…, decimals and times as text, maps as lists of pairs. Rows are sorted by partition and sequence.
+deltalake and DuckDB both read; when they do not see the same, that is an error, unless somebody committed
+meanwhile: then both read again. Bytes are printed as 0x…, decimals and times as text, maps as lists of
+pairs. Rows are sorted by partition and sequence.
 """
 
 import datetime
@@ -13,8 +14,9 @@ import json
 import math
 import os
 import sys
+import time
 
-from read_table import Deltalake, DuckDB, is_table
+from read_table import Deltalake, DuckDB, delta_table, is_table
 
 
 def plain(value):
@@ -45,15 +47,30 @@ def rows_of(engine, url):
     return sorted(rows, key=lambda row: [row.get(name) for name in order])
 
 
+def version(url):
+    """The table's newest version; None where there is no table."""
+    return delta_table(url).version() if is_table(url) else None
+
+
+def agreed_rows(places, patience=60):
+    """What both engines see at versions that stood still while they read, for at most `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        before = [version(place) for place in places.values()]
+        seen, other = (
+            {what: rows_of(engine, place) for what, place in places.items()}
+            for engine in (Deltalake(), DuckDB())
+        )
+        if seen == other:
+            return seen
+        stood_still = before == [version(place) for place in places.values()]
+        if stood_still or time.monotonic() > until:
+            sys.exit(f"deltalake sees {seen}\nDuckDB sees {other}")
+
+
 def main():
     url = sys.argv[1]
-    places = {"rows": url, "dead": url + "/_dead_letters"}
-    seen, other = (
-        {what: rows_of(engine, place) for what, place in places.items()}
-        for engine in (Deltalake(), DuckDB())
-    )
-    if seen != other:
-        sys.exit(f"deltalake sees {seen}\nDuckDB sees {other}")
+    seen = agreed_rows({"rows": url, "dead": url + "/_dead_letters"})
     json.dump(seen, sys.stdout)
     sys.stdout.flush()
     # The engines' threads now and then abort the interpreter while it goes down.
