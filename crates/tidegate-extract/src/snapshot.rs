@@ -60,6 +60,9 @@ pub struct Plan {
     pub rows: Option<u64>,
     /// What identifies the input for good: of files the listing's fingerprint (B8).
     pub fingerprint: Option<String>,
+    /// Whether the input is pinned: under another snapshot with this fingerprint each chunk has the same rows,
+    /// or cannot be read (B5).
+    pub pinned: bool,
     /// Rows without a cursor that are left out (B7).
     pub null_cursors: u64,
 }

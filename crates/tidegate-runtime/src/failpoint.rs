@@ -39,6 +39,7 @@ pub const RUN_STEPS: &[&str] = &[
     "run.snapshot_opened",
     "run.planned",
     "run.chunk_read",
+    "run.chunk_written",
     "run.files_finished",
     "run.before_verify",
     "run.before_put",

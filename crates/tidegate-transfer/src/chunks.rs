@@ -1,5 +1,6 @@
 //! Reading all chunks of a plan side by side, each into files of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,8 +18,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::attempt::Attempt;
+use crate::chunk_outcome::ChunkOutcome;
 use crate::chunk_writer::{ChunkIdentity, ChunkWriter, FileSettings};
 use crate::decide::{CHANNEL, check_outcome};
+use crate::kept::ChunkKeeper;
 use crate::progress::Progress;
 use crate::steps::Steps;
 
@@ -33,15 +36,10 @@ pub(crate) const DEAD_BYTES: u64 = 16 << 20;
 /// About what a dead letter takes beside its payload.
 const DEAD_OVERHEAD: u64 = 256;
 
-/// A chunk that was read and written.
-#[derive(Debug)]
-pub(crate) struct ChunkOutcome {
-    pub(crate) number: u32,
-    pub(crate) files: Vec<DataFile>,
-    pub(crate) counts: ChunkCounts,
-    /// Rows in the files.
-    pub(crate) written: u64,
-    pub(crate) dead: Vec<DeadRecord>,
+/// The chunks of a plan, and what an earlier attempt read of them.
+pub(crate) struct PlannedChunks {
+    pub(crate) all: Vec<Chunk>,
+    pub(crate) kept: Vec<ChunkOutcome>,
 }
 
 /// Everything that the readers share.
@@ -55,18 +53,24 @@ pub(crate) struct Reading {
     generation: u64,
     progress: Progress,
     dead_bytes: AtomicU64,
+    keeper: Option<ChunkKeeper>,
     steps: Steps,
 }
 
-/// Reads the chunks, at most `parallelism` at a time; the first that cannot be read ends all.
+/// Reads the chunks that are missing, at most `parallelism` at a time; the first that cannot be read ends all.
 pub(crate) async fn read_all(
     reading: Arc<Reading>,
-    chunks: Vec<Chunk>,
+    chunks: PlannedChunks,
     parallelism: usize,
 ) -> Result<Vec<ChunkOutcome>, RunError> {
-    let mut waiting = chunks.into_iter();
+    let PlannedChunks { all, kept: mut outcomes } = chunks;
+    let kept: BTreeSet<u32> = outcomes.iter().map(|outcome| outcome.number).collect();
+    for outcome in &outcomes {
+        reading.progress.brought(outcome);
+        reading.dead_bytes.fetch_add(outcome.dead.iter().map(dead_bytes).sum(), Ordering::Relaxed);
+    }
+    let mut waiting = all.into_iter().filter(|chunk| !kept.contains(&chunk.number));
     let mut under_way = JoinSet::new();
-    let mut outcomes = Vec::new();
     loop {
         while under_way.len() < parallelism.max(1)
             && let Some(chunk) = waiting.next()
@@ -106,11 +110,12 @@ impl Reading {
         Self {
             snapshot,
             files: Arc::new(FileSettings::of(attempt)),
-            source: run_source_name(&config.ledger, generation),
+            source: run_source_name(&config.ledger, attempt.origin()),
             interval: interval.map(|interval| interval.start()),
             generation,
             progress,
             dead_bytes: AtomicU64::new(0),
+            keeper: ChunkKeeper::of(attempt),
             steps,
         }
     }
@@ -129,7 +134,13 @@ impl Reading {
             };
             let mut tally = Tally { reading: self, rows: 0, dead: 0, dead_bytes: 0 };
             let error = match self.read_once(chunk, identity, &mut tally).await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    if let Some(keeper) = &self.keeper {
+                        keeper.keep(&outcome).await;
+                    }
+                    self.steps.reach("run.chunk_written").await;
+                    return Ok(outcome);
+                }
                 Err(error) => error,
             };
             tally.take_back();

@@ -7,7 +7,7 @@ use tidegate_table::log::CommitLog;
 use tidegate_table::store::TableStore;
 use tidegate_types::{Ledger, Nonce};
 
-use crate::chunks::ChunkOutcome;
+use crate::chunk_outcome::ChunkOutcome;
 use crate::decide::RunClaim;
 use crate::steps::Steps;
 use crate::table::RunTable;

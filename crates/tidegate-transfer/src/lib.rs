@@ -12,13 +12,16 @@
 
 mod attempt;
 mod calendar;
+mod chunk_outcome;
 mod chunk_writer;
 mod chunks;
+mod confirm;
 mod dead_letters;
 pub mod decide;
 mod desk;
 pub mod doctor;
 mod event_times;
+mod kept;
 mod layout;
 mod options;
 mod progress;

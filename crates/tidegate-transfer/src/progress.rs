@@ -5,6 +5,8 @@ use tidegate_runtime::{RunError, in_words};
 use tidegate_types::Reason;
 use tokio::sync::watch;
 
+use crate::chunk_outcome::ChunkOutcome;
+
 /// Where a run's report is kept, for whoever looks.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress(watch::Sender<RunReport>);
@@ -22,6 +24,16 @@ impl Progress {
     /// Changes what is said.
     pub(crate) fn set(&self, change: impl FnOnce(&mut RunReport)) {
         self.0.send_modify(change);
+    }
+
+    /// A chunk is there that others read.
+    pub(crate) fn brought(&self, outcome: &ChunkOutcome) {
+        self.set(|report| {
+            report.chunks_done += 1;
+            report.rows_read += outcome.counts.rows + outcome.counts.dead;
+            report.rows_committed += outcome.written;
+            report.dead_letters += outcome.counts.dead;
+        });
     }
 
     /// Ends well.

@@ -106,7 +106,9 @@ fn without_rows(known: &Intervals, ledger: &Ledger, files: &[LiveFile]) -> Vec<I
         .iter()
         .filter(|(key, load)| load.state == RunState::Done && (!whole || *key == IntervalKey::All));
     ended
-        .filter(|(key, load)| !loads.may_hold(*key, &run_source_name(ledger, load.generation)))
+        .filter(|(key, load)| {
+            !loads.may_hold(*key, &run_source_name(ledger, load.origin.unwrap_or(load.generation)))
+        })
         .map(|(key, _)| key)
         .collect()
 }

@@ -11,13 +11,12 @@ use tidegate_config::{RunPhase, RunReport, TransferConfig};
 use tidegate_extract::Snapshot;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, open_store};
-use tidegate_table::log::BootTime;
 use tidegate_table::store::TableStore;
 use tidegate_types::Reason;
 use tokio::sync::watch;
 
 pub(crate) use self::commit::fingerprint_bits;
-use self::read::Read;
+use self::read::{Read, ReadChunks};
 use crate::dead_letters::DeadLetters;
 use crate::decide::RunClaim;
 use crate::desk::ChunkDesk;
@@ -160,22 +159,21 @@ impl Run {
         snapshot: &Arc<Box<dyn Snapshot>>,
         dead_letters: DeadLetters,
     ) -> Result<RunReport, RunError> {
-        let begun = BootTime::now();
         let layout = self.lay_out(table, &snapshot.columns()).await?;
         let plan = self.until_told(snapshot.plan()).await?;
         self.say_plan(claim, &plan);
         self.edges.steps.reach("run.planned").await;
         self.progress.enter(RunPhase::Running);
-        let outcomes = match &layout {
-            Some(layout) => self.read(claim, snapshot, layout, &plan).await?,
-            None if plan.chunks.is_empty() => Vec::new(),
+        let chunks = match &layout {
+            Some(layout) => self.read(table, claim, (snapshot, layout), &plan).await?,
+            None if plan.chunks.is_empty() => ReadChunks::none(),
             None => return Err(no_columns()),
         };
         self.edges.steps.reach("run.files_finished").await;
         self.progress.enter(RunPhase::Committing);
         self.edges.steps.reach("run.before_verify").await;
-        let counted = self.verify(snapshot, &plan, &outcomes).await?;
-        let read = Read { plan, outcomes, counted, begun };
+        let counted = self.verify(snapshot, &plan, &chunks.outcomes).await?;
+        let read = Read { plan, chunks, counted };
         self.commit(table, claim, read, dead_letters).await
     }
 }

@@ -11,6 +11,9 @@ pub(crate) struct Steps {
     /// Goes no further than this step, and says so.
     #[cfg(test)]
     pub(crate) halt: Option<(&'static str, Arc<tokio::sync::Notify>)>,
+    /// So many times it goes by there first.
+    #[cfg(test)]
+    pub(crate) passes: Arc<std::sync::atomic::AtomicU32>,
     /// Is told to stop at this step, and goes on to where it looks.
     #[cfg(test)]
     pub(crate) stop: Option<(&'static str, tokio_util::sync::CancellationToken)>,
@@ -32,6 +35,7 @@ impl Steps {
         #[cfg(test)]
         if let Some((at, reached)) = &self.halt
             && *at == step
+            && !self.goes_by()
         {
             reached.notify_one();
             std::future::pending::<()>().await;
@@ -40,5 +44,11 @@ impl Steps {
         if let Some(pause) = &self.pause {
             pause.reach(step).await;
         }
+    }
+
+    #[cfg(test)]
+    fn goes_by(&self) -> bool {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.passes.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 }

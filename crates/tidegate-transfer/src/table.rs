@@ -62,9 +62,13 @@ pub(crate) struct RunResult<'a> {
     pub(crate) rows: u64,
     pub(crate) dead_letters: Option<Nonce>,
     pub(crate) fingerprint: Option<u64>,
+    /// The generation that the rows carry; none: that of the claim (B5).
+    pub(crate) origin: Option<u64>,
     pub(crate) allow_shrink: bool,
-    /// When the first file was begun.
+    /// When reading began.
     pub(crate) begun: BootTime,
+    /// How old the oldest file was then: one that an earlier attempt wrote.
+    pub(crate) age: Duration,
 }
 
 /// A commit that is in the log.
@@ -287,7 +291,7 @@ impl RunTable {
             ledger: &self.ledger,
             state: &state,
             base_age: self.snapshot.loaded_at().age(now),
-            files_age: result.begun.age(now),
+            files_age: result.age + result.begun.age(now),
             table_id: &self.table_id,
             table_id_now: self.snapshot.metadata_id(),
         });
@@ -313,6 +317,7 @@ impl RunTable {
             empty: result.rows == 0,
             dead_letters: result.dead_letters,
             fingerprint: result.fingerprint,
+            origin: result.origin,
         };
         let mut txns = done_txns(&self.ledger, &self.intervals()?, &result.claim.claim, &done)?;
         let kind = if record.is_some() { CommitKind::Repair } else { CommitKind::Run };

@@ -150,7 +150,7 @@ impl Opened {
         };
         let (rows, chunks) = divided.chunks(&mut lane).await?;
         lane.give_back();
-        Ok(Plan { chunks, rows: Some(rows), fingerprint: None, null_cursors })
+        Ok(Plan { chunks, rows: Some(rows), fingerprint: None, pinned: false, null_cursors })
     }
 
     /// How many rows are in no interval.

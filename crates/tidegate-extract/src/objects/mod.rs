@@ -238,6 +238,7 @@ impl Files {
             chunks: chunks.collect::<Result<_, _>>()?,
             rows: None,
             fingerprint: Some(self.ticket.fingerprint.clone()),
+            pinned: self.files.iter().all(|file| file.etag.is_some()),
             null_cursors: 0,
         })
     }

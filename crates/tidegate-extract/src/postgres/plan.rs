@@ -116,7 +116,7 @@ impl Task<'_> {
             .zip(bounds)
             .map(|(number, bounds)| Chunk::new(number, bounds.words(), &bounds, share));
         let chunks = chunks.collect::<Result<_, ExtractError>>()?;
-        Ok(Plan { chunks, rows: Some(rows), fingerprint: None, null_cursors })
+        Ok(Plan { chunks, rows: Some(rows), fingerprint: None, pinned: false, null_cursors })
     }
 
     async fn divide(

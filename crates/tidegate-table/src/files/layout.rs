@@ -6,6 +6,7 @@
 //! say; the Hive form is a courtesy to readers of folders.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use object_store::path::Path;
 use tidegate_types::{Epoch, Incarnation, Ledger, Nonce, PartitionId};
@@ -66,10 +67,13 @@ impl FileName {
         (parsed.to_string() == name).then_some(parsed)
     }
 
-    /// Whether it is a file of this run's chunk, whatever its nonce and its number.
+    /// Whether it is a file of this chunk by one of these claims, whatever its nonce and its number.
     #[must_use]
-    pub fn is_of_run(&self, ledger: &Ledger, generation: u64, chunk: u32) -> bool {
-        self.ledger == *ledger && self.epoch == run_epoch(generation, chunk)
+    pub fn is_of_run(&self, ledger: &Ledger, generations: RangeInclusive<u64>, chunk: u32) -> bool {
+        let epochs =
+            run_epoch(*generations.start(), chunk).0..=run_epoch(*generations.end(), chunk).0;
+        let is_chunk = (self.epoch.0 ^ epochs.start()) & CHUNK_MASK == 0;
+        self.ledger == *ledger && is_chunk && epochs.contains(&self.epoch.0)
     }
 }
 
@@ -82,11 +86,12 @@ impl fmt::Display for FileName {
 
 /// How many bits of an epoch are its attempt; of a run's file, the chunk.
 const CHUNK_BITS: u32 = 20;
+const CHUNK_MASK: i64 = (1 << CHUNK_BITS) - 1;
 
 /// Numbers that do not fit are cut: the nonce alone is unique.
 fn run_epoch(generation: u64, chunk: u32) -> Epoch {
     let generation = i64::try_from(generation).unwrap_or(0) & ((1 << (62 - CHUNK_BITS)) - 1);
-    let chunk = i64::from(chunk) & ((1 << CHUNK_BITS) - 1);
+    let chunk = i64::from(chunk) & CHUNK_MASK;
     Epoch((generation << CHUNK_BITS) | chunk)
 }
 
@@ -158,6 +163,54 @@ pub fn window_snapshot(
 ) -> Path {
     let windows = format!("window-{incarnation}-{partition}");
     join([SIDE_FOLDER.to_owned(), ledger.to_string(), windows, format!("{nonce}.snapshot")])
+}
+
+/// The folder of what attempts at an interval, by its name in the log, keep for the next one (B5).
+#[must_use]
+pub fn kept_chunks(ledger: &Ledger, interval: &str) -> Path {
+    join([SIDE_FOLDER.to_owned(), ledger.to_string(), format!("chunks-{interval}")])
+}
+
+/// How a chunk that is kept is named within that folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeptName {
+    /// The generation that its rows carry.
+    pub origin: u64,
+    /// A hash of everything that its rows depend on.
+    pub mark: u128,
+    /// Its number in the plan.
+    pub chunk: u32,
+    /// A hash of the object's bytes.
+    pub checksum: u128,
+}
+
+impl KeptName {
+    /// Where the chunk's outcome lies.
+    #[must_use]
+    pub fn path(&self, folder: &Path) -> Path {
+        let Self { origin, mark, chunk, checksum } = self;
+        join([
+            folder.to_string(),
+            format!("{origin}-{mark:032x}"),
+            format!("{chunk}-{checksum:032x}"),
+        ])
+    }
+
+    /// Reads a name back that was made here.
+    #[must_use]
+    pub fn parse(folder: &Path, object: &Path) -> Option<Self> {
+        let parts: Vec<_> = object.prefix_match(folder)?.collect();
+        let [attempt, chunk] = parts.as_slice() else { return None };
+        let (origin, mark) = attempt.as_ref().split_once('-')?;
+        let (chunk, checksum) = chunk.as_ref().split_once('-')?;
+        let parsed = Self {
+            origin: origin.parse().ok()?,
+            mark: u128::from_str_radix(mark, 16).ok()?,
+            chunk: chunk.parse().ok()?,
+            checksum: u128::from_str_radix(checksum, 16).ok()?,
+        };
+        (parsed.path(folder) == *object).then_some(parsed)
+    }
 }
 
 /// Says that the removal of a table was decided, for whoever goes on with it.
@@ -311,6 +364,45 @@ mod tests {
         assert_eq!(file(12, 0), "tg-analytics.clicks-12.0-0000000000000001-5.parquet");
         assert_eq!(file(1, 77), "tg-analytics.clicks-1.77-0000000000000001-5.parquet");
         assert!(!file(u64::MAX, u32::MAX).contains("--"), "{}", file(u64::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn b5_b6_a_file_is_of_a_chunk_and_of_the_attempts_whose_chunks_are_kept() {
+        let FileName { ledger, nonce, .. } = name();
+        let other = Ledger::new("analytics.other").expect("valid");
+        let file = FileName::of_run(ledger.clone(), 5, 7, nonce, 0);
+        for (owner, generations, chunk, expected) in [
+            (&ledger, 5..=5, 7, true),
+            (&ledger, 3..=5, 7, true),
+            (&ledger, 5..=9, 7, true),
+            (&ledger, 3..=4, 7, false),
+            (&ledger, 6..=9, 7, false),
+            (&ledger, 3..=9, 6, false),
+            (&ledger, 3..=9, 8, false),
+            (&other, 5..=5, 7, false),
+        ] {
+            let of = format!("{owner} {generations:?} {chunk}");
+            assert_eq!(file.is_of_run(owner, generations, chunk), expected, "{of}");
+        }
+    }
+
+    #[test]
+    fn b5_what_is_kept_is_named_by_all_that_it_depends_on() {
+        let folder = kept_chunks(&name().ledger, "0-3600");
+        let kept = KeptName { origin: 3, mark: 0xab, chunk: 17, checksum: u128::MAX };
+        let path = kept.path(&folder);
+        assert_eq!(
+            path.as_ref(),
+            "_tidegate/analytics.clicks/chunks-0-3600/3-000000000000000000000000000000ab/\
+             17-ffffffffffffffffffffffffffffffff"
+        );
+        assert_eq!(KeptName::parse(&folder, &path), Some(kept));
+        let of_another = kept_chunks(&name().ledger, "0-36000");
+        assert_eq!(KeptName::parse(&of_another, &path), None);
+        for strange in ["3-ab/17-ff", "x", "3/17", "03-000000000000000000000000000000ab/1-0"] {
+            let path = Path::parse(format!("{folder}/{strange}")).expect("a path");
+            assert_eq!(KeptName::parse(&folder, &path), None, "{strange}");
+        }
     }
 
     #[test]

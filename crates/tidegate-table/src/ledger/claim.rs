@@ -193,6 +193,13 @@ impl Claim {
         self.keys().filter_map(|key| intervals.get(key)).map(|k| k.generation).max().unwrap_or(0)
     }
 
+    /// The highest generation of what the run's commit may replace: the rows of an attempt up to it are, or were,
+    /// the table's.
+    #[must_use]
+    pub fn newest_held(&self, intervals: &Intervals) -> Option<u64> {
+        self.keys().filter_map(|key| intervals.get(key)?.held()).max()
+    }
+
     /// The interval whose dead letters the run replaces: under `Overwrite` all of the ledger's.
     #[must_use]
     pub fn dead_letter_key(&self) -> IntervalKey {
@@ -220,7 +227,6 @@ pub fn claim_notes(
     claim: &Claim,
     run: Option<u64>,
 ) -> BTreeMap<String, i64> {
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let mut txns = BTreeMap::new();
     for key in claim.keys() {
         if let Some(held) = intervals.get(key).and_then(|known| known.held()) {
@@ -245,6 +251,8 @@ pub struct Done {
     pub dead_letters: Option<Nonce>,
     /// What the files were, of a source of files (B8): 63 bits.
     pub fingerprint: Option<u64>,
+    /// The generation that the rows carry; none: that of the claim (B5).
+    pub origin: Option<u64>,
 }
 
 /// The actions of a run's commit. The intervals that it contains are superseded: a run of theirs that
@@ -261,7 +269,10 @@ pub fn done_txns(
 ) -> Result<BTreeMap<String, i64>, IntervalConflict> {
     let state = if done.empty { RunState::DoneEmpty } else { RunState::Done };
     let mut txns = states(ledger, claim, state);
-    txns.extend(claim.keys().filter_map(|key| forget_before(ledger, intervals, key)));
+    for key in claim.keys() {
+        txns.extend(forget_before(ledger, intervals, key));
+        txns.extend(origin(ledger, intervals, key, done.origin));
+    }
     for inner in conflict(intervals, claim.key, claim.effect)? {
         let key = IntervalKey::Of(inner);
         let Some(known) = intervals.get(key) else { continue };
@@ -279,7 +290,7 @@ pub fn done_txns(
         txns.insert(name(ledger, key, IntervalField::DeadLetter), nonce.as_txn());
     }
     if let Some(fingerprint) = done.fingerprint {
-        let number = i64::try_from(fingerprint & (u64::MAX >> 1)).unwrap_or(i64::MAX);
+        let number = number(fingerprint & (u64::MAX >> 1));
         txns.insert(name(ledger, claim.key, IntervalField::Fingerprint), number);
     }
     Ok(txns)
@@ -312,6 +323,23 @@ fn forget_before(
 ) -> Option<(String, i64)> {
     intervals.get(key)?.before?;
     Some((name(ledger, key, IntervalField::Before), 0))
+}
+
+/// Whose generation the rows carry; said where it is not the claim's, or was not.
+fn origin(
+    ledger: &Ledger,
+    intervals: &Intervals,
+    key: IntervalKey,
+    origin: Option<u64>,
+) -> Option<(String, i64)> {
+    let known = intervals.get(key).and_then(|known| known.origin);
+    let number = origin.map_or(0, number);
+    (origin.is_some() || known.is_some())
+        .then(|| (name(ledger, key, IntervalField::Origin), number))
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn states(ledger: &Ledger, claim: &Claim, state: RunState) -> BTreeMap<String, i64> {

@@ -194,6 +194,29 @@ fn b8_the_fingerprint_of_files_is_kept_in_63_bits() {
 }
 
 #[test]
+fn b5_the_log_says_whose_number_the_rows_carry_and_not_for_longer() {
+    let mut log = Log::default();
+    let origin = |log: &Log, key| log.intervals().get(key).expect("known").held_origin();
+    let interval = key(0, 1);
+    for (generation, said, expected) in [(1, None, 1), (2, None, 2), (3, Some(2), 2), (4, None, 4)]
+    {
+        let claim = log.claim(interval, Effect::ReplaceInterval);
+        assert_eq!(claim.generation, generation);
+        let before = claim.newest_held(&log.intervals());
+        assert_eq!(before, (generation > 1).then(|| generation - 1));
+        log.commit(&claim, &Done { origin: said, ..Done::default() }).expect("no conflict");
+        assert_eq!(origin(&log, interval), Some(expected));
+    }
+    // While it is claimed again the rows are those from before; under Overwrite they are of everything.
+    let load = log.claim(interval, Effect::Overwrite);
+    assert_eq!(origin(&log, interval), Some(4));
+    log.commit(&load, &Done { origin: Some(4), ..Done::default() }).expect("no conflict");
+    assert_eq!((origin(&log, interval), origin(&log, IntervalKey::All)), (Some(4), Some(4)));
+    let again = log.claim(IntervalKey::All, Effect::Overwrite);
+    assert_eq!((again.newest_held(&log.intervals()), origin(&log, interval)), (Some(5), Some(4)));
+}
+
+#[test]
 fn b9_nothing_is_overwritten_where_a_stream_writes() {
     let life = Incarnation::derive("S", "", 0);
     let of = |app_id: &str| {

@@ -56,6 +56,8 @@ pub struct IntervalState {
     pub before: Option<u64>,
     /// The run that claimed it last, where that was written down.
     pub run: Option<u64>,
+    /// The generation that the rows carry, where it is not the one that committed them (B5).
+    pub origin: Option<u64>,
 }
 
 impl IntervalState {
@@ -68,6 +70,13 @@ impl IntervalState {
             RunState::Claimed => self.before,
             RunState::Superseded => None,
         }
+    }
+
+    /// The generation that the rows carry which the table holds: of the attempt that began to read them, where
+    /// a later one kept its chunks (B5).
+    #[must_use]
+    pub fn held_origin(&self) -> Option<u64> {
+        self.held().map(|held| self.origin.unwrap_or(held))
     }
 
     /// The number that stands in the log.
@@ -116,6 +125,7 @@ impl Intervals {
                 fingerprint: None,
                 before: None,
                 run: None,
+                origin: None,
             };
             intervals.0.insert(key, known);
         }
@@ -170,6 +180,7 @@ impl Intervals {
             IntervalField::Fingerprint => known.fingerprint = u64::try_from(version).ok(),
             IntervalField::Before => known.before = positive(version),
             IntervalField::Run => known.run = positive(version),
+            IntervalField::Origin => known.origin = positive(version),
         }
     }
 }

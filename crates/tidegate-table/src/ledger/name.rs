@@ -96,6 +96,9 @@ fields! {
         Before = "was",
         /// 63 bits of the name of the run that claimed it last, where a run may be asked for twice.
         Run = "run",
+        /// The generation that its rows carry, where an earlier attempt than the one that committed began to
+        /// read the files (B5); zero otherwise.
+        Origin = "origin",
     }
 }
 
@@ -219,6 +222,7 @@ mod tests {
             (interval("1-2", IntervalField::State), "tidegate/analytics.clicks/i/1-2"),
             (interval("1-2", IntervalField::DeadLetter), "tidegate/analytics.clicks/i/1-2/dl"),
             (interval("all", IntervalField::Fingerprint), "tidegate/analytics.clicks/i/all/fp"),
+            (interval("1-2", IntervalField::Origin), "tidegate/analytics.clicks/i/1-2/origin"),
             (TxnName::Maintainer("epoch".into()), "tidegate/maintainer/epoch"),
         ];
         for (name, text) in names {

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use tidegate_config::DeskReport;
-use tidegate_extract::{Plan, Snapshot};
+use tidegate_extract::Snapshot;
 use tidegate_runtime::RunError;
 use tidegate_types::{Nonce, Reason};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::chunk_desk::ChunkDesk;
-use super::confirm::confirm;
 use super::messages::{Pass, Terms, columns_mark};
 use super::standing::{Opening, PATIENCE, Standing};
 use crate::attempt::Attempt;
-use crate::chunks::ChunkOutcome;
+use crate::chunk_outcome::ChunkOutcome;
+use crate::chunks::PlannedChunks;
+use crate::confirm::confirm;
 use crate::decide::{GatherDecision, GatherFacts, decide_gather};
 use crate::progress::Progress;
 
@@ -40,7 +41,7 @@ impl ChunkDesk {
         attempt: Attempt<'_>,
         nonce: Nonce,
         snapshot: &dyn Snapshot,
-        plan: &Plan,
+        chunks: PlannedChunks,
         progress: Progress,
     ) -> Result<Vec<ChunkOutcome>, RunError> {
         let Some(ticket) = snapshot.ticket() else {
@@ -55,8 +56,14 @@ impl ChunkDesk {
         };
         let columns = columns_mark(&snapshot.columns());
         let opening = Opening {
-            terms: Terms { pass, ticket, interval: attempt.interval, columns },
-            chunks: plan.chunks.clone(),
+            terms: Terms {
+                pass,
+                ticket,
+                interval: attempt.interval,
+                columns,
+                keeping: attempt.keeping.cloned(),
+            },
+            chunks,
             parallelism: attempt.config.chunking.parallelism,
             progress,
         };
@@ -74,11 +81,11 @@ impl ChunkDesk {
         mut opening: Opening,
         snapshot: &dyn Snapshot,
     ) -> Result<Vec<ChunkOutcome>, RunError> {
-        if opening.chunks.len() > MOST_CHUNKS {
+        if opening.chunks.all.len() > MOST_CHUNKS {
             let what = format!(
                 "the plan has {} chunks, more than the {MOST_CHUNKS} that may be read in pods of their \
                  own: raise bulk.chunking.targetRows",
-                opening.chunks.len()
+                opening.chunks.all.len()
             );
             return Err(RunError::permanent(Reason::InvalidConfiguration, what));
         }

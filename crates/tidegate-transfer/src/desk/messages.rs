@@ -1,19 +1,17 @@
-//! What coordinator and chunk readers say to each other.
-//!
-//! JSON, and behind an outcome's line the bytes of its dead letters as they are: text would make them
-//! larger.
+//! What coordinator and chunk readers say to each other, in JSON.
 
 use std::fmt;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_extract::{Chunk, ChunkCounts, DeadRecord};
+use tidegate_extract::Chunk;
 use tidegate_runtime::{RunError, in_words};
-use tidegate_table::files::DataFile;
 use tidegate_types::{DataInterval, Reason};
 
-use crate::chunks::ChunkOutcome;
+use crate::attempt::Keeping;
+use crate::chunk_outcome::{
+    ChunkOutcome, Unreadable, WrittenOutcome, line_and_payloads, split_line,
+};
 
 /// The largest outcome that is taken, in bytes: dead letters have half of it at most.
 pub const LARGEST_OUTCOME: usize = 32 << 20;
@@ -49,6 +47,9 @@ pub(crate) struct Terms {
     pub(crate) interval: Option<DataInterval>,
     /// A hash of the columns: rows in other ones would not be the table's.
     pub(crate) columns: u64,
+    /// How finished chunks are kept for the next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeping: Option<Keeping>,
 }
 
 /// What a chunk's reader is to do.
@@ -93,34 +94,13 @@ pub(crate) struct ChunkFailure {
     pub(crate) retry: bool,
 }
 
-/// What is wrong with bytes that should be an outcome.
-pub(crate) type Unreadable = String;
-
 /// A result as it travels, the payloads aside.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
     pass: Pass,
     chunk: u32,
-    result: Result<Outcome, ChunkFailure>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Outcome {
-    files: Vec<DataFile>,
-    counts: ChunkCounts,
-    written: u64,
-    dead: Vec<Dead>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Dead {
-    ordinal: u64,
-    place: String,
-    reason: String,
-    detail: String,
-    /// Bytes of its payload.
-    bytes: usize,
+    result: Result<WrittenOutcome, ChunkFailure>,
 }
 
 impl ChunkFailure {
@@ -146,86 +126,22 @@ impl ChunkFailure {
 impl ChunkResult {
     /// As it travels.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, RunError> {
-        let result = self.result.as_ref().map(Outcome::of).map_err(Clone::clone);
+        let result = self.result.as_ref().map(WrittenOutcome::of).map_err(Clone::clone);
         let line = Line { pass: self.pass.clone(), chunk: self.chunk, result };
-        let mut bytes = serde_json::to_vec(&line).map_err(|error| {
+        line_and_payloads(&line, self.result.as_ref().ok()).map_err(|error| {
             let what = format!("the outcome of chunk {} cannot be written down", self.chunk);
             RunError::permanent(Reason::RunFailed, what).because(error)
-        })?;
-        bytes.push(b'\n');
-        for record in self.result.iter().flat_map(|outcome| &outcome.dead) {
-            bytes.extend_from_slice(&record.payload);
-        }
-        Ok(bytes)
+        })
     }
 
     /// Read back; whatever is cut short or has something behind it is refused.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let end = bytes.iter().position(|byte| *byte == b'\n');
-        let end = end.ok_or("an outcome's line has no end; it was cut short")?;
-        let line: Line = serde_json::from_slice(&bytes[..end])
-            .map_err(|error| format!("the outcome cannot be read: {error}"))?;
-        let payloads = Payloads(Bytes::copy_from_slice(&bytes[end + 1..]));
-        let result = match line.result {
-            Ok(outcome) => Ok(outcome.into_outcome(line.chunk, payloads)?),
+        let (Line { pass, chunk, result }, payloads) = split_line(bytes)?;
+        let result = match result {
+            Ok(written) => Ok(written.into_outcome(chunk, payloads)?),
             Err(failure) => Err(failure),
         };
-        Ok(Self { pass: line.pass, chunk: line.chunk, result })
-    }
-}
-
-/// What lies behind the line, from the front.
-struct Payloads(Bytes);
-
-impl Payloads {
-    fn take(&mut self, bytes: usize) -> Result<Bytes, Unreadable> {
-        if bytes > self.0.len() {
-            return Err("dead letters are missing; the outcome was cut short".to_owned());
-        }
-        Ok(self.0.split_to(bytes))
-    }
-
-    fn end(self) -> Result<(), Unreadable> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err("there is more than the outcome says".to_owned())
-        }
-    }
-}
-
-impl Outcome {
-    fn of(outcome: &ChunkOutcome) -> Self {
-        let dead = outcome.dead.iter().map(|record| Dead {
-            ordinal: record.ordinal,
-            place: record.place.clone(),
-            reason: record.reason.to_string(),
-            detail: record.detail.clone(),
-            bytes: record.payload.len(),
-        });
-        Self {
-            files: outcome.files.clone(),
-            counts: outcome.counts,
-            written: outcome.written,
-            dead: dead.collect(),
-        }
-    }
-
-    fn into_outcome(self, number: u32, mut payloads: Payloads) -> Result<ChunkOutcome, Unreadable> {
-        let Self { files, counts, written, dead } = self;
-        let dead = dead.into_iter().map(|record| {
-            let reason = Reason::from_word(&record.reason);
-            Ok::<_, Unreadable>(DeadRecord {
-                ordinal: record.ordinal,
-                place: record.place,
-                reason: reason.ok_or_else(|| format!("{:?} is no reason", record.reason))?,
-                detail: record.detail,
-                payload: payloads.take(record.bytes)?,
-            })
-        });
-        let dead = dead.collect::<Result<Vec<_>, _>>()?;
-        payloads.end()?;
-        Ok(ChunkOutcome { number, files, counts, written, dead })
+        Ok(Self { pass, chunk, result })
     }
 }
 
@@ -241,7 +157,10 @@ pub(crate) fn columns_mark(columns: &arrow::datatypes::Schema) -> u64 {
 mod tests {
     use std::collections::BTreeMap;
 
+    use bytes::Bytes;
     use serde_json::json;
+    use tidegate_extract::{ChunkCounts, DeadRecord};
+    use tidegate_table::files::DataFile;
 
     use super::*;
 
@@ -280,6 +199,7 @@ mod tests {
             ticket: json!({"snapshot": "00000003-0000001B-1"}),
             interval: Some("2026-06-01T00:00:00Z/2026-06-01T01:00:00Z".parse().unwrap()),
             columns: u64::MAX,
+            keeping: None,
         };
         let chunk =
             Chunk { number: 3, what: "rows".into(), bounds: json!([1, 2]), estimated_rows: 9 };

@@ -7,7 +7,6 @@
 
 mod chunk_desk;
 mod client;
-mod confirm;
 mod gather;
 mod messages;
 mod reader;

@@ -23,7 +23,8 @@ use super::messages::{
 use super::reply::Reply;
 use super::token::DeskToken;
 use crate::attempt::Attempt;
-use crate::chunks::{ChunkOutcome, Reading, helps_to_repeat, label};
+use crate::chunk_outcome::ChunkOutcome;
+use crate::chunks::{Reading, helps_to_repeat, label};
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::source::{RealSources, Sources, close, request};
@@ -208,6 +209,7 @@ impl ChunkReader {
             layout: &Layout::new(&self.config, &snapshot.columns())?,
             interval: order.terms.interval,
             generation: order.terms.pass.generation,
+            keeping: order.terms.keeping.as_ref(),
         };
         let (progress, steps) = (self.progress.clone(), self.edges.steps.clone());
         let reading = Reading::new(attempt, Arc::clone(snapshot), progress, steps);

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::messages::{ChunkFailure, ChunkOrder, ChunkResult, DeskAnswer, Terms};
 use super::reply::{Reply, answer, refused};
-use crate::chunks::{ChunkOutcome, DEAD_BYTES, dead_bytes, label, too_many_dead};
+use crate::chunk_outcome::ChunkOutcome;
+use crate::chunks::{DEAD_BYTES, PlannedChunks, dead_bytes, label, too_many_dead};
 use crate::decide::{DeskDecision, DeskFacts, check_outcome, decide_desk};
 use crate::progress::Progress;
 
@@ -21,7 +22,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// What an attempt hands out.
 pub(super) struct Opening {
     pub(super) terms: Terms,
-    pub(super) chunks: Vec<Chunk>,
+    pub(super) chunks: PlannedChunks,
     /// Readers at a time.
     pub(super) parallelism: u32,
     pub(super) progress: Progress,
@@ -43,8 +44,8 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn new(opening: Opening) -> Self {
-        let Opening { terms, chunks, progress, .. } = opening;
-        Self {
+        let Opening { terms, chunks: PlannedChunks { all: chunks, kept }, progress, .. } = opening;
+        let mut standing = Self {
             terms,
             outcomes: chunks.iter().map(|_| None).collect(),
             missing: chunks.len(),
@@ -54,7 +55,12 @@ impl Standing {
             open: true,
             heard: Instant::now(),
             progress,
+        };
+        for outcome in kept {
+            standing.dead_bytes += outcome.dead.iter().map(dead_bytes).sum::<u64>();
+            standing.keep(outcome.number as usize, outcome);
         }
+        standing
     }
 
     pub(super) fn decide(&self, own: bool, number: u32) -> DeskDecision {
@@ -98,12 +104,7 @@ impl Standing {
 
     /// The outcome wins.
     fn keep(&mut self, at: usize, outcome: ChunkOutcome) {
-        self.progress.set(|report| {
-            report.chunks_done += 1;
-            report.rows_read += outcome.counts.rows + outcome.counts.dead;
-            report.rows_committed += outcome.written;
-            report.dead_letters += outcome.counts.dead;
-        });
+        self.progress.brought(&outcome);
         let (what, rows) = (&self.chunks[at].what, outcome.written);
         tracing::info!(chunk = at, what, rows, "chunk brought");
         self.outcomes[at] = Some(outcome);

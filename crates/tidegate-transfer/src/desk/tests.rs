@@ -14,13 +14,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Desk, Silence};
-use super::confirm::confirm;
 use super::messages::{ChunkFailure, ChunkResult, DeskAnswer, Pass, Terms, columns_mark};
 use super::reader::{ChunkReader, ReaderEdges};
 use super::standing::Opening;
 use super::{ChunkDesk, ChunkOptions, DeskToken, Reply};
 use crate::attempt;
-use crate::chunks::ChunkOutcome;
+use crate::chunk_outcome::ChunkOutcome;
+use crate::chunks::PlannedChunks;
+use crate::confirm::confirm;
 use crate::decide::testing::hours;
 use crate::layout::Layout;
 use crate::options::TransferOptions;
@@ -234,6 +235,34 @@ async fn b6_a_reader_of_an_older_attempt_is_turned_away() {
     lake.holds(&rows_of(0, 60, 1).collect::<Vec<_>>()).await;
 }
 
+/// The coordinator died, and what its readers read of pinned files is not read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_chunks_of_files_outlive_their_coordinator() {
+    let lake = lake();
+    lake.database.dead_each.store(10, Ordering::SeqCst);
+    *lake.database.fingerprint.lock().expect("not poisoned") = Some("the files".to_owned());
+    let options = hour(&lake);
+    let mut first = Attempt::begin(&lake, options.clone());
+    let nonce = first.nonce().await;
+    for chunk in [0, 2] {
+        ended(first.read(&nonce, chunk)).await.expect("read");
+    }
+    first.coordinator.abort();
+    let mut second = Attempt::begin(&lake, options);
+    let nonce = second.nonce().await;
+    {
+        let report = second.reports.borrow();
+        assert_eq!((report.chunks_done, report.rows_read, report.dead_letters), (2, 40, 4));
+    }
+    assert_eq!(ended(second.read(&nonce, 2)).await.expect("no fault").reason, "AlreadyComplete");
+    assert_eq!(ended(second.read(&nonce, 1)).await.expect("read").reason, "Ok");
+    let report = second.end().await.expect("committed");
+    assert_eq!((report.rows_read, report.rows_committed, report.dead_letters), (60, 54, 6));
+    assert_eq!(lake.database.read.load(Ordering::SeqCst), 3);
+    assert_eq!(lake.sources().await, ["shop.orders/g1"; 54]);
+    assert_eq!(lake.dead_letters().await.len(), 6);
+}
+
 /// A snapshot holds rows; columns may change all the same, as those of a view do.
 #[tokio::test(flavor = "multi_thread")]
 async fn b5_a_reader_that_finds_other_columns_than_the_coordinator_writes_nothing() {
@@ -417,8 +446,14 @@ async fn an_outcome_that_no_reader_brings_makes_no_row() {
         let (store, config) = (lake.store.clone(), lake.config());
         let layout = Layout::new(&config, &columns()).expect("columns");
         let (config, store, layout) = (&config, &store, &layout);
-        let expected =
-            attempt::Attempt { config, store, layout, interval: Some(hours(0, 1)), generation: 1 };
+        let expected = attempt::Attempt {
+            config,
+            store,
+            layout,
+            interval: Some(hours(0, 1)),
+            generation: 1,
+            keeping: None,
+        };
         let mut attempt = Attempt::begin(&lake, hour(&lake));
         let nonce = attempt.nonce().await;
         let heard = Arc::clone(&attempt.wire.heard);
@@ -467,8 +502,12 @@ async fn waiting(
             ticket: snapshot.ticket().expect("it can be joined"),
             interval: None,
             columns: columns_mark(&snapshot.columns()),
+            keeping: None,
         },
-        chunks: snapshot.plan().await.expect("planned").chunks,
+        chunks: PlannedChunks {
+            all: snapshot.plan().await.expect("planned").chunks,
+            kept: Vec::new(),
+        },
         parallelism: 4,
         progress: Progress::new(watch::Sender::new(RunReport::default())),
     };

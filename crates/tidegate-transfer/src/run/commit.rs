@@ -9,10 +9,11 @@ use tracing::info;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Run;
-use super::read::Read;
+use super::read::{Read, ReadChunks};
 use crate::chunk_writer::write_options;
 use crate::dead_letters::DeadLetters;
 use crate::decide::{RunClaim, named};
+use crate::kept::forget;
 use crate::table::{RunResult, RunTable};
 
 impl Run {
@@ -23,7 +24,8 @@ impl Run {
         read: Read,
         mut dead_letters: DeadLetters,
     ) -> Result<RunReport, RunError> {
-        let Read { plan, outcomes, counted, begun } = read;
+        let Read { plan, chunks, counted } = read;
+        let ReadChunks { outcomes, kept, origin, begun, age } = chunks;
         let nonce = if counted.dead > 0 || table.replaces_dead_letters(&claim.claim)? {
             Some(dead_letters.write(claim, &outcomes).await?)
         } else {
@@ -36,8 +38,10 @@ impl Run {
             rows: counted.written,
             dead_letters: nonce,
             fingerprint: plan.fingerprint.as_deref().map(fingerprint_bits),
+            origin,
             allow_shrink: self.config().allow_shrink,
             begun,
+            age,
         };
         let (repair, steps) = (self.repair.as_ref(), &self.edges.steps);
         let committed = table.commit(&result, replacer, repair, steps).await?;
@@ -48,6 +52,9 @@ impl Run {
             report.rows_committed = counted.written;
             report.dead_letters = counted.dead;
         });
+        if plan.pinned {
+            forget(&*self.edges.store.data, &self.config().ledger, &claim.claim).await;
+        }
         self.show_dead_letters(table, dead_letters, nonce.is_some()).await?;
         info!(
             what = named(claim.claim.key),
@@ -58,7 +65,7 @@ impl Run {
             dead = counted.dead,
             "committed"
         );
-        Ok(self.progress.succeeded(Reason::Ok, &remark(&plan)))
+        Ok(self.progress.succeeded(Reason::Ok, &remark(&plan, kept)))
     }
 
     /// Makes the dead letters of the commit visible, unless told to stop: then whoever runs next does.
@@ -105,9 +112,12 @@ pub(crate) fn fingerprint_bits(text: &str) -> u64 {
     xxh3_64(text.as_bytes()) >> 1
 }
 
-fn remark(plan: &Plan) -> String {
-    match plan.null_cursors {
-        0 => String::new(),
-        rows => format!("{rows} rows without a cursor were left out"),
+fn remark(plan: &Plan, kept: usize) -> String {
+    match (plan.null_cursors, kept) {
+        (0, 0) => String::new(),
+        (0, chunks) => {
+            format!("{chunks} of {} chunks were read by an earlier attempt", plan.chunks.len())
+        }
+        (rows, _) => format!("{rows} rows without a cursor were left out"),
     }
 }

@@ -1,26 +1,50 @@
 //! From the source's snapshot to files that nobody sees yet, and the proof that they hold all of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use tidegate_config::Placement;
 use tidegate_extract::{Plan, Snapshot};
 use tidegate_runtime::RunError;
 use tidegate_table::log::BootTime;
-use tidegate_types::Reason;
+use tidegate_types::{Nonce, Reason};
 use tracing::{info, warn};
 
 use super::Run;
 use crate::attempt::Attempt;
-use crate::chunks::{ChunkOutcome, Reading, read_all};
+use crate::chunk_outcome::ChunkOutcome;
+use crate::chunks::{PlannedChunks, Reading, read_all};
 use crate::decide::{Counted, RunClaim, check_counts, named};
+use crate::kept::{Kept, mark};
 use crate::layout::Layout;
+use crate::table::RunTable;
 
 /// What was read and stands in files, before anybody sees it.
 pub(super) struct Read {
     pub(super) plan: Plan,
-    pub(super) outcomes: Vec<ChunkOutcome>,
+    pub(super) chunks: ReadChunks,
     pub(super) counted: Counted,
+}
+
+/// Every chunk of a plan.
+pub(super) struct ReadChunks {
+    pub(super) outcomes: Vec<ChunkOutcome>,
+    /// How many of them an earlier attempt read.
+    pub(super) kept: usize,
+    /// The generation that the rows carry; none: that of the claim.
+    pub(super) origin: Option<u64>,
+    /// When reading began.
     pub(super) begun: BootTime,
+    /// How old the files of earlier attempts were then.
+    pub(super) age: Duration,
+}
+
+impl ReadChunks {
+    pub(super) fn none() -> Self {
+        let (begun, age) = (BootTime::now(), Duration::ZERO);
+        Self { outcomes: Vec::new(), kept: 0, origin: None, begun, age }
+    }
 }
 
 impl Run {
@@ -39,30 +63,54 @@ impl Run {
         }
     }
 
-    /// Reads the chunks here, or has others read them.
+    /// Reads the chunks, but for those of pinned files that an earlier attempt read (B5).
     pub(super) async fn read(
         &mut self,
+        table: &RunTable,
         claim: &RunClaim,
-        snapshot: &Arc<Box<dyn Snapshot>>,
-        layout: &Layout,
+        (snapshot, layout): (&Arc<Box<dyn Snapshot>>, &Layout),
         plan: &Plan,
-    ) -> Result<Vec<ChunkOutcome>, RunError> {
+    ) -> Result<ReadChunks, RunError> {
         let nonce = self.random.nonce();
         let (interval, generation) = (self.options.interval, claim.claim.generation);
         let (config, store) = (self.config(), &self.edges.store);
-        let attempt = Attempt { config, store, layout, interval, generation };
+        let attempt = Attempt { config, store, layout, interval, generation, keeping: None };
+        let kept = match mark(attempt, table.snapshot.metadata_id(), plan) {
+            Some(mark) => {
+                let held = claim.claim.newest_held(&table.intervals()?);
+                let found = Kept::find(attempt, &claim.claim, mark, held).map(Ok::<_, RunError>);
+                self.until_told(found).await?
+            }
+            None => Kept::default(),
+        };
+        let attempt = Attempt { keeping: kept.keeping.as_ref(), ..attempt };
+        let (begun, age, of_earlier) = (BootTime::now(), kept.age, kept.outcomes.len());
+        let chunks = PlannedChunks { all: plan.chunks.clone(), kept: kept.outcomes };
+        let outcomes = self.read_missing(attempt, snapshot, chunks, nonce).await?;
+        let origin = Some(attempt.origin()).filter(|origin| *origin != generation);
+        Ok(ReadChunks { outcomes, kept: of_earlier, origin, begun, age })
+    }
+
+    /// Reads the chunks here, or has others read them.
+    async fn read_missing(
+        &self,
+        attempt: Attempt<'_>,
+        snapshot: &Arc<Box<dyn Snapshot>>,
+        chunks: PlannedChunks,
+        nonce: Nonce,
+    ) -> Result<Vec<ChunkOutcome>, RunError> {
         let progress = self.progress.clone();
         match &self.desk {
-            Some(desk) if config.placement == Placement::Pods => {
+            Some(desk) if attempt.config.placement == Placement::Pods => {
                 let gathered =
-                    desk.gather(attempt, nonce, snapshot.as_ref().as_ref(), plan, progress);
+                    desk.gather(attempt, nonce, snapshot.as_ref().as_ref(), chunks, progress);
                 self.until_told(gathered).await
             }
             _ => {
                 let steps = self.edges.steps.clone();
                 let reading = Reading::new(attempt, Arc::clone(snapshot), progress, steps);
-                let parallelism = config.chunking.parallelism as usize;
-                let read = read_all(Arc::new(reading), plan.chunks.clone(), parallelism);
+                let parallelism = attempt.config.chunking.parallelism as usize;
+                let read = read_all(Arc::new(reading), chunks, parallelism);
                 self.until_told(read).await
             }
         }

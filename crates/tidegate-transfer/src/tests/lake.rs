@@ -199,9 +199,21 @@ impl Lake {
 
     /// An attempt that dies when it reaches the step.
     pub(crate) async fn dies_at(&self, options: TransferOptions, step: &'static str) {
+        self.dies_at_time(options, step, 1).await;
+    }
+
+    /// An attempt that dies when it reaches the step for the so many-th time.
+    pub(crate) async fn dies_at_time(
+        &self,
+        options: TransferOptions,
+        step: &'static str,
+        time: u32,
+    ) {
         let reached = Arc::new(Notify::new());
+        let halt = Some((step, Arc::clone(&reached)));
+        let steps = Steps { halt, passes: Arc::new(AtomicU32::new(time - 1)), ..Steps::default() };
         tokio::select! {
-            outcome = self.attempt(options, Some((step, Arc::clone(&reached)))) => {
+            outcome = self.attempt_with(options, steps) => {
                 panic!("it ended before {step}: {outcome:?}")
             }
             () = reached.notified() => {}
@@ -223,6 +235,11 @@ impl Lake {
     pub(crate) async fn generation(&self, interval: Option<DataInterval>) -> u64 {
         let key = interval.map_or(IntervalKey::All, IntervalKey::Of);
         self.intervals().await.get(key).map_or(0, |known| known.generation)
+    }
+
+    /// Whether the log holds the interval's rows.
+    pub(crate) async fn is_done(&self, interval: DataInterval) -> bool {
+        self.intervals().await.is_done(IntervalKey::Of(interval))
     }
 
     pub(crate) async fn history(&self) -> Vec<LogEntry> {
@@ -260,6 +277,21 @@ impl Lake {
         }
         rows.sort_unstable();
         rows
+    }
+
+    /// `_tg_src` of every row.
+    pub(crate) async fn sources(&self) -> Vec<String> {
+        let (snapshot, mut sources) = (self.snapshot().await, Vec::new());
+        for file in self.log().live_files(&snapshot).await.expect("readable") {
+            let path = object_of_log_path(&file.path).expect("ours");
+            let batches = read_columns(&self.store.data, &path, &["_tg_src"]).await;
+            let batches: Vec<_> = batches.expect("readable").try_collect().await.expect("readable");
+            for batch in batches {
+                let column = batch.column(0).as_string::<i32>();
+                sources.extend(column.iter().flatten().map(str::to_owned));
+            }
+        }
+        sources
     }
 
     /// The table holds exactly these rows.

@@ -5,6 +5,7 @@ mod claims;
 mod crash;
 mod dead_letters;
 mod files;
+mod kept;
 pub(crate) mod lake;
 mod overwrite;
 mod pause;

@@ -64,6 +64,8 @@ pub(crate) struct Database {
     pub(crate) has_more_columns: AtomicBool,
     /// How often it was opened.
     pub(crate) opened: AtomicU32,
+    /// How often a chunk was read.
+    pub(crate) read: AtomicU32,
     /// How often a snapshot was given back.
     pub(crate) closed: AtomicU32,
     pub(crate) fingerprint: Mutex<Option<String>>,
@@ -291,7 +293,8 @@ impl Snapshot for MemorySnapshot {
             let missing = u64::from(self.database.miscounts.load(Ordering::SeqCst));
             let fingerprint = self.database.fingerprint.lock().expect("not poisoned").clone();
             let rows = self.rows.len() as u64 - missing;
-            Ok(Plan { chunks, rows: Some(rows), fingerprint, null_cursors: 0 })
+            let pinned = fingerprint.is_some();
+            Ok(Plan { chunks, rows: Some(rows), fingerprint, pinned, null_cursors: 0 })
         })
     }
 
@@ -301,6 +304,7 @@ impl Snapshot for MemorySnapshot {
         into: mpsc::Sender<Piece>,
     ) -> BoxFuture<'a, Result<ChunkCounts, ExtractError>> {
         Box::pin(async move {
+            self.database.read.fetch_add(1, Ordering::SeqCst);
             let rows = self.of_chunk(chunk.number);
             let (first, rest) = rows.split_at(rows.len() / 2);
             let mut counts = self.send(first, 0, &into).await?;

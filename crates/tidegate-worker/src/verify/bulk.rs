@@ -106,7 +106,7 @@ fn there(
 ) -> u64 {
     let key = interval.map_or(IntervalKey::All, IntervalKey::Of);
     let Some(known) = intervals.get(key) else { return 0 };
-    let place = known.held().map(|generation| Place { interval: start_of(key), generation });
+    let place = known.held_origin().map(|generation| Place { interval: start_of(key), generation });
     let rows = place.and_then(|place| rows.get(&place)).copied().unwrap_or(0);
     let commit = known.dead_letters.map(|nonce| nonce.to_string());
     rows + commit.and_then(|commit| dead.get(&commit)).copied().unwrap_or(0)
@@ -134,7 +134,7 @@ fn check_generations(
 /// Whether the log says that the table holds the place's rows.
 fn is_held(intervals: &Intervals, place: &Place) -> bool {
     intervals.iter().any(|(key, known)| {
-        start_of(key) == place.interval && known.held() == Some(place.generation)
+        start_of(key) == place.interval && known.held_origin() == Some(place.generation)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_table::ledger::{
-    IntervalKey, Intervals, LedgerError, PositionField, RunState, TxnName,
+    IntervalKey, IntervalState, Intervals, LedgerError, PositionField, RunState, TxnName,
 };
 use tidegate_table::log::{CommitKind, LogEntry, Strangers, Txns};
 use tidegate_types::Ledger;
@@ -13,8 +13,8 @@ use super::bulk_contents::Place;
 use super::history::{History, foreign};
 use super::report::VerifyReport;
 
-/// Generation and state by interval.
-type States = BTreeMap<IntervalKey, (u64, RunState)>;
+/// What is said of intervals.
+type States = BTreeMap<IntervalKey, IntervalState>;
 
 /// What the log's JSON tells of the runs of one ledger.
 #[derive(Default)]
@@ -98,16 +98,16 @@ impl BulkHistory {
         report: &mut VerifyReport,
     ) {
         self.runs += 1;
-        let ended = said.iter().filter(|(_, (_, state))| state.is_done());
+        let ended = said.iter().filter(|(_, known)| known.state.is_done());
         let done: States = ended.map(|(key, known)| (*key, *known)).collect();
-        let Some((key, generation)) = ran(&done) else {
+        let Some((key, IntervalState { generation, state, origin, .. })) = ran(&done) else {
             let version = entry.version;
             report.damaged("runs", format!("version {version} is a run's and ends none"));
             return;
         };
         // What was before the first kept version is not known.
         for key in done.keys().filter(|_| self.complete) {
-            let claimed = before.get(key).copied();
+            let claimed = before.get(key).map(|known| (known.generation, known.state));
             if claimed != Some((generation, RunState::Claimed)) {
                 let version = entry.version;
                 let detail =
@@ -118,13 +118,13 @@ impl BulkHistory {
         let overwrites = key != IntervalKey::All && done.contains_key(&IntervalKey::All);
         self.replace((entry, streamed), key, overwrites, report);
         let added: u64 = entry.adds.iter().filter_map(|file| file.rows).sum();
-        let place = Place { interval: start_of(key), generation };
+        let place = Place { interval: start_of(key), generation: origin.unwrap_or(generation) };
         let new = added.saturating_sub(entry.kept_rows);
         if new > 0 {
             *self.alive.entry(place).or_default() += new;
             self.keys.insert(place, key);
         }
-        if (done.get(&key) == Some(&(generation, RunState::DoneEmpty))) != (new == 0) {
+        if (state == RunState::DoneEmpty) != (new == 0) {
             let version = entry.version;
             report.damaged("runs", format!("version {version} adds {new} rows and says otherwise"));
         }
@@ -180,8 +180,8 @@ impl BulkHistory {
 
 /// Generations only rise.
 fn check_rise(entry: &LogEntry, before: &States, said: &States, report: &mut VerifyReport) {
-    for (key, (generation, _)) in said {
-        if before.get(key).is_some_and(|(known, _)| known > generation) {
+    for (key, IntervalState { generation, .. }) in said {
+        if before.get(key).is_some_and(|known| known.generation > *generation) {
             let detail = format!("{key} fell to {generation} at version {}", entry.version);
             report.damaged("generations", detail);
         }
@@ -193,11 +193,11 @@ fn said_in(entry: &LogEntry, ledger: &Ledger) -> Result<States, LedgerError> {
     let mut only = Txns::default();
     only.apply(&entry.txns);
     let known = Intervals::read(&only, ledger)?;
-    Ok(known.iter().map(|(key, known)| (key, (known.generation, known.state))).collect())
+    Ok(known.iter().collect())
 }
 
 /// What the commit's run was of: under `Overwrite` it ends `all` as well.
-fn ran(done: &States) -> Option<(IntervalKey, u64)> {
+fn ran(done: &States) -> Option<(IntervalKey, IntervalState)> {
     let bounded = done.iter().find(|(key, _)| **key != IntervalKey::All);
-    bounded.or_else(|| done.first_key_value()).map(|(key, (generation, _))| (*key, *generation))
+    bounded.or_else(|| done.first_key_value()).map(|(key, known)| (*key, *known))
 }

@@ -128,8 +128,12 @@ impl Lake {
     }
 
     async fn commit(&self, claim: &Claim, adds: Vec<DataFile>, dead_letters: Option<Nonce>) {
+        let empty = adds.is_empty();
+        self.commit_as(claim, adds, Done { empty, dead_letters, ..Done::default() }).await;
+    }
+
+    async fn commit_as(&self, claim: &Claim, adds: Vec<DataFile>, done: Done) {
         let (intervals, now) = (self.intervals().await, self.now().await);
-        let done = Done { empty: adds.is_empty(), dead_letters, fingerprint: None };
         let txns = done_txns(&ledger(), &intervals, claim, &done).expect("no conflict");
         let plan = match Selection::of_run(&ledger(), claim.key, claim.effect) {
             Some(selection) if !self.forgets_to_replace => {
@@ -252,6 +256,40 @@ async fn rows_that_a_rerun_left_standing_are_damage() {
     lake.forgets_to_replace = true;
     lake.run(key(0, 1), REPLACE, (10, 0)).await;
     lake.expect(VerifyState::Damaged, "generations").await;
+}
+
+/// An attempt went on with the chunks of one that died; its commit says so, or the rows are strangers.
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_rows_carry_the_number_that_their_commit_says() {
+    for effect in [Effect::Append, Effect::ReplaceInterval, Effect::Overwrite] {
+        for (origin, expected) in [
+            (Some(1), VerifyState::Ok),
+            (None, VerifyState::Damaged),
+            (Some(2), VerifyState::Damaged),
+        ] {
+            let lake = Lake::new().await;
+            let first = lake.claim(key(0, 1), effect).await;
+            let file = lake.file(&first, 10).await;
+            for _ in 0..2 {
+                lake.claim(key(0, 1), effect).await;
+            }
+            let last = lake.claim(key(0, 1), effect).await;
+            lake.commit_as(&last, vec![file], Done { origin, ..Done::default() }).await;
+            let mode = match effect {
+                Effect::Append => WriteMode::Append,
+                Effect::ReplaceInterval => WriteMode::ReplaceInterval,
+                Effect::Overwrite => WriteMode::Overwrite,
+            };
+            let report = lake.verify_as(mode).await;
+            assert_eq!(report.state, expected, "{effect:?} {origin:?}: {report}");
+            // The next load is one of its own, and takes their place.
+            if effect != Effect::Append && origin == Some(1) {
+                lake.run(key(0, 1), effect, (3, 0)).await;
+                let report = lake.verify_as(mode).await;
+                assert_eq!(report.state, VerifyState::Ok, "{effect:?}: {report}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

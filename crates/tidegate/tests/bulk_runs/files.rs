@@ -125,6 +125,53 @@ async fn a_day_that_is_done_is_done_again_only_when_asked() {
     ground.ask("verify", &days).await.expect(0);
 }
 
+/// What a killed run read of files that did not change is not read again (B5).
+#[tokio::test]
+#[ignore = "needs the Python readers; run by make test"]
+async fn b5_a_run_that_is_killed_goes_on_with_the_chunks_that_it_had_finished() {
+    for write_mode in ["Append", "ReplaceInterval", "Overwrite"] {
+        let ground = Ground::new("bulk-kept");
+        // Files that are chunks of their own, each with a record that is no row.
+        let name = "n".repeat(4_000);
+        for file in 0..4 {
+            let rows = (0..1_200).map(|row| format!("{},{name}\n", file * 10_000 + row));
+            let text = format!("id,name\n{}none,x\n", rows.collect::<String>());
+            ground.write(&format!("files/dt={}/{file}.csv", day(1)), text);
+        }
+        let days = daily(files(&ground, "days", "dt=%Y-%m-%d/*.csv", "CSV"), 1)
+            .set("sink.writeMode", json!(write_mode))
+            .set("bulk.chunking", json!({"targetRows": 1000, "parallelism": 1}))
+            .set("decode.onError", json!("DeadLetter"));
+        for time in [2, 1] {
+            let run = ground.call("run", &days).argument("--until-caught-up");
+            let killed = ground.end(run.die_at("run.chunk_written", time), "killed").await;
+            assert_eq!(killed.code, None, "killed");
+        }
+        ground.write("files/unrelated.csv", "id,name\n1,x\n");
+        let done = ground.run(&days).await.expect(0);
+        done.says("4,800 rows, 4 dead letters, from 4 chunks")
+            .says("chunks of an earlier attempt are kept");
+        done.says("3 of 4 chunks were read by an earlier attempt");
+        ground.ask("verify", &days).await.expect(0);
+        let rows = Rows::of(&days.table).await.unwrap();
+        assert_eq!((rows.rows.len(), rows.dead.len()), (4_800, 4));
+        assert_eq!(rows.texts("_tg_src")[0], rows.texts("_tg_src")[4_799], "one load");
+        let side = walk(&days.table.join("_tidegate"));
+        let left = side.iter().filter(|path| path.contains("chunks-")).count();
+        assert_eq!(left, 0, "what was kept is gone");
+    }
+}
+
+/// Every file below the folder.
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let each = entries.map(|entry| entry.unwrap().path()).map(|path| match path.is_dir() {
+        true => walk(&path),
+        false => vec![path.display().to_string()],
+    });
+    each.flatten().collect()
+}
+
 #[tokio::test]
 #[ignore = "needs the Python readers; run by make test"]
 async fn a_folder_of_every_format_comes_over_whole_and_again_when_it_changed() {

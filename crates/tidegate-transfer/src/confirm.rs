@@ -17,7 +17,7 @@ use tidegate_table::store::TableStore;
 use tidegate_types::Reason;
 
 use crate::attempt::Attempt;
-use crate::chunks::ChunkOutcome;
+use crate::chunk_outcome::ChunkOutcome;
 
 /// Files that are looked at side by side.
 const AT_ONCE: usize = 16;
@@ -54,8 +54,9 @@ pub(crate) async fn confirm(
 fn place(attempt: Attempt<'_>, file: &DataFile, chunk: u32) -> Result<Option<DataPath>, RunError> {
     let object = object_of_log_path(&file.path)?;
     let name = object.filename().and_then(FileName::parse);
+    let generations = attempt.origin()..=attempt.generation;
     let is_own =
-        |name: &FileName| name.is_of_run(&attempt.config.ledger, attempt.generation, chunk);
+        |name: &FileName| name.is_of_run(&attempt.config.ledger, generations.clone(), chunk);
     let columns = &attempt.layout.spec.partition_columns;
     let value =
         |column: &String| Some((column.clone(), file.partition_values.get(column)?.clone()));
