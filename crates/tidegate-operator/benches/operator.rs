@@ -45,6 +45,24 @@ fn main() {
 async fn bench() {
     let count = parameter("PIPELINES", 1000);
     let stage = Stage::of_stand_ins("bench").await;
+    let applied = apply_all(&stage, count).await;
+    let mut figures = json!({"pipelines": count, "apply_seconds": applied.as_secs_f64()});
+    say(&figures);
+    let operator = start(&stage, "first");
+    measure_begin(&stage, &operator, &mut figures).await;
+    measure_steadiness(&stage, &operator, &mut figures).await;
+    measure_succession(&stage, operator, &mut figures).await;
+    assert_eq!(ready(&stage).await, count);
+    say(&figures);
+    let folder = workspace().join("target/bench");
+    fs::create_dir_all(&folder).unwrap();
+    let text = serde_json::to_string_pretty(&figures).unwrap();
+    fs::write(folder.join("operator.json"), text).unwrap();
+    assert_eq!(figures["steady_writes"], 0, "something is written though nothing changes");
+}
+
+/// How long the API server takes to be told of all.
+async fn apply_all(stage: &Stage, count: usize) -> Duration {
     let begun = Instant::now();
     let names: Vec<_> = (0..count).map(|number| format!("flow-{number:04}")).collect();
     stream::iter(&names)
@@ -52,19 +70,21 @@ async fn bench() {
             stage.apply(&Document::of_stand_ins(name)).await
         })
         .await;
-    let applied = begun.elapsed();
-    let mut figures = json!({"pipelines": count, "apply_seconds": applied.as_secs_f64()});
-    say(&figures);
+    begun.elapsed()
+}
 
+/// From an operator that knows nothing to pipelines that are all ready.
+async fn measure_begin(stage: &Stage, operator: &Operator, figures: &mut Value) {
+    let count = figures["pipelines"].as_u64().and_then(|count| usize::try_from(count).ok());
+    let count = count.unwrap();
     let started = Instant::now();
-    let mut operator = start(&stage, "first");
     let mut shown = Instant::now();
     let mut memory = 0;
     let all = eventually("all are ready", LIMIT, async || {
         // A list of everything costs the API server more than all that the operator asks for meanwhile.
         tokio::time::sleep(LOOK).await;
         memory = memory.max(operator.memory("VmRSS"));
-        let ready = ready(&stage).await;
+        let ready = ready(stage).await;
         if shown.elapsed() > Duration::from_secs(10) {
             shown = Instant::now();
             say(&json!({"ready": ready, "after": started.elapsed().as_secs(), "memory": memory}));
@@ -74,52 +94,53 @@ async fn bench() {
     .await;
     all.unwrap_or_else(|error| panic!("{error}: {}", operator.process.output()));
     figures["reconciled_seconds"] = json!(started.elapsed().as_secs_f64());
-    until_quiet(&stage).await;
+    until_quiet(stage).await;
     figures["quiet_seconds"] = json!(started.elapsed().as_secs_f64());
     figures["memory_most_bytes"] = json!(operator.memory("VmHWM"));
     figures["memory_bytes"] = json!(operator.memory("VmRSS"));
-    let records = own(&stage);
+    count_requests(&own(stage), count, figures);
+}
+
+fn count_requests(records: &[AuditRecord], pipelines: usize, figures: &mut Value) {
     figures["requests"] = json!(records.len());
-    figures["requests_by_verb"] = by(&records, |record| record.verb.clone());
+    figures["requests_by_verb"] = by(records, |record| record.verb.clone());
     let writes: Vec<_> = records.iter().filter(|record| record.is_write()).cloned().collect();
-    let each =
-        f64::from(u32::try_from(writes.len()).unwrap()) / f64::from(u32::try_from(count).unwrap());
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap());
     figures["writes"] = json!(writes.len());
-    figures["writes_per_pipeline"] = json!(each);
+    figures["writes_per_pipeline"] = json!(number(writes.len()) / number(pipelines));
     figures["writes_by_resource"] = by(&writes, |record| {
         let object = record.object_ref.clone().unwrap_or_default();
         format!("{} {}", object.resource, object.subresource).trim().to_owned()
     });
+}
 
-    let before = own(&stage);
+/// What it costs when nothing changes.
+async fn measure_steadiness(stage: &Stage, operator: &Operator, figures: &mut Value) {
+    let before = own(stage);
     let steady = Duration::from_secs(parameter("STEADY", 60));
     let burned = operator.processor_seconds();
     tokio::time::sleep(steady).await;
-    let after = own(&stage);
+    let after = own(stage);
     figures["steady_seconds"] = json!(steady.as_secs());
     figures["steady_writes"] = json!(count_writes(&after) - count_writes(&before));
     figures["steady_requests"] = json!(after.len() - before.len());
     figures["steady_processor_share"] =
         json!((operator.processor_seconds() - burned) / steady.as_secs_f64());
     figures["steady_memory_bytes"] = json!(operator.memory("VmRSS"));
+}
 
-    operator.process.signal("TERM").await.unwrap();
-    operator.process.wait(Duration::from_secs(30)).await.unwrap();
-    let before = own(&stage);
+/// What a successor takes until it has seen everything.
+async fn measure_succession(stage: &Stage, mut first: Operator, figures: &mut Value) {
+    first.process.signal("TERM").await.unwrap();
+    first.process.wait(Duration::from_secs(30)).await.unwrap();
+    let before = own(stage);
     let restarted = Instant::now();
-    let operator = start(&stage, "second");
-    let up = eventually("the successor is ready", LIMIT, async || operator.is_ready().await).await;
+    let second = start(stage, "second");
+    let up = eventually("the successor is ready", LIMIT, async || second.is_ready().await).await;
     up.unwrap();
     figures["restart_ready_seconds"] = json!(restarted.elapsed().as_secs_f64());
-    until_quiet(&stage).await;
-    figures["restart_writes"] = json!(count_writes(&own(&stage)) - count_writes(&before));
-    assert_eq!(ready(&stage).await, count);
-    say(&figures);
-    let folder = workspace().join("target/bench");
-    fs::create_dir_all(&folder).unwrap();
-    let text = serde_json::to_string_pretty(&figures).unwrap();
-    fs::write(folder.join("operator.json"), text).unwrap();
-    assert_eq!(figures["steady_writes"], 0, "something is written though nothing changes");
+    until_quiet(stage).await;
+    figures["restart_writes"] = json!(count_writes(&own(stage)) - count_writes(&before));
 }
 
 /// An operator as a process.

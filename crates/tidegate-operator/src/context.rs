@@ -6,6 +6,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use crate::client;
 use crate::clock::Clock;
 use crate::cluster::Caches;
+use crate::error::OperatorError;
 use crate::metrics::Metrics;
 use crate::options::OperatorOptions;
 use crate::pods::PodClient;
@@ -31,15 +32,16 @@ impl Context {
         options: OperatorOptions,
         client: &Client,
         clock: Clock,
-        pods: PodClient,
         metrics: Metrics,
-    ) -> Self {
+    ) -> Result<Self, OperatorError> {
+        let pods = PodClient::new(metrics.clone())
+            .map_err(|source| OperatorError::PodClient { source })?;
         let client = client::counted(client, &metrics);
         let reporter = Reporter {
             controller: CONTROLLER.to_owned(),
             instance: Some(options.identity.clone()),
         };
-        Self {
+        Ok(Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
             clock,
@@ -48,7 +50,7 @@ impl Context {
             queue: Queue::default(),
             caches: Caches::new(),
             options,
-        }
+        })
     }
 }
 
@@ -69,8 +71,7 @@ pub(crate) mod fixtures {
 
     /// With this API server.
     pub(crate) fn of(server: &Client, metrics: Metrics) -> Context {
-        let pods = PodClient::new(metrics.clone()).expect("a client");
-        Context::new(options(), server, Clock::system(), pods, metrics)
+        Context::new(options(), server, Clock::system(), metrics).expect("a context")
     }
 
     fn options() -> OperatorOptions {

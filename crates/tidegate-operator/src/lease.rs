@@ -13,8 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,15 +33,14 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a request may take.
 const REQUEST: Duration = Duration::from_secs(3);
 
-/// Campaigns until `stop`, then gives the Lease back. `leading` says whether it is held.
+/// Campaigns until `stop`, then gives the Lease back. `api` is of its namespace, `leading` says whether it
+/// is held.
 pub(crate) async fn campaign(
-    client: Client,
-    namespace: &str,
+    api: Api<Lease>,
     identity: &str,
     leading: &watch::Sender<bool>,
     stop: CancellationToken,
 ) {
-    let api = Api::namespaced(client, namespace);
     let (identity, last_round) = (identity.to_owned(), Instant::now());
     let mut candidate = Candidate { api, identity, seen: None, held: None, last_round };
     loop {
@@ -238,6 +237,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use http::{Method, Request, Response};
+    use kube::Client;
     use kube::client::Body;
     use serde_json::{Value, json};
     use tower::service_fn;

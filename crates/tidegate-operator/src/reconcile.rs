@@ -42,14 +42,18 @@ async fn within<T>(
     }
 }
 
+/// How a reconcile ended.
+#[derive(Debug)]
+pub(crate) struct Conclusion {
+    /// Why the resource's own spec does not run.
+    pub(crate) rejection: Option<Reason>,
+    pub(crate) result: Result<Again, Failure>,
+    pub(crate) took: Duration,
+}
+
 /// Counts how a reconcile ended, and says when to look again.
-pub(crate) fn conclude(
-    context: &Context,
-    key: &Key,
-    rejection: Option<Reason>,
-    result: Result<Again, Failure>,
-    took: Duration,
-) -> Again {
+pub(crate) fn conclude(context: &Context, key: &Key, conclusion: Conclusion) -> Again {
+    let Conclusion { rejection, result, took } = conclusion;
     match result {
         Ok(again) => {
             let outcome = match rejection.map(outlook) {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use kube::{Api, Client};
 use tidegate_telemetry::{Gate, Health, Registry, serve};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -23,7 +23,6 @@ use crate::key::Key;
 use crate::lease;
 use crate::metrics::Metrics;
 use crate::options::OperatorOptions;
-use crate::pods::PodClient;
 use crate::queue::Again;
 use crate::watch::{Watches, watches};
 
@@ -61,10 +60,8 @@ pub async fn run_by(
 ) -> Result<(), OperatorError> {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let pods =
-        PodClient::new(metrics.clone()).map_err(|source| OperatorError::PodClient { source })?;
     let listen = options.listen;
-    let context = Arc::new(Context::new(options, &client, clock, pods, metrics));
+    let context = Arc::new(Context::new(options, &client, clock, metrics)?);
     let controllers = Controllers::new(&context);
     let operator = Arc::new(Operator { context: Arc::clone(&context), controllers });
     let health = Health::new(LONGEST_SILENCE);
@@ -125,8 +122,8 @@ fn campaign(
     task.spawn(async move {
         if elects {
             let options = &context.options;
-            let client = context.client.clone();
-            lease::campaign(client, &options.own_namespace, &options.identity, &sender, end).await;
+            let leases = Api::namespaced(context.client.clone(), &options.own_namespace);
+            lease::campaign(leases, &options.identity, &sender, end).await;
         } else {
             end.cancelled().await;
         }
@@ -145,7 +142,7 @@ async fn reign(
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = turn(&mut leading, filled) => {}
+            () = until_it_leads(&mut leading, filled) => {}
         }
         metrics.set_leader(true);
         tokio::select! {
@@ -160,7 +157,7 @@ async fn reign(
 }
 
 /// Waits until everything has been seen and the Lease is held.
-async fn turn(leading: &mut watch::Receiver<bool>, filled: &[CancellationToken]) {
+async fn until_it_leads(leading: &mut watch::Receiver<bool>, filled: &[CancellationToken]) {
     for watch in filled {
         watch.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! Random bits for nonces and jitter, from one seed.
+//! Random bits from one seed: for nonces and jitter, and for what has to be the same for a seed.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -10,6 +10,12 @@ use tidegate_types::Nonce;
 pub struct Random(u64);
 
 impl Random {
+    /// The same for a seed on every machine.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Starts from the operating system's randomness, by way of the hash maps' keys.
     #[must_use]
     pub fn from_system() -> Self {

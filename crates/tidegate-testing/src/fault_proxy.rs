@@ -231,10 +231,9 @@ async fn serve_connection(client: TcpStream, shared: &Arc<Shared>) -> io::Result
     let mut client = BufReader::new(client);
     while let Some(request) = Request::read(&mut client).await? {
         shared.requests.fetch_add(1, Ordering::SeqCst);
-        let decided = shared.state().decide(&request);
-        let rule = decided.map(|(id, _)| id);
-        let fault = decided.map(|(_, fault)| fault);
-        match serve_request(&mut client, shared, request, (rule, fault)).await? {
+        let (rule, fault) = shared.state().decide(&request).unzip();
+        let exchange = Exchange { shared, request, rule };
+        match exchange.serve(&mut client, fault).await? {
             Next::Read => {}
             Next::Close => break,
         }
@@ -242,81 +241,96 @@ async fn serve_connection(client: TcpStream, shared: &Arc<Shared>) -> io::Result
     Ok(())
 }
 
-async fn serve_request(
-    client: &mut BufReader<TcpStream>,
-    shared: &Arc<Shared>,
+/// One request under the rule that was applied to it.
+struct Exchange<'a> {
+    shared: &'a Arc<Shared>,
     request: Request,
-    (rule, fault): (Option<RuleId>, Option<Fault>),
-) -> io::Result<Next> {
-    match fault {
-        None => pass(client, shared, &request, rule, None).await,
-        Some(Fault::Delay(time)) => {
-            tokio::time::sleep(time).await;
-            pass(client, shared, &request, rule, None).await
-        }
-        Some(Fault::TruncateAnswer(bytes)) => {
-            pass(client, shared, &request, rule, Some(bytes)).await
-        }
-        Some(Fault::StoreThenStatus(status)) => {
-            let stored = store_only(shared, &request).await?;
-            shared.record(&request, rule, (Some(stored), Answered::Status(status)));
-            client.write_all(&error_answer(status)).await?;
-            Ok(Next::Read)
-        }
-        Some(Fault::StoreThenCut) => {
-            let stored = store_only(shared, &request).await?;
-            shared.record(&request, rule, (Some(stored), Answered::Cut));
-            Ok(Next::Close)
-        }
-        Some(Fault::StoreThenHang) => {
-            let stored = store_only(shared, &request).await?;
-            shared.record(&request, rule, (Some(stored), Answered::Nothing));
-            client.read_to_end(&mut Vec::new()).await?;
-            Ok(Next::Close)
-        }
-        Some(Fault::Status(status)) => {
-            shared.record(&request, rule, (None, Answered::Status(status)));
-            client.write_all(&error_answer(status)).await?;
-            Ok(Next::Read)
-        }
-        Some(Fault::Cut) => {
-            shared.record(&request, rule, (None, Answered::Cut));
-            Ok(Next::Close)
-        }
-        Some(Fault::Hang) => {
-            shared.record(&request, rule, (None, Answered::Nothing));
-            // Until the client has had enough.
-            client.read_to_end(&mut Vec::new()).await?;
-            Ok(Next::Close)
-        }
-        Some(Fault::StoreLate(late)) => {
-            shared.record(&request, rule, (None, Answered::Cut));
-            // Listening begins before the client learns anything, so that no release is missed.
-            let released = shared.released.subscribe();
-            tokio::spawn(store_late(Arc::clone(shared), request, late, released));
-            Ok(Next::Close)
-        }
-    }
+    rule: Option<RuleId>,
 }
 
-async fn pass(
-    client: &mut BufReader<TcpStream>,
-    shared: &Shared,
-    request: &Request,
-    rule: Option<RuleId>,
-    body_limit: Option<u64>,
-) -> io::Result<Next> {
-    let answer = match request.send(shared.upstream).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            shared.record(request, rule, (None, Answered::Cut));
-            return Err(error);
+impl Exchange<'_> {
+    async fn serve(
+        self,
+        client: &mut BufReader<TcpStream>,
+        fault: Option<Fault>,
+    ) -> io::Result<Next> {
+        match fault {
+            None => self.pass(client, None).await,
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                self.pass(client, None).await
+            }
+            Some(Fault::TruncateAnswer(bytes)) => self.pass(client, Some(bytes)).await,
+            Some(Fault::StoreThenStatus(status)) => {
+                let stored = store_only(self.shared, &self.request).await?;
+                self.end(client, Some(stored), Answered::Status(status)).await
+            }
+            Some(Fault::StoreThenCut) => {
+                let stored = store_only(self.shared, &self.request).await?;
+                self.end(client, Some(stored), Answered::Cut).await
+            }
+            Some(Fault::StoreThenHang) => {
+                let stored = store_only(self.shared, &self.request).await?;
+                self.end(client, Some(stored), Answered::Nothing).await
+            }
+            Some(Fault::Status(status)) => self.end(client, None, Answered::Status(status)).await,
+            Some(Fault::Cut) => self.end(client, None, Answered::Cut).await,
+            Some(Fault::Hang) => self.end(client, None, Answered::Nothing).await,
+            Some(Fault::StoreLate(late)) => Ok(self.store_later(late)),
         }
-    };
-    let answered = if body_limit.is_some() { Answered::Cut } else { Answered::Store };
-    shared.record(request, rule, (Some(answer.head.status()), answered));
-    let goes_on = answer.relay(client, body_limit).await?;
-    Ok(if goes_on { Next::Read } else { Next::Close })
+    }
+
+    fn record(&self, store_status: Option<u16>, answered: Answered) {
+        self.shared.record(&self.request, self.rule, (store_status, answered));
+    }
+
+    /// Passes the store's answer on, or so much of it.
+    async fn pass(
+        &self,
+        client: &mut BufReader<TcpStream>,
+        body_limit: Option<u64>,
+    ) -> io::Result<Next> {
+        let answer = match self.request.send(self.shared.upstream).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.record(None, Answered::Cut);
+                return Err(error);
+            }
+        };
+        let answered = if body_limit.is_some() { Answered::Cut } else { Answered::Store };
+        self.record(Some(answer.head.status()), answered);
+        let goes_on = answer.relay(client, body_limit).await?;
+        Ok(if goes_on { Next::Read } else { Next::Close })
+    }
+
+    /// Ends it without the store's answer.
+    async fn end(
+        &self,
+        client: &mut BufReader<TcpStream>,
+        store_status: Option<u16>,
+        answered: Answered,
+    ) -> io::Result<Next> {
+        self.record(store_status, answered);
+        match answered {
+            Answered::Status(status) => {
+                client.write_all(&error_answer(status)).await?;
+                return Ok(Next::Read);
+            }
+            // Until the client has had enough.
+            Answered::Nothing => drop(client.read_to_end(&mut Vec::new()).await?),
+            Answered::Cut | Answered::Store => {}
+        }
+        Ok(Next::Close)
+    }
+
+    /// Cuts the connection; the store hears of it some day.
+    fn store_later(self, late: Late) -> Next {
+        self.record(None, Answered::Cut);
+        // Listening begins before the client learns anything, so that no release is missed.
+        let released = self.shared.released.subscribe();
+        tokio::spawn(store_late(Arc::clone(self.shared), self.request, late, released));
+        Next::Close
+    }
 }
 
 /// Has the store do it and keeps the answer back; the status that the client never sees.

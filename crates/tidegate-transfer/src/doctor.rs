@@ -16,7 +16,7 @@ use tidegate_runtime::{Random, RunError, in_words, open_source_store, open_store
 use tidegate_table::ledger::Intervals;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store;
-use tidegate_types::DataInterval;
+use tidegate_types::{DataInterval, first_names};
 
 use crate::decide::has_failed;
 use crate::recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
@@ -229,12 +229,8 @@ fn columns_in_words(columns: &Schema) -> String {
     let name = |field: &std::sync::Arc<arrow::datatypes::Field>| {
         format!("{} {}", field.name(), field.data_type())
     };
-    let mut named: Vec<_> = columns.fields().iter().take(NAMED).map(name).collect();
-    let hidden = columns.fields().len().saturating_sub(NAMED);
-    if hidden > 0 {
-        named.push(format!("and {hidden} more"));
-    }
-    format!("{} columns: {}", columns.fields().len(), named.join(", "))
+    let named = first_names(columns.fields().iter().map(name), NAMED);
+    format!("{} columns: {named}", columns.fields().len())
 }
 
 #[cfg(test)]

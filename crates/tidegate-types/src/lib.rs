@@ -7,6 +7,7 @@ mod azure;
 mod counters;
 mod duration;
 mod explained;
+mod first_names;
 mod ids;
 mod interval;
 mod message;
@@ -21,6 +22,7 @@ pub use azure::AzureContainer;
 pub use counters::Counters;
 pub use duration::{ParseSpanError, Span};
 pub use explained::Explained;
+pub use first_names::first_names;
 pub use ids::{
     Epoch, Holder, IdError, Incarnation, Ledger, Nonce, PartitionId, Position, StreamTime,
 };

@@ -5,8 +5,7 @@
 
 use std::borrow::Cow;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use thiserror::Error;
 use tidegate_batch::{PartitionRouter, RouterError};
@@ -18,11 +17,12 @@ use tidegate_runtime::{RunError, failpoint};
 use tidegate_table::files::FileError;
 use tidegate_table::files::key_bytes::KeyColumn;
 use tidegate_types::{
-    AfterRepairPolicy, BadRowPolicy, Counters, DataInterval, DedupKey, DuplicateWindow, LatePolicy,
-    Message, MissingKeyPolicy, Reason,
+    AfterRepairPolicy, BadRowPolicy, DataInterval, DedupKey, DuplicateWindow, LatePolicy, Message,
+    MissingKeyPolicy, Reason,
 };
 
 use crate::event_time::{EventTimeRule, event_time, within};
+use crate::verdicts::{Fates, Judged, Records};
 
 /// Judging failed as a whole; nothing was accepted into the window of the caller's next attempt.
 #[derive(Debug, Error)]
@@ -41,16 +41,21 @@ pub(crate) enum JudgeError {
     Arrow(#[source] ArrowError),
 }
 
-/// The rules of one pipeline, compiled once.
+/// Who judges by the rules of one pipeline.
 pub(crate) struct Judge {
-    decoder: Decoder,
-    filter: Option<Filter>,
-    event_time: Option<EventTimeRule>,
-    dedup: Option<DedupRule>,
-    router: PartitionRouter,
-    on_error: BadRowPolicy,
+    rules: JudgeRules,
     /// What was repaired (B10): in order and apart.
     repaired: Vec<DataInterval>,
+}
+
+/// The rules of one pipeline, compiled once.
+pub(crate) struct JudgeRules {
+    pub(crate) decoder: Decoder,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) event_time: Option<EventTimeRule>,
+    pub(crate) dedup: Option<DedupRule>,
+    pub(crate) router: PartitionRouter,
+    pub(crate) on_error: BadRowPolicy,
 }
 
 /// How ids are found and compared.
@@ -63,49 +68,11 @@ pub(crate) struct DedupRule {
     pub(crate) hasher: KeyHasher,
 }
 
-/// A record that is no row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dead {
-    /// Index into the messages.
-    pub(crate) index: u32,
-    /// Why.
-    pub(crate) reason: Reason,
-    /// In words.
-    pub(crate) detail: String,
-}
-
-/// The verdicts over a run of messages.
-pub(crate) struct Judged {
-    /// The rows, declared columns only.
-    pub(crate) rows: RecordBatch,
-    /// For each row the index of its message.
-    pub(crate) source: Vec<u32>,
-    /// For each row the fingerprint of its key, when ids are compared.
-    pub(crate) ids: Vec<Option<[u8; 16]>>,
-    /// The records set aside, in stream order.
-    pub(crate) dead: Vec<Dead>,
-    /// What became of all of them.
-    pub(crate) counters: Counters,
-    /// Rows without a key.
-    pub(crate) unkeyed: u64,
-    /// Undeclared fields that were dropped.
-    pub(crate) unknown_fields: u64,
-    /// Under `onError: Halt`: the first bad record. The verdicts cover only the messages before it.
-    pub(crate) halted_at: Option<Dead>,
-}
-
 impl Judge {
-    /// Puts the rules together.
+    /// Knows of no repair.
     #[must_use]
-    pub(crate) fn new(
-        decoder: Decoder,
-        filter: Option<Filter>,
-        event_time: Option<EventTimeRule>,
-        dedup: Option<DedupRule>,
-        router: PartitionRouter,
-        on_error: BadRowPolicy,
-    ) -> Self {
-        Self { decoder, filter, event_time, dedup, router, on_error, repaired: Vec::new() }
+    pub(crate) fn new(rules: JudgeRules) -> Self {
+        Self { rules, repaired: Vec::new() }
     }
 
     /// From here on records of these intervals, which are in order and apart, came after a repair.
@@ -114,7 +81,7 @@ impl Judge {
     ///
     /// When there are some, and nothing says any more which column is the event's time.
     pub(crate) fn know_repaired(&mut self, repaired: Vec<DataInterval>) -> Result<(), RunError> {
-        if !repaired.is_empty() && self.event_time.is_none() {
+        if !repaired.is_empty() && self.rules.event_time.is_none() {
             let what = "intervals of the table were repaired, and without sink.eventTime it cannot be told \
                         which records belong to them; write it again";
             return Err(RunError::permanent(Reason::InvalidConfiguration, what));
@@ -126,7 +93,7 @@ impl Judge {
     /// Splits rows by the table's partition columns.
     #[must_use]
     pub(crate) fn router(&self) -> &PartitionRouter {
-        &self.router
+        &self.rules.router
     }
 
     /// Judges `messages`, which follow one another in one partition, and enters the accepted ids into
@@ -142,21 +109,23 @@ impl Judge {
         window: Option<&mut Window>,
     ) -> Result<Judged, JudgeError> {
         failpoint::crash_on(messages);
-        let decoded = self.decoder.decode(messages);
+        let decoded = self.rules.decoder.decode(messages);
         let messages = &messages[..decoded.consumed];
         let mut fates = Fates::new(messages.len());
         for bad in decoded.bad {
             fates.kill(bad.index, bad.reason, bad.detail);
         }
-        for (row, field) in self.router.unroutable(&decoded.batch).map_err(JudgeError::Router)? {
+        for (row, field) in
+            self.rules.router.unroutable(&decoded.batch).map_err(JudgeError::Router)?
+        {
             let detail = format!("the value of {field} cannot be a partition value");
             fates.kill(decoded.source[row], Reason::OutOfRange, detail);
         }
         self.judge_time(&decoded.batch, &decoded.source, messages, &mut fates);
         self.judge_filter(&decoded.batch, &decoded.source, &mut fates);
         let keys = self.keys(&decoded.batch, &decoded.source, messages, &mut fates)?;
-        let judged =
-            self.conclude(messages, (&decoded.batch, &decoded.source), &keys, fates, window)?;
+        let records = Records { batch: &decoded.batch, source: &decoded.source, keys: &keys };
+        let judged = self.conclude(messages, records, fates, window)?;
         Ok(Judged { unknown_fields: decoded.unknown_fields, ..judged })
     }
 
@@ -169,30 +138,30 @@ impl Judge {
     ) -> Result<Judged, JudgeError> {
         let mut fates = Fates::new(1);
         fates.kill(0, Reason::CrashedDecoder, how);
-        let nothing = RecordBatch::new_empty(self.decoder.schema());
-        self.conclude(std::slice::from_ref(message), (&nothing, &[]), &[None], fates, window)
+        let nothing = RecordBatch::new_empty(self.rules.decoder.schema());
+        let records = Records { batch: &nothing, source: &[], keys: &[None] };
+        self.conclude(std::slice::from_ref(message), records, fates, window)
     }
 
     /// Ends at the first bad record where that is the policy, and asks the window about the others.
     fn conclude(
         &self,
         messages: &[Message],
-        (batch, source): (&RecordBatch, &[u32]),
-        keys: &[Option<Fingerprint>],
+        records: Records<'_>,
         mut fates: Fates,
         window: Option<&mut Window>,
     ) -> Result<Judged, JudgeError> {
-        let halted_at = match self.on_error {
+        let halted_at = match self.rules.on_error {
             BadRowPolicy::Halt => fates.first_bad(),
             BadRowPolicy::DeadLetter => None,
         };
         let end = halted_at.as_ref().map_or(messages.len(), |dead| dead.index as usize);
         fates.truncate(end);
         let unkeyed = match window {
-            Some(window) => judge_window(window, &messages[..end], keys, &mut fates)?,
+            Some(window) => judge_window(window, &messages[..end], records.keys, &mut fates)?,
             None => 0,
         };
-        let judged = fates.assemble(batch, source, keys).map_err(JudgeError::Arrow)?;
+        let judged = fates.assemble(records).map_err(JudgeError::Arrow)?;
         Ok(Judged { unkeyed, halted_at, ..judged })
     }
 
@@ -203,7 +172,7 @@ impl Judge {
         messages: &[Message],
         fates: &mut Fates,
     ) {
-        let Some(rule) = &self.event_time else { return };
+        let Some(rule) = &self.rules.event_time else { return };
         let repaired = match rule.after_repair {
             AfterRepairPolicy::DeadLetter => self.repaired.as_slice(),
             AfterRepairPolicy::Append => &[],
@@ -224,7 +193,7 @@ impl Judge {
     }
 
     fn judge_filter(&self, batch: &RecordBatch, source: &[u32], fates: &mut Fates) {
-        let Some(filter) = &self.filter else { return };
+        let Some(filter) = &self.rules.filter else { return };
         for (verdict, &index) in filter.evaluate(batch).into_iter().zip(source) {
             match verdict {
                 FilterVerdict::Keep => {}
@@ -243,7 +212,7 @@ impl Judge {
         fates: &mut Fates,
     ) -> Result<Vec<Option<Fingerprint>>, JudgeError> {
         let mut keys = vec![None; messages.len()];
-        let Some(rule) = &self.dedup else { return Ok(keys) };
+        let Some(rule) = &self.rules.dedup else { return Ok(keys) };
         let column = rule.key_column(batch)?;
         for (row, &index) in source.iter().enumerate() {
             if !fates.alive(index) {
@@ -285,117 +254,23 @@ fn judge_window(
     keys: &[Option<Fingerprint>],
     fates: &mut Fates,
 ) -> Result<u64, JudgeError> {
-    let candidates: Vec<Candidate> = messages
-        .iter()
-        .enumerate()
+    let candidates: Vec<Candidate> = (0..)
+        .zip(messages)
         .map(|(index, message)| Candidate {
-            id: keys[index].filter(|_| fates.fates[index] == Fate::Alive),
+            id: keys[index as usize].filter(|_| fates.alive(index)),
             time: message.time,
         })
         .collect();
     let verdicts = window.judge(&candidates).map_err(JudgeError::Window)?;
     let mut unkeyed = 0;
-    for (fate, verdict) in fates.fates.iter_mut().zip(verdicts) {
-        match (*fate, verdict) {
-            (Fate::Alive, WindowVerdict::Duplicate) => *fate = Fate::Duplicate,
-            (Fate::Alive, WindowVerdict::Unkeyed) => unkeyed += 1,
+    for (index, verdict) in (0..).zip(verdicts) {
+        match verdict {
+            WindowVerdict::Duplicate => fates.repeat(index),
+            WindowVerdict::Unkeyed => unkeyed += u64::from(fates.alive(index)),
             _ => {}
         }
     }
     Ok(unkeyed)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Alive,
-    Dead,
-    Filtered,
-    Duplicate,
-}
-
-/// One fate a message; the first verdict stands.
-struct Fates {
-    fates: Vec<Fate>,
-    dead: Vec<Dead>,
-}
-
-impl Fates {
-    fn new(messages: usize) -> Self {
-        Self { fates: vec![Fate::Alive; messages], dead: Vec::new() }
-    }
-
-    fn alive(&self, index: u32) -> bool {
-        self.fates[index as usize] == Fate::Alive
-    }
-
-    fn kill(&mut self, index: u32, reason: Reason, detail: String) {
-        if self.alive(index) {
-            self.fates[index as usize] = Fate::Dead;
-            self.dead.push(Dead { index, reason, detail });
-        }
-    }
-
-    fn filter(&mut self, index: u32) {
-        if self.alive(index) {
-            self.fates[index as usize] = Fate::Filtered;
-        }
-    }
-
-    /// A record that came after a repair is not bad: it is set aside whatever becomes of those.
-    fn first_bad(&self) -> Option<Dead> {
-        let bad = self.dead.iter().filter(|dead| dead.reason != Reason::IntervalRepaired);
-        bad.min_by_key(|dead| dead.index).cloned()
-    }
-
-    fn truncate(&mut self, end: usize) {
-        self.fates.truncate(end);
-        self.dead.retain(|dead| (dead.index as usize) < end);
-        self.dead.sort_by_key(|dead| dead.index);
-    }
-
-    fn count(&self, fate: Fate) -> u64 {
-        self.fates.iter().filter(|each| **each == fate).count() as u64
-    }
-
-    fn assemble(
-        self,
-        batch: &RecordBatch,
-        source: &[u32],
-        keys: &[Option<Fingerprint>],
-    ) -> Result<Judged, ArrowError> {
-        let alive = |index: u32| self.fates.get(index as usize) == Some(&Fate::Alive);
-        let kept: Vec<u32> =
-            (0_u32..).zip(source).filter(|(_, index)| alive(**index)).map(|(row, _)| row).collect();
-        let source: Vec<u32> = kept.iter().map(|row| source[*row as usize]).collect();
-        let rows = if kept.len() == batch.num_rows() {
-            batch.clone()
-        } else {
-            take_record_batch(batch, &UInt32Array::from(kept))?
-        };
-        let ids = source
-            .iter()
-            .map(|index| keys[*index as usize].map(Fingerprint::to_be_bytes))
-            .collect();
-        let counters = Counters {
-            read: self.fates.len() as u64,
-            rows: self.count(Fate::Alive),
-            dead: self.count(Fate::Dead),
-            duplicate: self.count(Fate::Duplicate),
-            filtered: self.count(Fate::Filtered),
-        };
-        debug_assert!(counters.conserved(), "every record has one fate");
-        debug_assert_eq!(counters.rows, rows.num_rows() as u64, "alive means row");
-        Ok(Judged {
-            rows,
-            source,
-            ids,
-            dead: self.dead,
-            counters,
-            unkeyed: 0,
-            unknown_fields: 0,
-            halted_at: None,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tidegate_decode::DecodeOptions;
 use tidegate_dedup::WindowOptions;
 use tidegate_types::{
-    ByteSize, Coercion, Field, KeyPrecision, PartitionColumn, PartitionTransform,
+    ByteSize, Coercion, Counters, Field, KeyPrecision, PartitionColumn, PartitionTransform,
     PayloadCompression, Span, StreamTime, UnknownFields,
 };
 
@@ -81,7 +81,8 @@ impl Rules {
             column: None,
             hasher: KeyHasher::new(1),
         };
-        Judge::new(decoder, filter, Some(time), Some(dedup), router, self.on_error)
+        let (event_time, dedup, on_error) = (Some(time), Some(dedup), self.on_error);
+        Judge::new(JudgeRules { decoder, filter, event_time, dedup, router, on_error })
     }
 }
 
@@ -185,7 +186,7 @@ fn b10_records_of_a_repaired_interval_are_dead_letters_unless_they_may_be_rows()
 #[test]
 fn b10_without_an_event_time_nothing_is_judged_over_repaired_intervals() {
     let mut judge = Rules::default().judge();
-    judge.event_time = None;
+    judge.rules.event_time = None;
     judge.know_repaired(Vec::new()).expect("nothing was repaired");
     let error = judge.know_repaired(vec![seconds(10, 20)]).expect_err("which records are of it?");
     assert!(!error.is_transient() && error.to_string().contains("sink.eventTime"), "{error}");

@@ -117,7 +117,11 @@ impl Keeper {
         let facts = stream_facts(connection, &config.source.stream).await?;
         let now = Instant::now();
         samples.record(now, facts.last_sequence);
-        self.news.send_replace(StreamNews { aged_last_sequence: samples.aged(now) });
+        let aged_last_sequence = samples.aged(now);
+        let before = self.news.send_replace(StreamNews { aged_last_sequence });
+        if before.aged_last_sequence != aged_last_sequence {
+            debug!(sequence = aged_last_sequence, "a sample of the stream's end has aged");
+        }
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 //! fingerprints of one of them would be compared under the other's after a restart.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use object_store::ObjectStore;
 use tidegate_config::PipelineConfig;
@@ -20,6 +19,15 @@ use tracing::warn;
 
 use crate::source_setup;
 
+/// Where the settings of a ledger are.
+pub(crate) struct SettingsPlace<'a> {
+    pub(crate) log: &'a CommitLog,
+    /// The table's.
+    pub(crate) store: &'a dyn ObjectStore,
+    pub(crate) config: &'a PipelineConfig,
+    pub(crate) incarnation: Incarnation,
+}
+
 /// Reads the ledger's settings, or makes them. A changed deduplication key is written down with the
 /// old seed.
 ///
@@ -28,40 +36,18 @@ use crate::source_setup;
 /// When the partitions are others than those that were read: positions of one set mean nothing for
 /// another, and messages would be read twice or never (S9).
 pub(crate) async fn open(
-    log: &CommitLog,
-    store: &Arc<dyn ObjectStore>,
-    config: &PipelineConfig,
+    place: &SettingsPlace<'_>,
     mut snapshot: TableSnapshot,
-    incarnation: Incarnation,
     random: &mut Random,
 ) -> Result<(LedgerSettings, TableSnapshot), RunError> {
-    let ledger = &config.ledger;
-    let dedup_key = config.dedup.as_ref().map(|dedup| dedup.key.clone());
-    let partitions: Vec<_> = source_setup::filters(&config.source).into_values().collect();
+    let config = place.config;
     loop {
-        let state = LedgerState::read(snapshot.txns(), ledger, incarnation)?;
-        let known = match state.keys {
-            Some(nonce) => Some(LedgerSettings::read(store.as_ref(), ledger, nonce).await?),
-            None => None,
-        };
-        let read = state.partitions.values().any(|partition| partition.floor.is_some());
-        if let Some(known) = known.as_ref().filter(|_| read) {
-            check_partitions(&known.partitions, &partitions)?;
-        }
-        let windows = [
-            known.as_ref().and_then(|known| known.narrowest_window),
-            config.dedup.as_ref().map(|dedup| dedup.window),
-        ];
-        let narrowest_window = windows.into_iter().flatten().min();
-        let same = |known: &&LedgerSettings| {
-            known.dedup_key == dedup_key
-                && known.partitions == partitions
-                && known.narrowest_window == narrowest_window
-        };
-        if let Some(known) = known.as_ref().filter(same) {
+        let known = place.known(&snapshot).await?;
+        let wanted = wanted(config, known.as_ref(), || random.bits());
+        if let Some(known) = known.as_ref().filter(|known| **known == wanted) {
             return Ok((known.clone(), snapshot));
         }
-        let rekeyed = known.as_ref().is_some_and(|known| known.dedup_key != dedup_key);
+        let rekeyed = known.as_ref().is_some_and(|known| known.dedup_key != wanted.dedup_key);
         if rekeyed && config.dedup.is_some() {
             warn!(
                 pipeline = config.name,
@@ -69,14 +55,61 @@ pub(crate) async fn open(
                 "the deduplication key changed: a new window begins, and reaches back in full once it has passed"
             );
         }
-        // The seed stays: what tells the keys apart is in `key_seed`.
-        let fingerprint_seed = known.map_or_else(|| random.bits(), |known| known.fingerprint_seed);
-        let (dedup_key, partitions) = (dedup_key.clone(), partitions.clone());
-        let settings = LedgerSettings { fingerprint_seed, dedup_key, partitions, narrowest_window };
         let nonce = random.nonce();
-        settings.write(store.as_ref(), ledger, nonce).await?;
-        name_in_log(log, config, &snapshot, nonce, random).await?;
-        snapshot = log.refresh(&snapshot).await?.0;
+        wanted.write(place.store, &config.ledger, nonce).await?;
+        place.name_in_log(&snapshot, nonce, random).await?;
+        snapshot = place.log.refresh(&snapshot).await?.0;
+    }
+}
+
+/// What the settings should be.
+fn wanted(
+    config: &PipelineConfig,
+    known: Option<&LedgerSettings>,
+    fresh_seed: impl FnOnce() -> u64,
+) -> LedgerSettings {
+    let windows = [
+        known.and_then(|known| known.narrowest_window),
+        config.dedup.as_ref().map(|dedup| dedup.window),
+    ];
+    LedgerSettings {
+        // The seed stays: what tells the keys apart is in `key_seed`.
+        fingerprint_seed: known.map_or_else(fresh_seed, |known| known.fingerprint_seed),
+        dedup_key: config.dedup.as_ref().map(|dedup| dedup.key.clone()),
+        partitions: source_setup::filters(&config.source).into_values().collect(),
+        narrowest_window: windows.into_iter().flatten().min(),
+    }
+}
+
+impl SettingsPlace<'_> {
+    /// The settings that the log names.
+    async fn known(&self, snapshot: &TableSnapshot) -> Result<Option<LedgerSettings>, RunError> {
+        let ledger = &self.config.ledger;
+        let state = LedgerState::read(snapshot.txns(), ledger, self.incarnation)?;
+        let Some(nonce) = state.keys else { return Ok(None) };
+        let known = LedgerSettings::read(self.store, ledger, nonce).await?;
+        if state.partitions.values().any(|partition| partition.floor.is_some()) {
+            let filters: Vec<_> =
+                source_setup::filters(&self.config.source).into_values().collect();
+            check_partitions(&known.partitions, &filters)?;
+        }
+        Ok(Some(known))
+    }
+
+    async fn name_in_log(
+        &self,
+        snapshot: &TableSnapshot,
+        keys: Nonce,
+        random: &mut Random,
+    ) -> Result<Outcome, RunError> {
+        let ledger = self.config.ledger.clone();
+        let name = TxnName::Ledger(ledger.clone(), LedgerField::Keys).to_string();
+        let tag = CommitTag { ledger, kind: CommitKind::Claim, nonce: random.nonce() };
+        let txns = BTreeMap::from([(name, keys.as_txn())]);
+        let request = CommitRequest { txns, ..CommitRequest::new(tag) };
+        let prepared = self.log.prepare(snapshot, &request).await?;
+        let forever = std::future::pending();
+        Ok(self.log.settle(&prepared, &RetryPolicy::default(), forever).await?)
     }
 }
 
@@ -96,23 +129,6 @@ fn check_partitions(known: &[Option<String>], now: &[Option<String>]) -> Result<
         names(now)
     );
     Err(RunError::permanent(Reason::InvalidConfiguration, what))
-}
-
-async fn name_in_log(
-    log: &CommitLog,
-    config: &PipelineConfig,
-    snapshot: &TableSnapshot,
-    keys: Nonce,
-    random: &mut Random,
-) -> Result<Outcome, RunError> {
-    let ledger = config.ledger.clone();
-    let name = TxnName::Ledger(ledger.clone(), LedgerField::Keys).to_string();
-    let tag = CommitTag { ledger, kind: CommitKind::Claim, nonce: random.nonce() };
-    let txns = BTreeMap::from([(name, keys.as_txn())]);
-    let request = CommitRequest { txns, ..CommitRequest::new(tag) };
-    let prepared = log.prepare(snapshot, &request).await?;
-    let forever = std::future::pending();
-    Ok(log.settle(&prepared, &RetryPolicy::default(), forever).await?)
 }
 
 /// The seed of the fingerprints under the pipeline's deduplication key. The key is part of it, so that

@@ -30,6 +30,7 @@
 pub mod agent;
 mod batch;
 mod caretaker;
+mod claimed;
 pub mod cleanup;
 mod committer;
 mod dead_letters;
@@ -51,6 +52,7 @@ mod run;
 mod setup;
 mod source_setup;
 mod table;
+mod verdicts;
 pub mod verify;
 mod window;
 

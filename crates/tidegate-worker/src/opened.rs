@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use tidegate_batch::MemoryBudget;
 use tidegate_config::PipelineConfig;
 use tidegate_dedup::KeyHasher;
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{Random, RunError, open_store};
 use tidegate_source::{
-    Connection, ReadMode, ReaderOptions, StartAt, StreamFacts, check_coverage, register_ledger,
-    resolve_start,
+    Connection, ReadMode, ReaderOptions, StartAt, StreamFacts, check_coverage,
+    leader_last_sequence, register_ledger, resolve_start,
 };
 use tidegate_table::dead_letter;
 use tidegate_table::files::WriteOptions;
@@ -27,10 +28,10 @@ use crate::batch::FileSettings;
 use crate::caretaker::Caretaker;
 use crate::committer::CommitterParts;
 use crate::dead_letters::DeadLetters;
-use crate::engine::EngineParts;
+use crate::engine::{EngineChannels, EngineParts};
 use crate::isolation::Isolation;
 use crate::keeper::{Keeper, StreamNews};
-use crate::ledger_settings;
+use crate::ledger_settings::{self, SettingsPlace};
 use crate::options::{StreamCare, WorkerOptions};
 use crate::preflight;
 use crate::reading::ByteBudget;
@@ -79,8 +80,7 @@ async fn open_source(
 
 impl OpenTable {
     async fn open(
-        config: &PipelineConfig,
-        store: &TableStore,
+        (config, store): (&PipelineConfig, &TableStore),
         spec: &TableSpec,
         (connection, stream): (&Connection, &StreamFacts),
         random: &mut Random,
@@ -94,11 +94,19 @@ impl OpenTable {
         let state = LedgerState::read(snapshot.txns(), &config.ledger, incarnation)?;
         table::check_ledger(&state, &config.ledger, config.sink.delta.shared)?;
         table::check_rows(&log, &snapshot, &config.ledger).await?;
-        let (settings, snapshot) =
-            ledger_settings::open(&log, &store.data, config, snapshot, incarnation, random).await?;
+        let place = SettingsPlace { log: &log, store: store.data.as_ref(), config, incarnation };
+        let (settings, snapshot) = ledger_settings::open(&place, snapshot, random).await?;
         let reset = state.incarnations.keys().any(|known| *known != incarnation);
         let seed = ledger_settings::key_seed(&settings);
         Ok(Self { log, snapshot, incarnation, seed, reset })
+    }
+
+    /// A reset begins at the start of what there is now, wherever the ledger began (P6).
+    fn start(&self, config: &PipelineConfig) -> StartAt {
+        match self.reset {
+            true => StartAt::All,
+            false => source_setup::start_at(&config.source.start_from),
+        }
     }
 
     fn windows(
@@ -138,30 +146,17 @@ impl Opened {
         preflight::check(&config, &stream, &store, random.nonce()).await?;
         let filters: Vec<_> = source_setup::filters(&config.source).into_values().collect();
         check_coverage(&connection, &stream.name, &filters).await?;
-        let source = (&connection, &stream);
-        let table = OpenTable::open(&config, &store, &layout.spec, source, &mut random).await?;
+        let (sink, source) = ((config.as_ref(), &store), (&connection, &stream));
+        let table = OpenTable::open(sink, &layout.spec, source, &mut random).await?;
         if options.stream_care == StreamCare::All {
             let (name, url) = (&config.source.stream, &config.sink.url);
             register_ledger(&connection, name, &config.ledger, url).await?;
         }
-        // A reset begins at the start of what there is now, wherever the ledger began (P6).
-        let start = match table.reset {
-            true => StartAt::All,
-            false => source_setup::start_at(&config.source.start_from),
-        };
+        let start = table.start(&config);
         let initial_floor = resolve_start(&connection, &config.source.stream, start).await?;
         let memory = MemoryBudget::of(options.memory_budget);
         let windows = Arc::new(table.windows(options, &store, &memory));
-        info!(
-            pipeline = config.name,
-            ledger = %config.ledger,
-            stream = stream.name,
-            incarnation = %table.incarnation,
-            table = config.sink.url,
-            version = table.snapshot.version(),
-            "opened"
-        );
-        Ok(Self {
+        let opened = Self {
             config,
             connection,
             stream,
@@ -171,7 +166,21 @@ impl Opened {
             windows,
             memory,
             random,
-        })
+        };
+        opened.tell();
+        Ok(opened)
+    }
+
+    fn tell(&self) {
+        info!(
+            pipeline = self.config.name,
+            ledger = %self.config.ledger,
+            stream = self.stream.name,
+            incarnation = %self.table.incarnation,
+            table = self.config.sink.url,
+            version = self.table.snapshot.version(),
+            "opened"
+        );
     }
 
     pub(crate) fn committer(
@@ -254,24 +263,31 @@ impl Opened {
         }
     }
 
+    fn files(&self, schema: Arc<Schema>) -> FileSettings {
+        let compression = self.config.sink.file.compression;
+        FileSettings {
+            store: Arc::clone(&self.store.data),
+            schema,
+            options: WriteOptions { compression, ..WriteOptions::default() },
+            policy: self.config.sink.file.clone(),
+            ledger: self.config.ledger.clone(),
+        }
+    }
+
     pub(crate) async fn engine(
         self,
         options: &WorkerOptions,
-        requests: mpsc::Sender<crate::committer::Request>,
-        events: mpsc::Receiver<crate::committer::Event>,
-        (news, faults): (watch::Receiver<StreamNews>, mpsc::Receiver<RunError>),
+        channels: EngineChannels,
         metrics: Arc<PipelineMetrics>,
     ) -> Result<EngineParts, RunError> {
         let (decoder, filter, router, layout) = setup::compile(&self.config)?;
         let judge = setup::judge(&self.config, (decoder, filter, router), self.table.seed)?;
         let probe = options.decoder_probe.clone();
         let isolation = probe.map(|program| Isolation::new(program, &self.config)).transpose()?;
-        let until = if options.until_caught_up {
-            Some(tidegate_source::leader_last_sequence(&self.connection, &self.stream.name).await?)
-        } else {
-            None
+        let until = match options.until_caught_up {
+            true => Some(leader_last_sequence(&self.connection, &self.stream.name).await?),
+            false => None,
         };
-        let compression = self.config.sink.file.compression;
         if self.memory.total.0 < 64 << 20 {
             warn!(budget = %self.memory.total, "the memory budget is below 64Mi: batches will be small");
         }
@@ -280,23 +296,14 @@ impl Opened {
             isolation,
             filters: source_setup::filters(&self.config.source),
             judge,
-            files: FileSettings {
-                store: Arc::clone(&self.store.data),
-                schema: layout.file_schema,
-                options: WriteOptions { compression, ..WriteOptions::default() },
-                policy: self.config.sink.file.clone(),
-                ledger: self.config.ledger.clone(),
-            },
+            files: self.files(layout.file_schema),
             system: layout.system,
             source_column: source_name(&self.config.ledger, self.table.incarnation),
             windows: self.windows,
             budget: ByteBudget::new(self.memory.fetch.as_usize()),
             max_batch_bytes: self.memory.open_files.as_usize(),
             until,
-            requests,
-            events,
-            news,
-            faults,
+            channels,
             metrics,
             random: self.random,
             connection: self.connection,

@@ -7,7 +7,7 @@ use tidegate_config::{Assessment, Finding, PathFacts, PipelineConfig, assess, li
 use tidegate_runtime::secrets::Secrets;
 use tidegate_runtime::{RunError, open_store};
 use tidegate_source::{SourceError, StreamFacts, pending_after, resolve_start, stream_facts};
-use tidegate_table::ledger::LedgerState;
+use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::schema::{check_partitioning, plan_evolution};
 use tidegate_types::{Holder, PartitionId, Position};
@@ -47,7 +47,7 @@ pub async fn plan(config: &PipelineConfig, secrets_dir: Option<PathBuf>) -> Resu
         Some(snapshot) => table_lines(config, snapshot, &layout, &mut lines)?,
     }
     if let Some((connection, facts)) = &stream {
-        position_lines(config, connection, facts, snapshot.as_ref(), &mut lines).await?;
+        lines.extend(position_lines(config, connection, facts, snapshot.as_ref()).await?);
     }
     let facts = stream.map_or_else(PathFacts::default, |(_, facts)| PathFacts {
         store: tidegate_config::StoreFacts::default(),
@@ -111,8 +111,7 @@ async fn position_lines(
     connection: &tidegate_source::Connection,
     facts: &StreamFacts,
     snapshot: Option<&TableSnapshot>,
-    lines: &mut Vec<String>,
-) -> Result<(), RunError> {
+) -> Result<Vec<String>, RunError> {
     let state = match snapshot {
         Some(snapshot) => {
             let txns = snapshot.txns();
@@ -123,24 +122,24 @@ async fn position_lines(
     };
     let start = source_setup::start_at(&config.source.start_from);
     let initial = resolve_start(connection, &facts.name, start).await?;
+    let mut lines = Vec::new();
     for (partition, filter) in source_setup::filters(&config.source) {
         let known = state.partition(partition);
         let from = known.floor.unwrap_or(initial);
         let pending = pending_after(connection, &facts.name, filter.as_deref(), from).await?;
-        lines.push(position_line(partition, known.floor, from, pending, known.holder));
+        lines.push(position_line(partition, &known, from, pending));
     }
-    Ok(())
+    Ok(lines)
 }
 
 fn position_line(
     partition: PartitionId,
-    floor: Option<Position>,
+    known: &PartitionState,
     from: Position,
     pending: u64,
-    holder: Holder,
 ) -> String {
-    let how = if floor.is_some() { "go on" } else { "begin" };
-    let held = if holder == Holder::RELEASED { "" } else { ", held by a worker" };
+    let how = if known.floor.is_some() { "go on" } else { "begin" };
+    let held = if known.holder == Holder::RELEASED { "" } else { ", held by a worker" };
     format!(
         "partition {partition}: {how} at sequence {} ({pending} messages wait{held})",
         from.next()

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Committer, REQUESTS};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineChannels};
 use crate::keeper::StreamNews;
 use crate::opened::Opened;
 use crate::options::{Summary, WorkerOptions};
@@ -42,7 +42,8 @@ pub async fn run(
     let committer = Committer::new(opened.committer(&options, &metrics), events_sent);
     let keeper = opened.keeper(&options, news_sent, faults_sent);
     let wanted = setup::wanted(&opened.config, options.partitions.as_ref()).len();
-    let parts = opened.engine(&options, requests, events, (news, faults), metrics).await?;
+    let channels = EngineChannels { requests, events, news, faults };
+    let parts = opened.engine(&options, channels, metrics).await?;
 
     let stop = CancellationToken::new();
     let committer = tokio::spawn(committer.run(requests_taken));

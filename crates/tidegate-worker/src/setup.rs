@@ -14,7 +14,7 @@ use tidegate_table::log::TableSpec;
 use tidegate_types::{DedupKey, Reason};
 
 use crate::event_time::EventTimeRule;
-use crate::judge::{DedupRule, Judge};
+use crate::judge::{DedupRule, Judge, JudgeRules};
 
 /// What the rows of a pipeline look like, everywhere on their way.
 pub(crate) struct Layout {
@@ -108,7 +108,8 @@ pub(crate) fn judge(
         }),
         None => None,
     };
-    Ok(Judge::new(decoder, filter, event_time, dedup, router, config.decode.on_error))
+    let on_error = config.decode.on_error;
+    Ok(Judge::new(JudgeRules { decoder, filter, event_time, dedup, router, on_error }))
 }
 
 /// The partitions to work on.

@@ -19,7 +19,7 @@ use tidegate_types::{
 use tracing::{debug, info, warn};
 
 use crate::batch::WindowSnapshot;
-use crate::committer::ClaimedPartition;
+use crate::claimed::ClaimedPartition;
 
 /// Ids that enter the window together.
 const INSERTED_AT_ONCE: usize = 8_192;

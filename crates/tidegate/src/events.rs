@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tidegate_runtime::Random;
 
 /// The first event's time, in seconds since 1970 (2026-01-01T00:00:00Z).
 const FIRST_SECOND: i64 = 1_767_225_600;
@@ -24,32 +25,24 @@ pub(crate) enum Shape {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Event(Value);
 
-/// `SplitMix64`: small, fast, and the same on every machine. Not for secrets.
+/// What an event's values are drawn by.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub(crate) struct Draws(Random);
 
-impl Random {
+impl Draws {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random::seeded(seed))
     }
 
     /// The draws that belong to one numbered event of a seed.
     pub(crate) fn of(seed: u64, number: u64) -> Self {
-        Self(Self(seed).next() ^ Self(!number).next())
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self::new(Random::seeded(seed).bits() ^ Random::seeded(!number).bits())
     }
 
     /// A number below `end`; zero when `end` is.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         // The bias of the remainder is below 2^-40 for the small ends used here.
-        self.next().checked_rem(end).unwrap_or(0)
+        self.0.bits().checked_rem(end).unwrap_or(0)
     }
 
     /// Whether something that happens in `percent` of the cases happens now.
@@ -59,7 +52,7 @@ impl Random {
 
     /// A number in `[0, 1)`.
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.0.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number in `[low, high)`, with two decimals.
@@ -74,28 +67,28 @@ impl Random {
 
 impl Event {
     /// The event with this number.
-    pub(crate) fn make(shape: Shape, number: u64, random: &mut Random) -> Self {
+    pub(crate) fn make(shape: Shape, number: u64, draws: &mut Draws) -> Self {
         let mut event = json!({
-            "id": format!("{number:08x}-{:08x}", random.below(1 << 32)),
+            "id": format!("{number:08x}-{:08x}", draws.below(1 << 32)),
             "ts": time_of(number),
-            "sensor": format!("s-{:04}", random.below(5_000)),
-            "value": random.decimal(-40.0, 60.0),
+            "sensor": format!("s-{:04}", draws.below(5_000)),
+            "value": draws.decimal(-40.0, 60.0),
         });
         if shape == Shape::Medium {
-            add_details(&mut event, random);
+            add_details(&mut event, draws);
         }
         Self(event)
     }
 
     /// A line that looks much like this event and can be no row.
-    pub(crate) fn poisoned(&self, random: &mut Random) -> Vec<u8> {
+    pub(crate) fn poisoned(&self, draws: &mut Draws) -> Vec<u8> {
         let text = self.to_string();
-        match random.below(4) {
+        match draws.below(4) {
             // Any proper prefix of an object is malformed.
             0 => text.as_bytes()[..text.len() / 2].to_vec(),
             1 => {
                 // An id of its own, or the broker would drop the line as a duplicate of the event.
-                let id = json!(format!("poison-{:08x}", random.below(1 << 32)));
+                let id = json!(format!("poison-{:08x}", draws.below(1 << 32)));
                 let wrong = self.with("ts", json!({"not": "a time"})).with("id", id);
                 wrong.to_string().into_bytes()
             }
@@ -128,30 +121,30 @@ fn time_of(number: u64) -> String {
     format!("{time:.3}")
 }
 
-fn add_details(event: &mut Value, random: &mut Random) {
-    let items: Vec<Value> = (0..1 + random.below(4))
+fn add_details(event: &mut Value, draws: &mut Draws) {
+    let items: Vec<Value> = (0..1 + draws.below(4))
         .map(|_| {
             json!({
-                "sku": format!("sku-{:05}", random.below(100_000)),
-                "quantity": 1 + random.below(9),
-                "price": random.decimal(1.0, 200.0),
+                "sku": format!("sku-{:05}", draws.below(100_000)),
+                "quantity": 1 + draws.below(9),
+                "price": draws.decimal(1.0, 200.0),
             })
         })
         .collect();
     event["user"] = json!({
-        "name": format!("user-{:06}", random.below(1_000_000)),
-        "country": random.pick(&["DE", "FR", "JP", "KR", "US", "ZA"]),
-        "member": random.chance(30.0),
+        "name": format!("user-{:06}", draws.below(1_000_000)),
+        "country": draws.pick(&["DE", "FR", "JP", "KR", "US", "ZA"]),
+        "member": draws.chance(30.0),
     });
     event["position"] =
-        json!({"lat": random.decimal(-90.0, 90.0), "lon": random.decimal(-180.0, 180.0)});
+        json!({"lat": draws.decimal(-90.0, 90.0), "lon": draws.decimal(-180.0, 180.0)});
     event["tags"] = json!([
-        random.pick(&["web", "app", "kiosk"]),
-        random.pick(&["new", "returning", "grüße", "東京", "🌊"]),
+        draws.pick(&["web", "app", "kiosk"]),
+        draws.pick(&["new", "returning", "grüße", "東京", "🌊"]),
     ]);
     event["attributes"] = json!({
-        "browser": random.pick(&["firefox", "chromium", "safari"]),
-        "campaign": format!("c-{}", random.below(40)),
+        "browser": draws.pick(&["firefox", "chromium", "safari"]),
+        "campaign": format!("c-{}", draws.below(40)),
         "note": "the quick brown fox \"jumps\" over the lazy dog\n".repeat(2),
     });
     event["items"] = Value::Array(items);
@@ -163,10 +156,10 @@ mod tests {
 
     #[test]
     fn events_are_of_their_size_and_in_time_order() {
-        let mut random = Random::new(1);
+        let mut draws = Draws::new(1);
         for (shape, sizes) in [(Shape::Small, 80..130), (Shape::Medium, 450..800)] {
-            let first = Event::make(shape, 0, &mut random);
-            let later = Event::make(shape, 123_456, &mut random);
+            let first = Event::make(shape, 0, &mut draws);
+            let later = Event::make(shape, 123_456, &mut draws);
             assert_eq!(first.0["ts"], "2026-01-01T00:00:00.000Z");
             assert_eq!(later.0["ts"], "2026-01-01T00:20:34.560Z");
             let size = later.to_string().len();
@@ -176,9 +169,9 @@ mod tests {
 
     #[test]
     fn every_kind_of_poison_is_no_row() {
-        let mut random = Random::new(2);
+        let mut draws = Draws::new(2);
         for number in 0..400 {
-            let poison = Event::make(Shape::Small, number, &mut random).poisoned(&mut random);
+            let poison = Event::make(Shape::Small, number, &mut draws).poisoned(&mut draws);
             let read: Option<Value> = serde_json::from_slice(&poison).ok();
             let is_row =
                 read.is_some_and(|event| event["id"].is_string() && event["ts"].is_string());
@@ -188,9 +181,9 @@ mod tests {
 
     #[test]
     fn a_chance_is_kept_in_the_long_run() {
-        let mut random = Random::new(3);
-        let hits = (0..100_000).filter(|_| random.chance(10.0)).count();
+        let mut draws = Draws::new(3);
+        let hits = (0..100_000).filter(|_| draws.chance(10.0)).count();
         assert!((9_500..10_500).contains(&hits), "{hits}");
-        assert!(!random.chance(0.0) && random.chance(100.0));
+        assert!(!draws.chance(0.0) && draws.chance(100.0));
     }
 }

@@ -154,6 +154,10 @@ pub(crate) fn worse(a: u8, b: u8) -> u8 {
 
 /// What to do about a reason; none where the message itself says all.
 fn advice(reason: Reason) -> Option<&'static str> {
+    source_advice(reason).or_else(|| sink_advice(reason)).or_else(|| process_advice(reason))
+}
+
+fn source_advice(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::SourceUnreachable => {
             "see that the broker runs, that spec.source.jetStream.servers names it, and that it takes the credentials"
@@ -173,6 +177,12 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::SubjectsOutsidePartitions => {
             "make the partitions cover every subject of the stream"
         }
+        _ => return None,
+    })
+}
+
+fn sink_advice(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
         Reason::SinkUnreachable => {
             "see that spec.sink.storage.url can be reached and its secret allows writing"
         }
@@ -184,6 +194,12 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::TableMismatch | Reason::SchemaChangeRefused => {
             "make spec.schema fit the table, or write to another table"
         }
+        _ => return None,
+    })
+}
+
+fn process_advice(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
         Reason::BreakerOpen => {
             "look at the dead letters, then mend the senders, the schema or the breaker"
         }

@@ -11,6 +11,7 @@ mod feasibility;
 mod memory;
 mod output;
 mod progress;
+mod run_policy;
 mod signals;
 mod subject;
 mod summary;

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tidegate_types::Reason;
 
 use super::compare::holds;
 use super::kind::{Kind, describe};
+use super::requests;
 use super::rewritten::{Rewrites, Rewritten};
 use super::stamp::stamped;
 use crate::cluster::{Owner, Ownership, labels, names, ownership};
@@ -94,12 +95,10 @@ impl<'a> Applier<'a> {
     }
 
     /// An object that carries our labels is in the cache. Any other of that name was there before us,
-    /// or somebody took the labels away. A list of one needs no right that the watches do not need.
+    /// or somebody took the labels away.
     async fn unseen<K: Kind>(&self, name: &str) -> Result<Option<Arc<K>>, Failure> {
-        let alone = ListParams::default().fields(&format!("metadata.name={name}"));
-        let found = self.api::<K>().list(&alone).await;
-        let found = found.map_err(|error| Failure::of_request(&describe::<K>(name), &error))?;
-        Ok(found.items.into_iter().next().map(Arc::new))
+        let found = requests::find(&self.api::<K>(), name, &describe::<K>(name)).await?;
+        Ok(found.map(Arc::new))
     }
 
     fn check_owner<K: Kind>(&self, live: &K) -> Result<(), Failure> {
@@ -175,28 +174,14 @@ impl<'a> Applier<'a> {
 
     async fn remove<K: Kind>(&self, live: &K) -> Result<(), Failure> {
         let name = live.name_any();
-        let how = this_one(live.uid());
         let object = describe::<K>(&name);
-        match self.api::<K>().delete(&name, &how).await {
-            Ok(_) => {
-                tracing::info!(pipeline = %self.owner.key, object, "removed");
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            Err(error) => Err(Failure::of_request(&object, &error)),
+        if requests::delete(&self.api::<K>(), &name, live.uid(), &object).await? {
+            tracing::info!(pipeline = %self.owner.key, object, "removed");
         }
+        Ok(())
     }
 }
 
 fn is_held<K: Kind>(live: &K, document: &Value) -> bool {
     serde_json::to_value(live).is_ok_and(|live| holds(&live, document))
-}
-
-/// How an object is deleted that has this uid: not the successor that somebody may have made meanwhile.
-pub(crate) fn this_one(uid: Option<String>) -> DeleteParams {
-    DeleteParams {
-        preconditions: Some(Preconditions { uid, resource_version: None }),
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    }
 }

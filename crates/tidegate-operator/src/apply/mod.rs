@@ -3,8 +3,11 @@
 mod applier;
 mod compare;
 pub(crate) mod kind;
+mod once;
+pub(crate) mod requests;
 mod rewritten;
 pub(crate) mod stamp;
 
-pub(crate) use applier::{Applier, Changes, this_one};
+pub(crate) use applier::{Applier, Changes};
+pub(crate) use once::{create, remove};
 pub(crate) use rewritten::Rewrites;

@@ -6,7 +6,7 @@ use kube::runtime::events::EventType;
 use tidegate_api::IngestionRunStatus;
 use tidegate_config::RunReport;
 
-use super::scene::{Scene, Turn};
+use super::runs_seen::{RunDecision, RunsSeen};
 use crate::cluster::run_resource;
 use crate::context::Context;
 use crate::key::Key;
@@ -15,17 +15,26 @@ use crate::runs::{Outcome, Run, Step};
 use crate::status::{event, publish};
 
 /// The end of a run is an Event and a number.
-pub(super) async fn announce(scene: &Scene<'_>, turn: &Turn, status: &IngestionRunStatus) {
-    let Step::Finish(outcome) = &turn.step else { return };
+pub(super) async fn announce(
+    seen: &RunsSeen<'_>,
+    decision: &RunDecision,
+    status: &IngestionRunStatus,
+) {
+    let Step::Finish(outcome) = &decision.step else { return };
     let Outcome { succeeded, reason, message, .. } = outcome;
-    let (context, key, run) = (scene.field.context, scene.field.key, &scene.runs[turn.run]);
-    context.metrics.run_ended(key, &counted(run, turn, outcome, status));
+    let (context, key, run) = (seen.field.context, seen.field.key, &seen.runs[decision.run]);
+    context.metrics.run_ended(key, &counted(run, decision, outcome, status));
     tracing::info!(pipeline = %key, run = run.name, succeeded, reason = reason.as_str(), message, "a run is over");
     publish_end(context, key, run, outcome).await;
 }
 
 /// The end in numbers.
-fn counted(run: &Run, turn: &Turn, outcome: &Outcome, status: &IngestionRunStatus) -> RunEnd {
+fn counted(
+    run: &Run,
+    decision: &RunDecision,
+    outcome: &Outcome,
+    status: &IngestionRunStatus,
+) -> RunEnd {
     let times = status.start_time.as_ref().zip(status.completion_time.as_ref());
     let took =
         times.and_then(|(start, end)| Duration::try_from(end.0.duration_since(start.0)).ok());
@@ -36,7 +45,7 @@ fn counted(run: &Run, turn: &Turn, outcome: &Outcome, status: &IngestionRunStatu
         trigger: run.trigger(),
         succeeded: outcome.succeeded,
         reason: outcome.reason,
-        took: took.filter(|_| turn.children.is_none()),
+        took: took.filter(|_| decision.children.is_none()),
         // What an attempt that failed had written is not in the table.
         rows: outcome.report.as_ref().filter(|_| outcome.succeeded).map(rows).unwrap_or_default(),
     }

@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tidegate_api::ScheduleStatus;
 use tidegate_types::Reason;
 
-use super::scene::Newest;
+use super::runs_seen::Newest;
 use crate::clock::is_over;
 use crate::failure::Failure;
 use crate::status::{

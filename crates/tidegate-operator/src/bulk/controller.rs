@@ -3,16 +3,16 @@
 use kube::core::DynamicObject;
 use tokio::time::Instant;
 
-use super::ground::{Field, Stand};
 use super::memory::BulkMemory;
 use super::reconcile::Reconcile;
 use super::report::report;
+use super::terms::{Field, Stand};
 use super::work::work;
 use crate::cluster::Owner;
 use crate::context::Context;
 use crate::key::Key;
 use crate::queue::Again;
-use crate::reconcile::{conclude, take_report, take_steps};
+use crate::reconcile::{Conclusion, conclude, take_report, take_steps};
 use crate::states::States;
 
 /// What it remembers of its pipelines.
@@ -43,7 +43,7 @@ impl Controller {
         let rejection =
             reconcile.validated.outcome.rejection.as_ref().map(|rejection| rejection.reason);
         self.states.put_back(key, reconcile.state);
-        conclude(context, key, rejection, result, begun.elapsed())
+        conclude(context, key, Conclusion { rejection, result, took: begun.elapsed() })
     }
 
     /// Tells the runs of a pipeline that is not there, or has no runs, that it is so.

@@ -6,16 +6,16 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_api::IngestionRunStatus;
 
-use super::scene::{Newest, Scene};
+use super::runs_seen::{Newest, RunsSeen};
 use crate::runs::{Finished, KeepFacts, Run, delete_run, keep, tally};
 use crate::status::{INTERVALS_CURRENT, READY, find};
 
 /// What is over: counted, told, and removed when its time has come.
-pub(super) async fn tidy(scene: &mut Scene<'_>) {
-    scene.done.newest = newest(&scene.runs);
-    scene.done.looked = last_look(&scene.runs);
-    scene.done.tally = Some(tally(&scene.runs));
-    let Some(terms) = &scene.terms else { return };
+pub(super) async fn tidy(seen: &mut RunsSeen<'_>) {
+    seen.done.newest = newest(&seen.runs);
+    seen.done.looked = last_look(&seen.runs);
+    seen.done.tally = Some(tally(&seen.runs));
+    let Some(terms) = &seen.terms else { return };
     let bulk = &terms.bulk;
     let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
     let ttl = bulk.run_template.ttl_seconds_after_finished;
@@ -23,14 +23,14 @@ pub(super) async fn tidy(scene: &mut Scene<'_>) {
         succeeded: count(bulk.successful_runs_history_limit),
         failed: count(bulk.failed_runs_history_limit),
         ttl: ttl.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
-        now: scene.field.now,
+        now: seen.field.now,
     };
-    let (goes, next) = keep(&finished(&scene.runs), &facts);
-    scene.at(next);
+    let (goes, next) = keep(&finished(&seen.runs), &facts);
+    seen.at(next);
     for run in goes {
-        let (context, key) = (scene.field.context, scene.field.key);
+        let (context, key) = (seen.field.context, seen.field.key);
         let removed = delete_run(context, key, &run.name, &run.uid).await;
-        scene.note(removed);
+        seen.note(removed);
     }
 }
 

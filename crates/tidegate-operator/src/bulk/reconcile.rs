@@ -7,7 +7,7 @@ use kube::core::DynamicObject;
 use tidegate_api::IngestionPipelineStatus;
 
 use super::memory::BulkMemory;
-use super::scene::Done;
+use super::runs_seen::Done;
 use super::validate::Validated;
 use crate::apply::Changes;
 use crate::cluster::Owner;

@@ -8,10 +8,10 @@ use kube::Resource as _;
 use tidegate_api::{RunTrigger, ScheduleSpec, ScheduleStatus};
 use tidegate_types::DataInterval;
 
-use super::ground::Terms;
 use super::memory::BulkMemory;
 use super::parents::WAITING;
-use super::scene::Scene;
+use super::runs_seen::RunsSeen;
+use super::terms::Terms;
 use crate::calendar::{Book, Purpose};
 use crate::cluster::Owner;
 use crate::context::Context;
@@ -28,29 +28,29 @@ pub(super) struct Scheduled {
 
 /// Makes the runs that are due; none without a pipeline that is there.
 pub(super) async fn follow_schedule(
-    scene: &mut Scene<'_>,
+    seen: &mut RunsSeen<'_>,
     memory: &BulkMemory,
     before: Option<&ScheduleStatus>,
 ) -> Option<Scheduled> {
-    let active = scene.runs.iter().filter(|run| run.is_active()).count();
+    let active = seen.runs.iter().filter(|run| run.is_active()).count();
     let active = u32::try_from(active).unwrap_or(u32::MAX);
-    let owner = scene.field.owner?;
-    let terms = scene.terms.as_ref()?;
-    let Some(facts) = Facts::of(scene, terms, memory, before) else {
+    let owner = seen.field.owner?;
+    let terms = seen.terms.as_ref()?;
+    let Some(facts) = Facts::of(seen, terms, memory, before) else {
         let status = ScheduleStatus { active, ..ScheduleStatus::default() };
         return Some(Scheduled { status, ask: None });
     };
     let owed = facts.owed();
     let documents = documents(owner, &facts, terms, &owed);
     let last = facts.of_schedule.last;
-    let through = facts.through(scene, owed.last, &owed.make);
+    let through = facts.through(seen, owed.last, &owed.make);
     let suspended = facts.suspended;
     let mut made = true;
     for document in documents {
-        let created = create_run(scene.field.context, scene.field.key, &document).await;
-        made &= scene.note(created);
+        let created = create_run(seen.field.context, seen.field.key, &document).await;
+        made &= seen.note(created);
     }
-    scene.at(owed.next.filter(|_| !suspended));
+    seen.at(owed.next.filter(|_| !suspended));
     let status = ScheduleStatus {
         begin: facts.origin.map(Time),
         // What was not made is made the next time: a name is made once.
@@ -99,17 +99,17 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn of(
-        scene: &Scene<'_>,
+        seen: &RunsSeen<'_>,
         terms: &Terms<'a>,
         memory: &'a BulkMemory,
         before: Option<&ScheduleStatus>,
     ) -> Option<Self> {
         let grid = terms.grid?;
         let schedule = terms.bulk.schedule.as_ref()?;
-        let field = &scene.field;
+        let field = &seen.field;
         let object = field.context.caches.pipelines.get(field.key, &field.key.name)?;
         let instant = |time: Option<&Time>| time.map(|time| time.0);
-        let open = scene.runs.iter().filter(|run| is_of_schedule(run) && run.succeeded().is_none());
+        let open = seen.runs.iter().filter(|run| is_of_schedule(run) && run.succeeded().is_none());
         let book = memory.books.get(&Purpose::Schedule);
         let of_schedule = ScheduleFacts {
             grid,
@@ -143,12 +143,12 @@ impl<'a> Facts<'a> {
 
     fn through(
         &self,
-        scene: &Scene<'_>,
+        seen: &RunsSeen<'_>,
         last: Option<Timestamp>,
         made: &[DataInterval],
     ) -> (Option<Timestamp>, Option<DataInterval>) {
         let of = |succeeded: bool| -> BTreeSet<DataInterval> {
-            let runs = scene.runs.iter();
+            let runs = seen.runs.iter();
             let own = runs.filter(|run| (run.succeeded() == Some(true)) == succeeded);
             own.filter_map(Run::interval).collect()
         };

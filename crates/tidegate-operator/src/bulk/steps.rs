@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ground::{Field, Stand};
 use super::keep_ready::keep_ready;
 use super::reconcile::Reconcile;
+use super::terms::{Field, Stand};
 use super::validate::validate_once;
 use super::work::work;
 use crate::apply::Applier;
 use crate::failure::Failure;
 use crate::queue::{Again, GATHER};
 use crate::status::{has_finalizer, take_finalizer};
-use crate::validation::{Rules, dereference};
+use crate::validation::circumstances;
 
 /// An idle schedule is looked at so many poll intervals apart, should the clock have been set.
 const IDLE_INTERVALS: u32 = 6;
@@ -22,11 +22,10 @@ impl Reconcile<'_> {
     pub(super) async fn steps(&mut self) -> Result<Again, Failure> {
         let (context, owner) = (self.context, &self.owner);
         let resource = self.state.read(self.object);
-        let references = dereference(&context.caches, owner, &resource);
+        let circumstances = circumstances(context, owner, &resource);
         let generation = self.object.metadata.generation;
-        let rules = Rules { allow_local_tables: context.options.allow_local_tables };
         let known = &mut self.state.memory.known;
-        self.validated = validate_once(known, generation, owner, &resource, references, rules);
+        self.validated = validate_once(known, generation, &resource, circumstances);
         if self.object.metadata.deletion_timestamp.is_some() {
             return self.let_go().await;
         }

@@ -13,8 +13,8 @@ use tidegate_types::Reason;
 
 use crate::cluster::Owner;
 use crate::validation::{
-    References, Rejection, Rules, Transfer, Validation, accept, accepted_before, check_account,
-    check_change, check_name, check_table, invalid, refused, withdrawn,
+    Circumstances, References, Rejection, Rules, Transfer, Validation, accept, accepted_before,
+    check_account, check_change, check_name, check_table, invalid, refused, withdrawn,
 };
 
 /// What came out of the resource, with the ticks of what runs.
@@ -38,31 +38,29 @@ pub(crate) struct Known {
 pub(crate) fn validate_once(
     known: &mut Option<Known>,
     generation: Option<i64>,
-    owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
-    references: References,
-    rules: Rules,
+    circumstances: Circumstances<'_>,
 ) -> Arc<Validated> {
-    let same = |it: &&Known| it.generation == generation && it.references == references;
+    let same =
+        |it: &&Known| it.generation == generation && it.references == circumstances.references;
     if let Some(known) = known.as_ref().filter(same) {
         return Arc::clone(&known.validated);
     }
-    let validated = Arc::new(validate(owner, resource, &references, rules));
+    let validated = Arc::new(validate(resource, &circumstances));
+    let references = circumstances.references;
     *known = Some(Known { generation, references, validated: Arc::clone(&validated) });
     validated
 }
 
 /// Checks the resource, and falls back to the accepted spec.
 pub(crate) fn validate(
-    owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
-    references: &References,
-    rules: Rules,
+    circumstances: &Circumstances<'_>,
 ) -> Validated {
     let outcome = Validation::of(
         resource,
-        |resource| check(owner, &resource.spec, references, rules),
-        || fall_back(owner, resource, references, rules),
+        |resource| check(&resource.spec, circumstances),
+        || fall_back(resource, circumstances),
     );
     Validated { grid: outcome.pipeline.as_ref().and_then(grid), outcome }
 }
@@ -75,28 +73,24 @@ fn grid(pipeline: &Transfer) -> Option<Grid> {
 
 /// The accepted spec. The service account's consent is asked for again.
 fn fall_back(
-    owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
-    references: &References,
-    rules: Rules,
+    Circumstances { owner, references, rules }: &Circumstances<'_>,
 ) -> Option<(Transfer, Option<Rejection>)> {
     let spec = accepted_before(references, resource)?;
     let config = resolved(owner, &spec, references).ok()?;
-    check_places(&config, rules).ok()?;
+    check_places(&config, *rules).ok()?;
     let withdrawn = withdrawn(&spec, references, "no run begins until it does");
     Some((accept(owner, spec, config), withdrawn))
 }
 
 fn check(
-    owner: &Owner,
     spec: &IngestionPipelineSpec,
-    references: &References,
-    rules: Rules,
+    Circumstances { owner, references, rules }: &Circumstances<'_>,
 ) -> Result<(Transfer, Vec<String>), Rejection> {
     check_name(owner, LONGEST_BULK_NAME, "runs")?;
     check_deletion(spec)?;
     let config = resolved(owner, spec, references).map_err(|violations| invalid(&violations))?;
-    check_places(&config, rules)?;
+    check_places(&config, *rules)?;
     check_account(spec, references)?;
     let added = check_change(spec, references)?;
     Ok((accept(owner, spec.clone(), config), added))
@@ -148,18 +142,11 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::key::Key;
-    use crate::validation::fixtures::orders;
+    use crate::validation::fixtures::{orders, shop, strict};
     use crate::validation::read;
 
-    const STRICT: Rules = Rules { allow_local_tables: false };
-
-    fn owner(name: &str) -> Owner {
-        Owner { key: Key::new("shop", name), uid: "u".to_owned() }
-    }
-
     fn validated(changes: &str, references: &References) -> Validation<TransferConfig> {
-        validate(&owner("orders"), &orders(changes), references, STRICT).outcome
+        validate(&orders(changes), &strict(&shop("orders"), references)).outcome
     }
 
     /// What [`validate`] makes of it.
@@ -189,13 +176,10 @@ pub(crate) mod tests {
             assert!(rejection.message.contains(place), "{changes}: {rejection:?}");
             assert!(validation.pipeline.is_none(), "nothing was accepted before");
         }
-        let local = Rules { allow_local_tables: true };
-        assert!(
-            validate(&owner("orders"), &orders(files), &References::default(), local)
-                .outcome
-                .pipeline
-                .is_some()
-        );
+        let (owner, references) = (shop("orders"), References::default());
+        let rules = Rules { allow_local_tables: true };
+        let local = Circumstances { rules, ..strict(&owner, &references) };
+        assert!(validate(&orders(files), &local).outcome.pipeline.is_some());
     }
 
     #[test]
@@ -233,8 +217,8 @@ pub(crate) mod tests {
     #[test]
     fn names_that_runs_cannot_have_are_refused() {
         let of = |length: usize| {
-            let owner = owner(&"o".repeat(length));
-            validate(&owner, &orders(""), &References::default(), STRICT).outcome.pipeline.is_some()
+            let (owner, references) = (shop(&"o".repeat(length)), References::default());
+            validate(&orders(""), &strict(&owner, &references)).outcome.pipeline.is_some()
         };
         assert!(of(LONGEST_BULK_NAME) && !of(LONGEST_BULK_NAME + 1));
     }

@@ -104,14 +104,10 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hours(start: i64, end: i64) -> DataInterval {
-        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        DataInterval::new(at(start), at(end)).unwrap()
-    }
+    use crate::calendar::fixtures::{at, hours};
 
     fn now() -> Timestamp {
-        Timestamp::from_second(1_000_000).unwrap()
+        at(100)
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod ask;
 mod book;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod job;
 
 pub(crate) use ask::{Answer, Ask, Purpose, answer, job_name};

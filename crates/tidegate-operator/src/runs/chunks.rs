@@ -37,15 +37,23 @@ pub(crate) enum ChunkStep {
     },
 }
 
-/// Decides about the readers of the run's newest attempt; none: there is nothing to do. `pods` are those
-/// of the pipeline.
-pub(crate) fn chunk_step(
-    run: &Run,
-    step: &Step,
-    attempt: Option<&Attempt>,
-    jobs: &[Arc<Job>],
-    pods: &[Arc<Pod>],
-) -> Option<ChunkStep> {
+/// What is decided from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkFacts<'a> {
+    pub(crate) run: &'a Run,
+    /// What the run does.
+    pub(crate) step: &'a Step,
+    /// Its newest attempt.
+    pub(crate) attempt: Option<&'a Attempt>,
+    /// Those of the pipeline.
+    pub(crate) jobs: &'a [Arc<Job>],
+    /// Those of the pipeline.
+    pub(crate) pods: &'a [Arc<Pod>],
+}
+
+/// Decides about the readers of the run's newest attempt; none: there is nothing to do.
+pub(crate) fn chunk_step(facts: ChunkFacts<'_>) -> Option<ChunkStep> {
+    let ChunkFacts { run, step, attempt, jobs, pods } = facts;
     let attempt = attempt.filter(|_| *step == Step::Follow)?;
     let report = attempt.pod.as_ref()?.report.as_ref().filter(|report| report.chunks > 0)?;
     let (desk, address) = (report.desk.clone()?, attempt.address.clone()?);

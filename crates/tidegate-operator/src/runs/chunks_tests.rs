@@ -78,12 +78,19 @@ fn pod(index: u32, code: i32, said: &str, second: u32) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
+fn decided(
+    step: &Step,
+    attempt: &Attempt,
+    jobs: &[Arc<Job>],
+    pods: &[Arc<Pod>],
+) -> Option<ChunkStep> {
+    chunk_step(ChunkFacts { run: &run(), step, attempt: Some(attempt), jobs, pods })
+}
+
 #[test]
 fn an_attempt_has_readers_once_its_chunks_wait_and_never_twice() {
     let coordinator = job("r-g2", "transfer", "uid-r", 2, Value::Null);
-    let of = |step: &Step, attempt: &Attempt, jobs: &[Arc<Job>]| {
-        chunk_step(&run(), step, Some(attempt), jobs, &[])
-    };
+    let of = |step: &Step, attempt: &Attempt, jobs: &[Arc<Job>]| decided(step, attempt, jobs, &[]);
     let alone = [coordinator.clone()];
     let made = of(&Step::Follow, &planned(), &alone);
     let work = ChunkWork {
@@ -135,7 +142,7 @@ fn a_coordinator_is_told_which_chunk_was_given_up_and_why() {
         "deadLetters": 0, "rowsReplaced": 0}"#;
     let of = |status: Value, pods: &[Arc<Pod>]| {
         let jobs = [readers(2, status)];
-        match chunk_step(&run(), &Step::Follow, Some(&planned()), &jobs, pods) {
+        match decided(&Step::Follow, &planned(), &jobs, pods) {
             Some(ChunkStep::GiveUp { told, .. }) => {
                 assert_eq!((told.nonce.as_str(), told.permanent), ("ab-secret", None));
                 Some((told.chunk, told.message))
@@ -166,7 +173,7 @@ fn readers_of_a_coordinator_that_a_restored_cluster_forgot_are_replaced() {
         let present =
             attempt(Some(RunReport { chunks: 16, desk: Some(other), ..RunReport::default() }));
         let jobs = [Arc::clone(&old)];
-        let step = chunk_step(&run(), &Step::Follow, Some(&present), &jobs, &[]);
+        let step = decided(&Step::Follow, &present, &jobs, &[]);
         assert_eq!(step, Some(ChunkStep::Remove(old)), "the present one is not told");
     }
 }
@@ -182,7 +189,7 @@ fn a_reader_that_ended_for_good_ends_the_attempt_for_good() {
     };
     let of = |status: Value, pods: &[Arc<Pod>]| {
         let jobs = [readers(2, status)];
-        match chunk_step(&run(), &Step::Follow, Some(&planned()), &jobs, pods) {
+        match decided(&Step::Follow, &planned(), &jobs, pods) {
             Some(ChunkStep::GiveUp { told, .. }) => told.permanent,
             other => panic!("{other:?}"),
         }

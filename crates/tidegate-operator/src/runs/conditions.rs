@@ -11,15 +11,11 @@
 //!
 //! For kstatus that makes `InProgress`, then `Current` or `Failed`.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_config::FilesReport;
 use tidegate_types::Reason;
 
 use super::facts::{Outcome, Step};
-use crate::status::{
-    Answer, INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, answer, conditions_of,
-};
+use crate::status::{Answer, INTERVALS_CURRENT, READY, RECONCILING, STALLED, Verdict, answer};
 use crate::text::count;
 
 pub(crate) const COMPLETE: &str = "Complete";
@@ -32,20 +28,13 @@ pub(crate) struct Present {
     pub(crate) message: String,
 }
 
-/// All conditions of a run. `present` is what an attempt under way does.
-pub(crate) fn run_conditions(
-    step: &Step,
-    present: &Present,
-    generation: i64,
-    previous: &[Condition],
-    now: Timestamp,
-) -> Vec<Condition> {
-    let found = match step {
+/// What all conditions of a run say. `present` is what an attempt under way does.
+pub(crate) fn answers(step: &Step, present: &Present) -> Vec<(&'static str, Answer)> {
+    match step {
         Step::Finish(outcome) => finished(outcome),
         Step::Wait(waiting) => open(waiting.reason, &waiting.message),
         Step::Start(_) | Step::Follow => open(present.reason, &present.message),
-    };
-    conditions_of(found, generation, previous, now)
+    }
 }
 
 fn open(reason: Reason, message: &str) -> Vec<(&'static str, Answer)> {
@@ -110,15 +99,17 @@ fn verified(outcome: &Outcome) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use tidegate_config::RunReport;
 
     use super::*;
     use crate::runs::facts::Waiting;
-    use crate::status::find;
+    use crate::status::{conditions_of, find};
 
     fn kinds(step: &Step) -> Vec<(String, String, String)> {
         let present = Present { reason: Reason::Progressing, message: "chunks are read".into() };
-        let found = run_conditions(step, &present, 1, &[], Timestamp::UNIX_EPOCH);
+        let found = conditions_of(answers(step, &present), 1, &[], Timestamp::UNIX_EPOCH);
         found.into_iter().map(|found| (found.type_, found.status, found.reason)).collect()
     }
 
@@ -188,12 +179,15 @@ mod tests {
     #[test]
     fn a_condition_that_stays_keeps_its_time() {
         let present = Present { reason: Reason::Progressing, message: String::new() };
-        let first = run_conditions(&Step::Follow, &present, 1, &[], Timestamp::UNIX_EPOCH);
+        let of = |step, before: &[Condition], now| {
+            conditions_of(answers(step, &present), 1, before, now)
+        };
+        let first = of(&Step::Follow, &[], Timestamp::UNIX_EPOCH);
         let later = Timestamp::from_second(60).unwrap();
-        let second = run_conditions(&Step::Follow, &present, 1, &first, later);
+        let second = of(&Step::Follow, &first, later);
         assert_eq!(second, first);
         let over = outcome(false, Reason::SourceRefused, None);
-        let third = run_conditions(&over, &present, 1, &first, later);
+        let third = of(&over, &first, later);
         let since = |kind: &str| find(&third, kind).unwrap().last_transition_time.0;
         assert_eq!((since(READY), since(STALLED)), (Timestamp::UNIX_EPOCH, later));
     }

@@ -14,7 +14,7 @@ use crate::validation::Rejection;
 
 /// What a run finds of its pipeline.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ground<'a> {
+pub(crate) enum PipelineFacts<'a> {
     /// There is none of that name.
     Missing,
     /// It reads a stream.
@@ -44,7 +44,7 @@ pub(crate) struct LeafFacts<'a> {
     pub(crate) run: &'a Run,
     /// The newest attempt whose Job is there.
     pub(crate) attempt: Option<&'a Attempt>,
-    pub(crate) ground: Ground<'a>,
+    pub(crate) pipeline: PipelineFacts<'a>,
     /// For whom a scheduled run waits, in words.
     pub(crate) waits_for: Option<&'a str>,
     pub(crate) now: Timestamp,
@@ -74,11 +74,11 @@ fn refuse(facts: &LeafFacts<'_>, reason: Reason, message: &str) -> Step {
 
 /// The first attempt, when everything that it needs is there.
 fn first(facts: &LeafFacts<'_>, wish: &Wish) -> Step {
-    let (suspended, begun, grid, delay, by_interval) = match facts.ground {
-        Ground::There { suspended, begun, grid, delay, by_interval, .. } => {
+    let (suspended, begun, grid, delay, by_interval) = match facts.pipeline {
+        PipelineFacts::There { suspended, begun, grid, delay, by_interval, .. } => {
             (suspended, begun, grid, delay, by_interval)
         }
-        ground => return no_ground(ground, facts.now),
+        pipeline => return cannot_run(pipeline, facts.now),
     };
     if let Some(step) = fits(facts, wish, grid, by_interval) {
         return step;
@@ -105,16 +105,16 @@ fn first(facts: &LeafFacts<'_>, wish: &Wish) -> Step {
 }
 
 /// What becomes of a run whose pipeline is not there for it.
-pub(crate) fn no_ground(ground: Ground<'_>, now: Timestamp) -> Step {
-    let (reason, message) = match ground {
-        Ground::Streams => {
+pub(crate) fn cannot_run(pipeline: PipelineFacts<'_>, now: Timestamp) -> Step {
+    let (reason, message) = match pipeline {
+        PipelineFacts::Streams => {
             let what = "the pipeline reads a stream, and a stream has no runs";
             return Step::Finish(Outcome::refused(Reason::InvalidConfiguration, what, now));
         }
-        Ground::Unusable(rejection) => {
+        PipelineFacts::Unusable(rejection) => {
             (rejection.reason, format!("the pipeline is not accepted: {}", rejection.message))
         }
-        Ground::Missing | Ground::There { .. } => {
+        PipelineFacts::Missing | PipelineFacts::There { .. } => {
             (Reason::PipelineMissing, "there is no pipeline of this name".to_owned())
         }
     };
@@ -167,10 +167,10 @@ fn after(facts: &LeafFacts<'_>, number: u32, ended: &Ended) -> Step {
     if matches!(ended.end, End::Exit { code: PERMANENT, .. }) {
         return over(message);
     }
-    let retry = match facts.ground {
-        Ground::There { retry, .. } => retry,
-        Ground::Streams => return over(message),
-        ground => return no_ground(ground, facts.now),
+    let retry = match facts.pipeline {
+        PipelineFacts::There { retry, .. } => retry,
+        PipelineFacts::Streams => return over(message),
+        pipeline => return cannot_run(pipeline, facts.now),
     };
     let Some(pause) = retry.pause_after(number) else {
         return over(format!("attempt {number} was the last one: {message}"));

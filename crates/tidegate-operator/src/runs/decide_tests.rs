@@ -49,7 +49,7 @@ impl World {
     }
 
     fn decide(&self, run: &Run, attempt: Option<&Attempt>) -> Step {
-        let ground = Ground::There {
+        let pipeline = PipelineFacts::There {
             suspended: self.suspended,
             grid: self.scheduled.then_some(&self.grid),
             delay: self.delay,
@@ -57,12 +57,12 @@ impl World {
             by_interval: self.by_interval,
             retry: &self.retry,
         };
-        self.decide_on(run, attempt, ground)
+        self.decide_by(run, attempt, pipeline)
     }
 
-    fn decide_on(&self, run: &Run, attempt: Option<&Attempt>, ground: Ground<'_>) -> Step {
+    fn decide_by(&self, run: &Run, attempt: Option<&Attempt>, pipeline: PipelineFacts<'_>) -> Step {
         let (waits_for, now) = (self.waits_for, at(self.now));
-        decide(&LeafFacts { run, attempt, ground, waits_for, now })
+        decide(&LeafFacts { run, attempt, pipeline, waits_for, now })
     }
 }
 
@@ -127,13 +127,13 @@ fn a_run_begins_when_everything_is_there() {
 fn a_run_waits_for_its_pipeline_and_ends_where_there_are_no_runs() {
     let world = World::new();
     let new = scheduled(&Value::Null);
-    let missing = world.decide_on(&new, None, Ground::Missing);
+    let missing = world.decide_by(&new, None, PipelineFacts::Missing);
     assert_eq!(waits(&missing).0, Reason::PipelineMissing);
     let rejection =
         Rejection { reason: Reason::InvalidConfiguration, message: "spec.bulk: no".into() };
-    let refused = world.decide_on(&new, None, Ground::Unusable(&rejection));
+    let refused = world.decide_by(&new, None, PipelineFacts::Unusable(&rejection));
     assert!(waits(&refused).1.contains("spec.bulk: no"), "{refused:?}");
-    let streams = over(world.decide_on(&new, None, Ground::Streams));
+    let streams = over(world.decide_by(&new, None, PipelineFacts::Streams));
     assert!(!streams.succeeded && streams.message.contains("stream"));
 }
 

@@ -1,7 +1,8 @@
 //! The runs that the operator makes: those of the schedule, and those of a range.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
-use tidegate_api::{GROUP, VERSION};
+use tidegate_api::{GROUP, RunTrigger, VERSION};
 use tidegate_types::DataInterval;
 
 use super::facts::Run;
@@ -12,8 +13,14 @@ use crate::key::Key;
 
 /// The run of a tick.
 pub(crate) fn scheduled_run(owner: &Owner, interval: DataInterval) -> Value {
-    let name = names::scheduled(&owner.key.name, interval.end());
-    run(&owner.key, &name, &of_pipeline(owner), "Scheduled", interval)
+    RunDocument {
+        name: names::scheduled(&owner.key.name, interval.end()),
+        owner: owner.reference(),
+        trigger: RunTrigger::Scheduled,
+        interval,
+        rerun: false,
+    }
+    .of(&owner.key)
 }
 
 /// The run that does an interval again together with the one of a tick: the `back`-th before it.
@@ -23,46 +30,63 @@ pub(crate) fn repeated_run(
     back: u32,
     interval: DataInterval,
 ) -> Value {
-    let name = names::again(&owner.key.name, tick.end(), back);
-    let mut run = run(&owner.key, &name, &of_pipeline(owner), "Backfill", interval);
-    run["metadata"]["annotations"] = json!({(RERUN): "true"});
-    run
+    RunDocument {
+        name: names::again(&owner.key.name, tick.end(), back),
+        owner: owner.reference(),
+        trigger: RunTrigger::Backfill,
+        interval,
+        rerun: true,
+    }
+    .of(&owner.key)
 }
 
 /// The run of one interval of a range; `rerun`: also when it is done.
 pub(crate) fn child_run(key: &Key, parent: &Run, interval: DataInterval, rerun: bool) -> Value {
-    let name = names::child(&parent.name, interval.end());
-    let owner = serde_json::to_value(parent.reference()).unwrap_or_default();
-    let mut run = run(key, &name, &owner, "Backfill", interval);
-    if rerun {
-        run["metadata"]["annotations"] = json!({(RERUN): "true"});
+    RunDocument {
+        name: names::child(&parent.name, interval.end()),
+        owner: parent.reference(),
+        trigger: RunTrigger::Backfill,
+        interval,
+        rerun,
     }
-    run
+    .of(key)
 }
 
-fn of_pipeline(owner: &Owner) -> Value {
-    serde_json::to_value(owner.reference()).unwrap_or_default()
+struct RunDocument {
+    name: String,
+    owner: OwnerReference,
+    trigger: RunTrigger,
+    interval: DataInterval,
+    /// Also when it is done.
+    rerun: bool,
 }
 
-fn run(key: &Key, name: &str, owner: &Value, trigger: &str, interval: DataInterval) -> Value {
-    json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": KIND,
-        "metadata": {
-            "name": name,
-            "namespace": key.namespace,
-            "labels": labels::common(&key.name),
-            "ownerReferences": [owner],
-        },
-        "spec": {
-            "pipelineRef": {"name": key.name},
-            "trigger": trigger,
-            "interval": {
-                "start": interval.start().to_string(),
-                "end": interval.end().to_string(),
+impl RunDocument {
+    /// The document of a run of this pipeline.
+    fn of(&self, key: &Key) -> Value {
+        let mut run = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": KIND,
+            "metadata": {
+                "name": self.name,
+                "namespace": key.namespace,
+                "labels": labels::common(&key.name),
+                "ownerReferences": [self.owner],
             },
-        },
-    })
+            "spec": {
+                "pipelineRef": {"name": key.name},
+                "trigger": self.trigger.as_str(),
+                "interval": {
+                    "start": self.interval.start().to_string(),
+                    "end": self.interval.end().to_string(),
+                },
+            },
+        });
+        if self.rerun {
+            run["metadata"]["annotations"] = json!({(RERUN): "true"});
+        }
+        run
+    }
 }
 
 #[cfg(test)]

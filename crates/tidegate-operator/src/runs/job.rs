@@ -18,16 +18,24 @@ use crate::objects::{metadata, pod, secrets};
 use crate::options::PodSettings;
 use crate::validation::Transfer;
 
-/// Makes it. It goes with the run. `token`: what coordinator and readers know and nobody else, where chunks
-/// are read in pods of their own.
+/// An attempt that is to begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NextAttempt<'a> {
+    pub(crate) run: &'a Run,
+    /// What the run wants.
+    pub(crate) wish: &'a Wish,
+    pub(crate) number: u32,
+    /// What coordinator and readers know and nobody else, where chunks are read in pods of their own.
+    pub(crate) token: &'a str,
+}
+
+/// Makes it. It goes with the run.
 pub(crate) fn transfer_job(
     pipeline: &Transfer,
     settings: &PodSettings,
-    run: &Run,
-    wish: &Wish,
-    number: u32,
-    token: &str,
+    attempt: NextAttempt<'_>,
 ) -> Job {
+    let NextAttempt { run, wish, number, token } = attempt;
     let shape = Shape {
         component: Component::Transfer,
         arguments: transfer_arguments(run, wish),

@@ -32,9 +32,12 @@ fn run(trigger: &str, rerun: bool) -> Run {
     read(&serde_json::from_value(object).unwrap()).unwrap()
 }
 
+fn next(run: &Run, number: u32) -> NextAttempt<'_> {
+    NextAttempt { run, wish: run.wish.as_ref().unwrap(), number, token: TOKEN }
+}
+
 fn attempt(run: &Run, number: u32) -> Job {
-    let wish = run.wish.as_ref().unwrap();
-    transfer_job(&accepted(CHANGES), &settings(), run, wish, number, TOKEN)
+    transfer_job(&accepted(CHANGES), &settings(), next(run, number))
 }
 
 fn calendar() -> Job {
@@ -185,7 +188,7 @@ fn coordinator_and_readers_share_a_secret_where_chunks_have_pods_of_their_own() 
     assert_eq!(token(&attempt(&run("Manual", false), 1)), None, "there is no desk");
     let run = run("Manual", false);
     let pods = accepted("bulk: {chunking: {placement: Pods}}");
-    let coordinator = transfer_job(&pods, &settings(), &run, run.wish.as_ref().unwrap(), 1, TOKEN);
+    let coordinator = transfer_job(&pods, &settings(), next(&run, 1));
     for job in [&coordinator, &readers(&coordinator, "10.0.0.7")] {
         assert_eq!(token(job).as_deref(), Some(TOKEN));
         assert!(!arguments(job).iter().any(|argument| argument.contains(TOKEN)));

@@ -75,11 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn hour(start: i64) -> DataInterval {
-        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        DataInterval::new(at(start), at(start + 1)).unwrap()
-    }
+    use crate::calendar::fixtures::hour;
 
     fn one(name: &str, trigger: RunTrigger, interval: Option<DataInterval>) -> Contender {
         Contender {

@@ -3,20 +3,9 @@ use serde_json::json;
 use tidegate_config::Calendar;
 
 use super::*;
+use crate::calendar::fixtures::{at, hour, hours};
 use crate::runs::read::read;
 use crate::runs::read::tests::object;
-
-fn at(hour: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 / 3600 * 3600 + hour * 3600).unwrap()
-}
-
-fn hours(start: i64, end: i64) -> DataInterval {
-    DataInterval::new(at(start), at(end)).unwrap()
-}
-
-fn hour(start: i64) -> DataInterval {
-    hours(start, start + 1)
-}
 
 struct World {
     grid: Grid,

@@ -1,12 +1,10 @@
-//! The requests: making and removing runs and Jobs, and writing a run's status.
+//! The requests about runs: making and removing them, and writing their status.
 //!
-//! Runs and Jobs are made and never changed, so that they are created, not applied: one that is there
-//! already was made by whoever decided the same.
+//! A run is made and never changed, so that it is created, not applied.
 
 use std::time::Duration;
 
-use k8s_openapi::api::batch::v1::Job;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -15,7 +13,7 @@ use tidegate_types::Reason;
 
 use super::facts::Run;
 use super::read::KIND;
-use crate::apply::this_one;
+use crate::apply::requests::{create, delete};
 use crate::cluster::names::FIELD_MANAGER;
 use crate::cluster::run_resource;
 use crate::context::Context;
@@ -28,67 +26,6 @@ const COLLECTED_WITHIN: Duration = Duration::from_secs(2);
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
 
-/// Makes a Job, unless it is there; answers whether it was made.
-pub(crate) async fn create_job(
-    context: &Context,
-    namespace: &str,
-    job: Job,
-) -> Result<bool, Failure> {
-    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
-    let name = job.name_any();
-    let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
-    match api.create(&how, &job).await {
-        Ok(made) => {
-            tracing::debug!(namespace, job = name, "made");
-            context.caches.jobs.put(made);
-            Ok(true)
-        }
-        Err(kube::Error::Api(status)) if status.code == CONFLICT => {
-            taken(context, &api, &job).await.map(|()| false)
-        }
-        Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
-    }
-}
-
-/// Removes a Job and its pods.
-pub(crate) async fn delete_job(
-    context: &Context,
-    namespace: &str,
-    job: &Job,
-) -> Result<(), Failure> {
-    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
-    let (name, how) = (job.name_any(), this_one(job.uid()));
-    match api.delete(&name, &how).await {
-        Ok(_) => {
-            tracing::debug!(namespace, job = name, "removed");
-            Ok(())
-        }
-        Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
-        Err(error) => Err(Failure::of_request(&format!("Job {name}"), &error)),
-    }
-}
-
-/// There is one of that name. It is ours when it has the same owner.
-async fn taken(context: &Context, api: &Api<Job>, wanted: &Job) -> Result<(), Failure> {
-    let name = wanted.name_any();
-    let alone = ListParams::default().fields(&format!("metadata.name={name}"));
-    let found = api.list(&alone).await;
-    let found = found.map_err(|error| Failure::of_request(&format!("Job {name}"), &error))?;
-    let Some(live) = found.items.into_iter().next() else {
-        return Err(Failure::transient(
-            Reason::Progressing,
-            format!("Job {name} is being deleted"),
-        ));
-    };
-    let owner = |job: &Job| job.owner_references().first().map(|owner| owner.uid.clone());
-    if owner(&live) == owner(wanted) && live.metadata.deletion_timestamp.is_none() {
-        context.caches.jobs.put(live);
-        return Ok(());
-    }
-    let what = format!("Job {name} belongs to somebody else, or is being deleted");
-    Err(Failure::transient(Reason::NameTaken, what))
-}
-
 /// Makes a run, unless one of that name is there.
 pub(crate) async fn create_run(
     context: &Context,
@@ -100,20 +37,12 @@ pub(crate) async fn create_run(
         Failure::transient(Reason::ApiRefused, format!("{KIND} {name}: {error}"))
     };
     let object: DynamicObject = serde_json::from_value(document.clone()).map_err(broken)?;
-    let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
-    match api(context, key).create(&how, &object).await {
-        Ok(made) => {
-            tracing::info!(pipeline = %key, run = name, "made");
-            take_in_run(context, made);
-            Ok(())
-        }
-        Err(kube::Error::Api(status))
-            if status.code == CONFLICT && status.reason == "AlreadyExists" =>
-        {
-            there_already(context, key, &object)
-        }
-        Err(error) => Err(Failure::of_request(&format!("{KIND} {name}"), &error)),
-    }
+    let Some(made) = create(&api(context, key), &object, &format!("{KIND} {name}")).await? else {
+        return there_already(context, key, &object);
+    };
+    tracing::info!(pipeline = %key, run = name, "made");
+    take_in_run(context, made);
+    Ok(())
 }
 
 /// A run of that name that a person made does. One of a former pipeline is about to be collected.
@@ -137,14 +66,11 @@ pub(crate) async fn delete_run(
     name: &str,
     uid: &str,
 ) -> Result<(), Failure> {
-    match api(context, key).delete(name, &this_one(Some(uid.to_owned()))).await {
-        Ok(_) => {
-            tracing::info!(pipeline = %key, run = name, "removed, its time is over");
-            Ok(())
-        }
-        Err(kube::Error::Api(status)) if matches!(status.code, NOT_FOUND | CONFLICT) => Ok(()),
-        Err(error) => Err(Failure::of_request(&format!("{KIND} {name}"), &error)),
+    let (uid, object) = (Some(uid.to_owned()), format!("{KIND} {name}"));
+    if delete(&api(context, key), name, uid, &object).await? {
+        tracing::info!(pipeline = %key, run = name, "removed, its time is over");
     }
+    Ok(())
 }
 
 /// Writes a run's status. It carries the run's uid, so that a successor of the same name never gets it.

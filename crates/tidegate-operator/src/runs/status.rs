@@ -11,10 +11,10 @@ use tidegate_api::{ChildrenStatus, ChunksStatus, IngestionRunStatus, RowsStatus,
 use tidegate_config::{RunPhase as Phase, RunReport};
 use tidegate_types::Reason;
 
-use super::conditions::{Present, run_conditions};
+use super::conditions::{Present, answers};
 use super::facts::{Attempt, Outcome, Run, Step};
 use crate::clock::is_over;
-use crate::status::whole_seconds;
+use crate::status::{conditions_of, whole_seconds};
 
 /// The shortest time between two writes that only refresh numbers.
 const NUMBERS_EVERY: Duration = Duration::from_secs(15);
@@ -50,8 +50,8 @@ fn fresh(facts: &StatusFacts<'_>) -> IngestionRunStatus {
     let mut status = run.status.clone();
     let present = present(facts);
     status.observed_generation = Some(run.generation);
-    status.conditions =
-        run_conditions(facts.step, &present, run.generation, &run.status.conditions, now);
+    let answers = answers(facts.step, &present);
+    status.conditions = conditions_of(answers, run.generation, &run.status.conditions, now);
     status.phase = Some(phase(facts));
     status.children = facts.children.cloned().or(status.children);
     status.next_attempt_time = None;

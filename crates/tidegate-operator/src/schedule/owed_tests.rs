@@ -4,19 +4,10 @@ use tidegate_config::Calendar;
 use super::*;
 use crate::bulk::BulkMemory;
 use crate::calendar::Purpose;
-
-const HOUR: i64 = 3600;
-
-fn at(hour: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 / HOUR * HOUR + hour * HOUR).unwrap()
-}
+use crate::calendar::fixtures::{at, hour, hours};
 
 fn minutes(hour: i64, minute: i64) -> Timestamp {
     at(hour).checked_add(SignedDuration::from_mins(minute)).unwrap()
-}
-
-fn hour(start: i64) -> DataInterval {
-    DataInterval::new(at(start), at(start + 1)).unwrap()
 }
 
 fn hourly() -> Grid {
@@ -25,7 +16,7 @@ fn hourly() -> Grid {
 
 fn book(start: i64, end: i64, done: &[DataInterval]) -> Book {
     let answer = Calendar { done: done.to_vec(), ..Calendar::default() };
-    Book::of(&answer, DataInterval::new(at(start), at(end)).unwrap(), at(end)).unwrap()
+    Book::of(&answer, hours(start, end), at(end)).unwrap()
 }
 
 /// What the log was found to hold of everything up to an hour.

@@ -1,14 +1,7 @@
 use tidegate_config::Calendar;
 
 use super::*;
-
-fn at(hour: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 / 3600 * 3600 + hour * 3600).unwrap()
-}
-
-fn hour(start: i64) -> DataInterval {
-    DataInterval::new(at(start), at(start + 1)).unwrap()
-}
+use crate::calendar::fixtures::{at, hour};
 
 struct World {
     grid: Grid,

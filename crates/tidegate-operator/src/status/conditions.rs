@@ -63,28 +63,23 @@ pub(crate) fn conditions_of<A: Into<Option<Answer>>>(
     previous: &[Condition],
     now: Timestamp,
 ) -> Vec<Condition> {
-    let present = answers.into_iter().filter_map(|(kind, answer)| Some((kind, answer.into()?)));
-    present.map(|(kind, answer)| condition(kind, &answer, generation, previous, now)).collect()
+    let condition = |(kind, answer): (&'static str, A)| {
+        let Answer { verdict, reason, message } = answer.into()?;
+        Some(Condition {
+            type_: kind.to_owned(),
+            status: verdict.as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: bounded(&message),
+            last_transition_time: Time(since(kind, verdict, previous, now)),
+            observed_generation: Some(generation),
+        })
+    };
+    answers.into_iter().filter_map(condition).collect()
 }
 
-fn condition(
-    kind: &str,
-    answer: &Answer,
-    generation: i64,
-    previous: &[Condition],
-    now: Timestamp,
-) -> Condition {
-    let status = answer.verdict.as_str();
-    let before = find(previous, kind).filter(|before| before.status == status);
-    let since = before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0);
-    Condition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: answer.reason.as_str().to_owned(),
-        message: bounded(&answer.message),
-        last_transition_time: Time(since),
-        observed_generation: Some(generation),
-    }
+fn since(kind: &str, verdict: Verdict, previous: &[Condition], now: Timestamp) -> Timestamp {
+    let before = find(previous, kind).filter(|before| before.status == verdict.as_str());
+    before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0)
 }
 
 /// The condition of a type.

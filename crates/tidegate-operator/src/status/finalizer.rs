@@ -45,7 +45,8 @@ pub(crate) async fn set_finalizer(
         "metadata": {"name": owner.key.name, "uid": owner.uid, "finalizers": [names::FINALIZER]},
     });
     let how = PatchParams::apply(names::FIELD_MANAGER).force();
-    patch(context, owner, &how, &Patch::Apply(document), true).await
+    let asked = Asked { how, patch: Patch::Apply(document), wanted: true };
+    send(context, owner, asked).await
 }
 
 /// Takes our finalizer back, whoever wrote it: one that came with a restored backup has no manager, and
@@ -59,7 +60,8 @@ pub(crate) async fn take_finalizer(context: &Context, owner: &Owner) -> Result<(
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    patch(context, owner, &how, &Patch::Merge(without_finalizer(&live)), false).await
+    let asked = Asked { how, patch: Patch::Merge(without_finalizer(&live)), wanted: false };
+    send(context, owner, asked).await
 }
 
 /// A merge patch replaces the whole list, so that it may only meet the object that it was made from.
@@ -73,20 +75,23 @@ fn without_finalizer(live: &DynamicObject) -> Value {
     }})
 }
 
-async fn patch(
-    context: &Context,
-    owner: &Owner,
-    how: &PatchParams,
-    patch: &Patch<Value>,
+/// A change of the finalizers.
+struct Asked {
+    how: PatchParams,
+    patch: Patch<Value>,
+    /// Whether ours is there after it.
     wanted: bool,
-) -> Result<(), Failure> {
+}
+
+async fn send(context: &Context, owner: &Owner, asked: Asked) -> Result<(), Failure> {
+    let Asked { how, patch, wanted } = asked;
     let name = &owner.key.name;
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &owner.key.namespace, &pipeline_resource());
     let changed = |what: &str| {
         Failure::waiting(Reason::Progressing, format!("{KIND} {name}: {what}"), CHANGED_AGAIN)
     };
-    match api.patch(name, how, patch).await {
+    match api.patch(name, &how, &patch).await {
         Ok(object) => {
             let done = has_finalizer(&object) == wanted;
             // One that is gone now comes back as it was last; the watch tells.

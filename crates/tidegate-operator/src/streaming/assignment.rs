@@ -14,9 +14,7 @@ use jiff::Timestamp;
 use tidegate_config::{Assignment, WorkerAssignment};
 use tidegate_types::{Epoch, PartitionId, Reason};
 
-use super::facts::Observed;
-use super::memory::Memory;
-use super::workers::{Standing, standing};
+use super::workers::{Seen, Standing, standing};
 use crate::cluster::names;
 use crate::status::{Outlook, outlook};
 
@@ -72,16 +70,9 @@ fn can_be_claimed(generation: i64) -> bool {
 }
 
 /// The workers that should exist with `replicas` of them, and which of them are able.
-pub(crate) fn worker_facts(
-    pipeline: &str,
-    replicas: u32,
-    observed: &Observed,
-    memory: &Memory,
-    now: Timestamp,
-) -> Vec<WorkerFacts> {
-    let members: Vec<Member> = (0..replicas)
-        .map(|ordinal| member(names::worker_pod(pipeline, ordinal), observed, memory, now))
-        .collect();
+pub(crate) fn worker_facts(pipeline: &str, replicas: u32, seen: Seen<'_>) -> Vec<WorkerFacts> {
+    let members: Vec<Member> =
+        (0..replicas).map(|ordinal| member(names::worker_pod(pipeline, ordinal), seen)).collect();
     let circle = Circle::of(&members);
     members
         .into_iter()
@@ -98,12 +89,13 @@ struct Member {
     halted: bool,
 }
 
-fn member(name: String, observed: &Observed, memory: &Memory, now: Timestamp) -> Member {
+fn member(name: String, seen: Seen<'_>) -> Member {
+    let observed = seen.observed;
     let holds = observed.assignment.as_ref().is_some_and(|a| !a.partitions_of(&name).is_empty());
     let report = observed.worker_pods.get(&name).and_then(|pod| pod.report.as_ref());
     let reason = report.and_then(|report| Reason::from_word(&report.pod.state.reason));
     let halted = reason.is_some_and(|reason| outlook(reason) == Outlook::Stalled);
-    Member { standing: standing(&name, observed, memory, now), holds, halted, name }
+    Member { standing: standing(&name, seen), holds, halted, name }
 }
 
 /// What a worker's part depends on, beside itself.

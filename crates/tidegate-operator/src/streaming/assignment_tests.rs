@@ -174,8 +174,12 @@ fn a_document_that_somebody_edited_is_put_in_order() {
     assert!(owners(&after).values().all(|owners| owners.len() == 1));
 }
 
+fn seen(world: &World) -> Seen<'_> {
+    Seen { observed: &world.observed, memory: &world.memory, now: at(world.now) }
+}
+
 fn able(world: &World, replicas: u32) -> Vec<bool> {
-    let workers = worker_facts("clicks", replicas, &world.observed, &world.memory, at(world.now));
+    let workers = worker_facts("clicks", replicas, seen(world));
     workers.into_iter().map(|worker| worker.able).collect()
 }
 
@@ -244,7 +248,7 @@ fn a_new_pipeline_is_given_to_all_that_are_to_come() {
 #[test]
 fn who_is_to_leave_gets_nothing() {
     let world = World::new().with_workers(4);
-    let workers = worker_facts("clicks", 1, &world.observed, &world.memory, at(0));
+    let workers = worker_facts("clicks", 1, seen(&world));
     let after = assign(world.observed.assignment.as_ref(), 8, &workers, at(0));
     assert_eq!(after.workers.len(), 1);
     assert_eq!(after.partitions_of("clicks-worker-0").len(), 8);

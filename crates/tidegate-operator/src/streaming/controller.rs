@@ -14,7 +14,7 @@ use crate::cluster::{Owner, names};
 use crate::context::Context;
 use crate::key::Key;
 use crate::queue::Again;
-use crate::reconcile::{conclude, take_report, take_steps};
+use crate::reconcile::{Conclusion, conclude, take_report, take_steps};
 use crate::states::States;
 
 /// What it remembers of its pipelines.
@@ -60,7 +60,8 @@ impl Controller {
         let result = take_report(report(&mut reconcile, result)).await;
         let rejection = reconcile.validation.rejection.as_ref().map(|rejection| rejection.reason);
         self.states.put_back(&reconcile.owner.key, reconcile.state);
-        conclude(context, &reconcile.owner.key, rejection, result, begun.elapsed())
+        let conclusion = Conclusion { rejection, result, took: begun.elapsed() };
+        conclude(context, &reconcile.owner.key, conclusion)
     }
 
     #[cfg(test)]

@@ -11,22 +11,28 @@ use super::facts::{Decisions, Observed, ScalingDecision, as_count};
 use super::memory::{Memory, reports};
 use super::meter::lifetime_rate;
 use super::scaling::{self, ScalingFacts};
+use super::workers::Seen;
 use crate::cluster::names;
 use crate::validation::ValidatedPipeline;
 
+/// What is decided from, beside what is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecisionFacts<'a> {
+    pub(crate) pipeline: &'a ValidatedPipeline,
+    pub(crate) observed: &'a Observed,
+    /// What was written last.
+    pub(crate) status: Option<&'a IngestionPipelineStatus>,
+    pub(crate) now: Timestamp,
+}
+
 /// Decides, after [`Memory::observe`]. Whether new pod templates have to wait
 /// ([`super::rollout::Rollouts::turn`]) is known only after they are built: `hold_templates` is false.
-pub(crate) fn decide(
-    pipeline: &ValidatedPipeline,
-    observed: &Observed,
-    status: Option<&IngestionPipelineStatus>,
-    memory: &mut Memory,
-    now: Timestamp,
-) -> Decisions {
+pub(crate) fn decide(facts: DecisionFacts<'_>, memory: &mut Memory) -> Decisions {
+    let DecisionFacts { pipeline, observed, now, .. } = facts;
     let partitions = pipeline.config.source.partitioning.count();
-    let (replicas, scaling) = scale(pipeline, observed, status, memory, now);
+    let (replicas, scaling) = scale(facts, memory);
     memory.scaling.clone_from(&scaling.memory);
-    let workers = worker_facts(&pipeline.name, replicas, observed, memory, now);
+    let workers = worker_facts(&pipeline.name, replicas, Seen { observed, memory, now });
     Decisions {
         replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
         agents: i32::from(!pipeline.spec.suspend),
@@ -41,13 +47,8 @@ pub(crate) fn decide(
     }
 }
 
-fn scale(
-    pipeline: &ValidatedPipeline,
-    observed: &Observed,
-    status: Option<&IngestionPipelineStatus>,
-    memory: &mut Memory,
-    now: Timestamp,
-) -> (u32, ScalingDecision) {
+fn scale(facts: DecisionFacts<'_>, memory: &mut Memory) -> (u32, ScalingDecision) {
+    let DecisionFacts { pipeline, observed, status, now } = facts;
     let answering = answering_workers(&pipeline.name, observed);
     let flush = pipeline.config.sink.flush.max_interval;
     memory.meter.observe(&answering, flush.to_duration(), now);

@@ -5,12 +5,22 @@ use super::*;
 use crate::streaming::facts::Observed;
 use crate::streaming::fixtures::{World, at, clicks, settled, well};
 
+/// What is decided while nothing was written yet.
+fn decided(
+    pipeline: &ValidatedPipeline,
+    observed: &Observed,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Decisions {
+    decide(DecisionFacts { pipeline, observed, status: None, now }, memory)
+}
+
 /// Lets the decisions be carried out and made again, ten seconds later.
 fn carry_out(world: &mut World, pipeline: &ValidatedPipeline) -> Decisions {
     world.now += 10;
     let observed = world.observed.clone();
     world.memory.observe("clicks", &observed, None, at(world.now));
-    let decisions = decide(pipeline, &observed, None, &mut world.memory, at(world.now));
+    let decisions = decided(pipeline, &observed, &mut world.memory, at(world.now));
     world.observed.assignment = Some(decisions.assignment.clone());
     let agent = world.observed.agent_pod.take();
     *world = world.clone().with_workers(decisions.replicas);
@@ -35,7 +45,7 @@ fn a_new_pipeline_begins_with_its_least_workers_and_an_agent() {
             p.spec.scaling.mode = mode;
         });
         let mut memory = Memory::default();
-        let decisions = decide(&pipeline, &Observed::default(), None, &mut memory, at(0));
+        let decisions = decided(&pipeline, &Observed::default(), &mut memory, at(0));
         assert_eq!((decisions.replicas, decisions.agents), (replicas, 1));
         let workers = decisions.assignment.workers.len();
         assert_eq!(i32::try_from(workers).expect("few"), replicas);
@@ -95,7 +105,13 @@ fn a_restarted_operator_goes_on_from_the_status() {
     };
     let observed = world.observed.clone();
     let mut memory = Memory::default();
-    let again = decide(&pipeline, &observed, Some(&status), &mut memory, at(20));
+    let facts = DecisionFacts {
+        pipeline: &pipeline,
+        observed: &observed,
+        status: Some(&status),
+        now: at(20),
+    };
+    let again = decide(facts, &mut memory);
     assert_eq!((again.replicas, again.assignment), (2, first.assignment));
 }
 

@@ -24,7 +24,6 @@ use crate::cluster::{Owner, Ownership, names, ownership};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::pods::{last_condition, terminated};
-use crate::status::has_finalizer;
 use crate::validation::ValidatedPipeline;
 
 /// How far a deletion is.
@@ -53,22 +52,18 @@ pub(crate) fn wants_cleanup(pipeline: &ValidatedPipeline) -> bool {
     policy.stream == DeletionAction::Delete || policy.data == DeletionAction::Delete
 }
 
-/// Goes one step on with a deletion. The finalizer is the caller's to take back when it is over.
+/// Goes one step on with the deletion of a pipeline that has our finalizer, which is the caller's to take
+/// back when it is over. `left`: for how long it may go on.
 pub(crate) async fn delete(
     context: &Context,
     owner: &Owner,
-    object: &DynamicObject,
     validation: &Validation,
-    now: Timestamp,
+    left: SignedDuration,
 ) -> Result<Deletion, Failure> {
-    if !has_finalizer(object) {
-        return Ok(Deletion::Done);
-    }
     let pipeline = match to_clean(validation) {
         Ok(pipeline) => pipeline,
         Err(deletion) => return Ok(deletion),
     };
-    let left = time_left(context, object, now);
     if left <= SignedDuration::ZERO {
         return Ok(Deletion::Incomplete(targets(pipeline)));
     }
@@ -135,7 +130,12 @@ async fn ensure(
     Ok(())
 }
 
-fn time_left(context: &Context, object: &DynamicObject, now: Timestamp) -> SignedDuration {
+/// How long the deletion of a pipeline may go on; no more than nothing when it has to end.
+pub(crate) fn time_left(
+    context: &Context,
+    object: &DynamicObject,
+    now: Timestamp,
+) -> SignedDuration {
     let begun = object.meta().deletion_timestamp.as_ref().map_or(now, |time| time.0);
     let limit = SignedDuration::try_from(context.options.deletion_deadline)
         .unwrap_or(SignedDuration::from_hours(1));

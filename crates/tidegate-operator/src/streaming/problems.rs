@@ -12,7 +12,7 @@ use tidegate_types::Reason;
 
 use super::facts::as_count;
 use super::status_facts::StatusFacts;
-use super::workers::{PATIENCE, Standing, standing};
+use super::workers::{PATIENCE, Seen, Standing, standing};
 use crate::clock::is_over;
 use crate::cluster::names;
 use crate::pods::PodFacts;
@@ -87,7 +87,8 @@ fn of_worker(
     patient: bool,
     now: Timestamp,
 ) -> Option<Problem> {
-    let overdue = standing(name, facts.observed, facts.memory, now) == Standing::Overdue;
+    let seen = Seen { observed: facts.observed, memory: facts.memory, now };
+    let overdue = standing(name, seen) == Standing::Overdue;
     let Some(pod) = facts.observed.worker_pods.get(name) else {
         let gone = || Problem::new(Reason::PodFailing, &format!("{name}: the pod is not there"));
         return overdue.then(gone);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::apply::apply;
-use super::decide::decide;
-use super::delete::{Deletion, delete, wants_cleanup};
+use super::decide::{DecisionFacts, decide};
+use super::delete::{Deletion, delete, time_left, wants_cleanup};
 use super::facts::Decisions;
 use super::observe::{agent_facts, hand_out, observe, worker_facts};
 use super::reconcile::{Attempt, Reconcile};
@@ -20,7 +20,7 @@ use crate::apply::Applier;
 use crate::failure::Failure;
 use crate::queue::{Again, spread};
 use crate::status::{has_finalizer, set_finalizer};
-use crate::validation::{Rules, ValidatedPipeline, dereference};
+use crate::validation::{ValidatedPipeline, circumstances};
 
 /// A suspended pipeline is looked at so many poll intervals apart.
 const SUSPENDED_INTERVALS: u32 = 10;
@@ -90,9 +90,8 @@ impl Reconcile<'_> {
 
     fn validate(&mut self) {
         let resource = self.state.read(self.object);
-        let references = dereference(&self.context.caches, &self.owner, &resource);
-        let rules = Rules { allow_local_tables: self.context.options.allow_local_tables };
-        self.validation = validate(&self.owner, &resource, &references, rules);
+        let circumstances = circumstances(self.context, &self.owner, &resource);
+        self.validation = validate(&resource, &circumstances);
     }
 
     async fn observe(&mut self) {
@@ -104,8 +103,13 @@ impl Reconcile<'_> {
 
     async fn delete(&mut self) -> Result<Again, Failure> {
         self.rollouts().forget(&self.owner.key);
-        let (validation, now) = (&self.validation, self.now);
-        let step = delete(self.context, &self.owner, self.object, validation, now).await?;
+        let step = match has_finalizer(self.object) {
+            true => {
+                let left = time_left(self.context, self.object, self.now);
+                delete(self.context, &self.owner, &self.validation, left).await?
+            }
+            false => Deletion::Done,
+        };
         let again = match &step {
             Deletion::Done | Deletion::Incomplete(_) => Again::OnChange,
             Deletion::Draining | Deletion::Cleaning => Again::After(DELETION_INTERVAL),
@@ -123,8 +127,9 @@ impl Reconcile<'_> {
     }
 
     fn decide(&mut self, pipeline: &ValidatedPipeline) -> Decisions {
-        let (previous, memory) = (self.previous.as_ref(), &mut self.state.memory);
-        decide(pipeline, &self.observed, previous, memory, self.now)
+        let (observed, status) = (&self.observed, self.previous.as_ref());
+        let facts = DecisionFacts { pipeline, observed, status, now: self.now };
+        decide(facts, &mut self.state.memory)
     }
 
     /// Whether the new pod templates may be sent; takes a permit where one is needed.

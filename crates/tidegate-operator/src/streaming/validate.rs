@@ -11,7 +11,7 @@ use tidegate_types::Reason;
 
 use crate::cluster::{Owner, names};
 use crate::validation::{
-    self, References, Rejection, Rules, ValidatedPipeline, accept, accepted_before, check_account,
+    self, Circumstances, Rejection, ValidatedPipeline, accept, accepted_before, check_account,
     check_change, check_name, check_table, invalid, refused, withdrawn,
 };
 
@@ -20,44 +20,38 @@ pub(crate) type Validation = validation::Validation<PipelineConfig>;
 
 /// Checks the resource, and falls back to the accepted spec.
 pub(crate) fn validate(
-    owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
-    references: &References,
-    rules: Rules,
+    circumstances: &Circumstances<'_>,
 ) -> Validation {
     Validation::of(
         resource,
-        |resource| check(owner, &resource.spec, references, rules),
-        || fall_back(owner, resource, references, rules),
+        |resource| check(&resource.spec, circumstances),
+        || fall_back(resource, circumstances),
     )
 }
 
 /// The accepted spec. When its service account does not offer itself any more, nothing runs: the spec is
 /// suspended, so that pods leave as they should and come back with the consent.
 fn fall_back(
-    owner: &Owner,
     resource: &Result<IngestionPipeline, Rejection>,
-    references: &References,
-    rules: Rules,
+    Circumstances { owner, references, rules }: &Circumstances<'_>,
 ) -> Option<(ValidatedPipeline, Option<Rejection>)> {
     let mut spec = accepted_before(references, resource)?;
     let config = resolved(owner, &spec).ok()?;
-    check_table(&config.sink.url, rules).ok()?;
+    check_table(&config.sink.url, *rules).ok()?;
     let withdrawn = withdrawn(&spec, references, "no pod runs until it does");
     spec.suspend |= withdrawn.is_some();
     Some((accept(owner, spec, config), withdrawn))
 }
 
 fn check(
-    owner: &Owner,
     spec: &IngestionPipelineSpec,
-    references: &References,
-    rules: Rules,
+    Circumstances { owner, references, rules }: &Circumstances<'_>,
 ) -> Result<(ValidatedPipeline, Vec<String>), Rejection> {
     check_name(owner, names::LONGEST_PIPELINE, "pods")?;
     let config = resolved(owner, spec).map_err(|violations| invalid(&violations))?;
     check_servers(&config)?;
-    check_table(&config.sink.url, rules)?;
+    check_table(&config.sink.url, *rules)?;
     check_account(spec, references)?;
     check_guarantee(&config)?;
     check_numbers(&config)?;
@@ -107,17 +101,11 @@ pub(crate) mod tests {
     use tidegate_api::DeletionAction;
 
     use super::*;
-    use crate::key::Key;
-    use crate::validation::fixtures::clicks;
-
-    const STRICT: Rules = Rules { allow_local_tables: false };
-
-    fn owner(name: &str) -> Owner {
-        Owner { key: Key::new("analytics", name), uid: "u".to_owned() }
-    }
+    use crate::validation::fixtures::{analytics, clicks, strict};
+    use crate::validation::{References, Rules};
 
     fn validated(changes: &str, references: &References) -> Validation {
-        validate(&owner("clicks"), &clicks(changes), references, STRICT)
+        validate(&clicks(changes), &strict(&analytics("clicks"), references))
     }
 
     /// What [`validate`] makes of it.
@@ -162,8 +150,9 @@ pub(crate) mod tests {
     #[test]
     fn a_local_table_is_taken_where_it_is_allowed() {
         let object = clicks("sink: {storage: {url: 'file:///data/clicks'}}");
+        let (owner, references) = (analytics("clicks"), References::default());
         let rules = Rules { allow_local_tables: true };
-        let validation = validate(&owner("clicks"), &object, &References::default(), rules);
+        let validation = validate(&object, &Circumstances { rules, ..strict(&owner, &references) });
         assert!(validation.pipeline.is_some(), "{validation:?}");
     }
 
@@ -172,8 +161,8 @@ pub(crate) mod tests {
         for (name, taken) in
             [("c".repeat(45), true), ("c".repeat(46), false), ("a.b".into(), false)]
         {
-            let resource = clicks("");
-            let validation = validate(&owner(&name), &resource, &References::default(), STRICT);
+            let (owner, references) = (analytics(&name), References::default());
+            let validation = validate(&clicks(""), &strict(&owner, &references));
             assert_eq!(validation.pipeline.is_some(), taken, "{name}");
         }
     }

@@ -23,13 +23,17 @@ pub(crate) enum Standing {
     Overdue,
 }
 
+/// What is seen of the workers, and remembered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) observed: &'a Observed,
+    pub(crate) memory: &'a Memory,
+    pub(crate) now: Timestamp,
+}
+
 /// How the worker of this name stands.
-pub(crate) fn standing(
-    name: &str,
-    observed: &Observed,
-    memory: &Memory,
-    now: Timestamp,
-) -> Standing {
+pub(crate) fn standing(name: &str, seen: Seen<'_>) -> Standing {
+    let Seen { observed, memory, now } = seen;
     let since = match observed.worker_pods.get(name) {
         Some(pod) if pod.ready && !pod.leaving => return Standing::Ready,
         Some(pod) => pod.not_ready_since,

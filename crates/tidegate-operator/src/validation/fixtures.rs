@@ -3,8 +3,29 @@
 use serde_json::{Value, json};
 use tidegate_api::IngestionPipeline;
 
+use super::circumstances::Circumstances;
+use super::outcome::Rules;
 use super::read::read;
+use super::references::References;
 use super::rejection::Rejection;
+use crate::cluster::Owner;
+use crate::key::Key;
+
+/// A pipeline in the namespace of [`clicks`].
+pub(crate) fn analytics(name: &str) -> Owner {
+    Owner { key: Key::new("analytics", name), uid: "u".to_owned() }
+}
+
+/// A pipeline in the namespace of [`orders`].
+pub(crate) fn shop(name: &str) -> Owner {
+    Owner { key: Key::new("shop", name), uid: "u".to_owned() }
+}
+
+/// Where nothing is allowed that has to be allowed.
+pub(crate) fn strict<'a>(owner: &'a Owner, references: &References) -> Circumstances<'a> {
+    let rules = Rules { allow_local_tables: false };
+    Circumstances { owner, references: references.clone(), rules }
+}
 
 /// One over a stream, with `changes` (YAML) merged into its spec.
 pub(crate) fn clicks(changes: &str) -> Result<IngestionPipeline, Rejection> {

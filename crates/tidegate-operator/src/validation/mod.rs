@@ -4,6 +4,7 @@
 //! to, how an accepted one goes on when an edit is refused, stands here.
 
 mod checks;
+mod circumstances;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod outcome;
@@ -15,8 +16,9 @@ mod validated;
 pub(crate) use checks::{
     accepted_before, check_account, check_change, check_name, check_table, withdrawn,
 };
+pub(crate) use circumstances::{Circumstances, circumstances};
 pub(crate) use outcome::{Rules, Validation};
 pub(crate) use read::{is_bulk, read, status_of};
-pub(crate) use references::{References, dereference};
+pub(crate) use references::References;
 pub(crate) use rejection::{Rejection, invalid, refused};
 pub(crate) use validated::{Transfer, ValidatedPipeline, accept};

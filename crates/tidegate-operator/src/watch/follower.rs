@@ -18,13 +18,20 @@ use crate::context::Context;
 /// What the API server says of a resource that it does not know.
 const NOT_FOUND: u16 = 404;
 
+/// What a watch is about.
+pub(super) struct Followed<K: Resource> {
+    pub(super) kind: &'static str,
+    /// What it fills.
+    pub(super) cache: fn(&Caches) -> &Cache<K>,
+    /// Whom a change concerns.
+    pub(super) wake: fn(&Context, &Change<K>),
+}
+
 /// One watch.
 pub(super) struct Follower<K: Resource> {
     pub(super) context: Arc<Context>,
     pub(super) scope: Option<String>,
-    pub(super) kind: &'static str,
-    pub(super) cache: fn(&Caches) -> &Cache<K>,
-    pub(super) wake: fn(&Context, &Change<K>),
+    pub(super) followed: Followed<K>,
     pub(super) gate: Arc<Gate>,
     pub(super) filled: CancellationToken,
     pub(super) trouble: Trouble,
@@ -67,13 +74,13 @@ where
 
     fn well(&mut self) {
         if self.trouble.ended() && self.filled.is_cancelled() && !self.gate.is_open() {
-            tracing::info!(kind = self.kind, "the watch goes on");
+            tracing::info!(kind = self.followed.kind, "the watch goes on");
             self.gate.open();
         }
     }
 
     fn take(&mut self, event: Event<K>) {
-        let cache = (self.cache)(&self.context.caches);
+        let cache = (self.followed.cache)(&self.context.caches);
         let changes = match event {
             Event::Apply(object) => cache.put(object),
             Event::Delete(object) => cache.remove(&object).into_iter().collect(),
@@ -94,15 +101,15 @@ where
             }
         };
         for change in &changes {
-            (self.wake)(&self.context, change);
+            (self.followed.wake)(&self.context, change);
         }
     }
 
     /// A watch that was filled once goes on with what it has seen, and the API server is asked again;
     /// when that helps nothing for too long the replica is not ready.
     fn failed(&self, error: &watcher::Error, fault: Fault) {
-        self.context.metrics.watch_failed(self.kind);
-        let kind = self.kind;
+        self.context.metrics.watch_failed(self.followed.kind);
+        let kind = self.followed.kind;
         let waits_for = if self.filled.is_cancelled() {
             format!("the watch of {kind} fails, what is known of it is out of date")
         } else if is_missing(error) {

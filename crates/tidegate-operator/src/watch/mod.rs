@@ -16,7 +16,7 @@ use tidegate_telemetry::{Gate, Health};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::follower::Follower;
+use self::follower::{Followed, Follower};
 use self::trouble::Trouble;
 use crate::cluster::{Cache, Caches, Change, labels, pipeline_resource, run_resource};
 use crate::context::Context;
@@ -81,14 +81,18 @@ impl Starter<'_> {
             Some(namespace) => Api::namespaced_with(client, namespace, resource),
             None => Api::all_with(client, resource),
         };
-        self.follow(kind, api, watcher::Config::default(), cache, wake_changed);
+        self.follow(Followed { kind, cache, wake: wake_changed }, api, watcher::Config::default());
     }
 
     fn offered_accounts(&mut self) {
         let api = api(self.context.client.clone(), self.scope.as_deref());
         let offered = watcher::Config::default().labels(&format!("{}=true", labels::PIPELINE_USE));
-        let wake = |context: &Context, change: &Change<_>| wake_users(context, &change.owner);
-        self.follow("ServiceAccount", api, offered, |caches| &caches.offered_accounts, wake);
+        let followed = Followed {
+            kind: "ServiceAccount",
+            cache: |caches| &caches.offered_accounts,
+            wake: |context, change| wake_users(context, &change.owner),
+        };
+        self.follow(followed, api, offered);
     }
 
     fn owned<K>(&mut self, kind: &'static str, cache: fn(&Caches) -> &Cache<K>)
@@ -106,29 +110,21 @@ impl Starter<'_> {
         let wake = |context: &Context, change: &Change<K>| {
             context.queue.add(change.owner.clone(), Instant::now() + GATHER);
         };
-        self.follow(kind, api, ours, cache, wake);
+        self.follow(Followed { kind, cache, wake }, api, ours);
     }
 
-    fn follow<K>(
-        &mut self,
-        kind: &'static str,
-        api: Api<K>,
-        config: watcher::Config,
-        cache: fn(&Caches) -> &Cache<K>,
-        wake: fn(&Context, &Change<K>),
-    ) where
+    fn follow<K>(&mut self, followed: Followed<K>, api: Api<K>, config: watcher::Config)
+    where
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let gate = Gate::closed(format!("waiting for the first list of {kind}"));
+        let gate = Gate::closed(format!("waiting for the first list of {}", followed.kind));
         self.health.watch(gate.clone());
         let filled = CancellationToken::new();
         self.watches.filled.push(filled.clone());
         let follower = Follower {
             context: Arc::clone(self.context),
             scope: self.scope.clone(),
-            kind,
-            cache,
-            wake,
+            followed,
             gate,
             filled,
             trouble: Trouble::default(),

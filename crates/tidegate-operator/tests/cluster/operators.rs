@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::json;
 
-use super::support::{ACCOUNT, Document, Stage, options};
+use super::support::{ACCOUNT, Document, LONG, Stage, options};
 
 #[tokio::test]
 #[ignore = "needs a control plane; run by make test"]
@@ -19,7 +19,7 @@ async fn nothing_is_written_while_nothing_changes() {
         stage.until_ready(name).await;
     }
     // Ready is said before the last object may have been seen again; then it is quiet.
-    operator.tap.quiet(Duration::from_secs(2)).await;
+    operator.tap.quiet(Duration::from_secs(5)).await;
     let before = operator.tap.counted().len();
     // Twenty rounds of asking pods.
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -56,9 +56,9 @@ async fn a_successor_takes_over_from_one_that_leaves_and_from_one_that_dies() {
     stage.until_ready("clicks").await;
 
     // One that leaves gives the Lease back: nobody waits for it to run out.
-    let left = tokio::time::Instant::now();
     first.signal("TERM").await.unwrap();
-    assert!(first.wait(Duration::from_secs(20)).await.unwrap().success(), "{}", first.output());
+    assert!(first.wait(LONG).await.unwrap().success(), "{}", first.output());
+    let left = tokio::time::Instant::now();
     until_holder(&stage, "second").await;
     assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
     stage.edit("clicks", &json!({"scaling": {"minReplicas": 2}})).await.unwrap();

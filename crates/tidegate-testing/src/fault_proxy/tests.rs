@@ -46,12 +46,19 @@ async fn answer_one(mut client: BufReader<TcpStream>, objects: Objects) {
     client.write_all(&answer).await.unwrap();
 }
 
-/// A client's connection: all answers that came until the end or a short silence.
+/// A client's connection: all answers until its end, which comes as the client asks for nothing more.
 async fn talk(proxy: &FaultProxy, text: &str) -> String {
-    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
-    stream.write_all(text.as_bytes()).await.unwrap();
+    let stream = TcpStream::connect(proxy.address).await.unwrap();
+    let (mut answers, mut requests) = stream.into_split();
+    let ask = async {
+        // One that is cut takes no more.
+        let _ = requests.write_all(text.as_bytes()).await;
+        let _ = requests.shutdown().await;
+    };
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_millis(300), stream.read_to_end(&mut answer)).await;
+    let talked = async { tokio::join!(ask, answers.read_to_end(&mut answer)) };
+    // A cut connection may end in an error.
+    let (_, _) = tokio::time::timeout(LONG, talked).await.expect("the connection ends");
     String::from_utf8(answer).unwrap()
 }
 
@@ -101,6 +108,24 @@ async fn each_fault_does_what_it_says() {
         assert_eq!(stored(&objects, "/x/a"), is_stored, "{fault:?}");
         assert_eq!(proxy.hits(rule), 1, "{fault:?}");
         assert_eq!(proxy.events()[0].rule, Some(rule));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_stays_until_the_client_has_had_enough() {
+    for fault in [Fault::Hang, Fault::StoreThenHang] {
+        let (store, _) = start_store().await;
+        let proxy = FaultProxy::start(store, 1).await.unwrap();
+        let rule = proxy.add(Rule::new(Matcher::any(), fault));
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        client.write_all(put("/a", "text").as_bytes()).await.unwrap();
+        eventually("it hangs", LONG, async || proxy.hits(rule) == 1).await.unwrap();
+        let mut answer = Vec::new();
+        let short = Duration::from_millis(100);
+        assert!(tokio::time::timeout(short, client.read_to_end(&mut answer)).await.is_err());
+        client.shutdown().await.unwrap();
+        let end = tokio::time::timeout(LONG, client.read_to_end(&mut answer)).await;
+        assert_eq!((end.unwrap().unwrap(), answer.len()), (0, 0), "{fault:?}");
     }
 }
 

@@ -8,18 +8,21 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use super::objects::Objects;
 
+/// A pod and what surrounds it.
+#[derive(Clone, Copy)]
+pub(crate) struct PodPlace<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) objects: &'a Objects,
+}
+
 /// The environment of a container, in the order of the spec: later ones may use earlier ones.
-pub(crate) fn environment(
-    container: &Container,
-    pod: &Pod,
-    address: Ipv4Addr,
-    objects: &Objects,
-) -> BTreeMap<String, String> {
+pub(crate) fn environment(container: &Container, pod: PodPlace<'_>) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     for variable in container.env.iter().flatten() {
         let value = match &variable.value {
             Some(value) => expand(value, &environment),
-            None => value_from(variable, container, pod, address, objects).unwrap_or_default(),
+            None => value_from(variable, container, pod).unwrap_or_default(),
         };
         environment.insert(variable.name.clone(), value);
     }
@@ -68,9 +71,7 @@ pub(crate) fn relocate(text: &str, mounts: &[String], root: &Path) -> String {
 fn value_from(
     variable: &EnvVar,
     container: &Container,
-    pod: &Pod,
-    address: Ipv4Addr,
-    objects: &Objects,
+    PodPlace { pod, address, objects }: PodPlace<'_>,
 ) -> Option<String> {
     let source = variable.value_from.as_ref()?;
     if let Some(field) = &source.field_ref {

@@ -21,6 +21,7 @@
 
 mod address;
 mod expand;
+mod life;
 mod objects;
 mod probe;
 mod process;
@@ -264,11 +265,6 @@ impl ProcessNode {
         if let Some(stand_ins) = &self.shared.stand_ins {
             stand_ins.logs.mark_done(pipeline, interval);
         }
-    }
-
-    /// Takes back how stand-ins end.
-    pub fn do_not_end(&self, pod: &str) {
-        self.change(pod, |saying| saying.end = None);
     }
 
     /// What was posted to a stand-in last: to a worker its assignment, to a coordinator that its readers

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::expand::{environment, expand, relocate};
+use super::expand::{PodPlace, environment, expand, relocate};
 use super::probe::{EAGER, HttpProbe};
 use super::run::{Order, PodRun};
 use super::status::{ContainerState, Ended};
@@ -111,7 +111,8 @@ fn start(run: &PodRun, message_file: &Path) -> Result<ManagedChild> {
         .flatten()
         .map(|mount| mount.mount_path.clone())
         .collect();
-    let environment = environment(&run.container, &run.pod, run.view.address, &run.shared.objects);
+    let place = PodPlace { pod: &run.pod, address: run.view.address, objects: &run.shared.objects };
+    let environment = environment(&run.container, place);
     let mut command = Command::new(&run.shared.binary);
     command.current_dir(&run.folder).env_clear();
     // Neither programs nor a folder for temporary files: who needs them fails here as in the image.

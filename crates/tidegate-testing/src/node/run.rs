@@ -14,8 +14,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use super::Shared;
-use super::process;
-use super::stand_in;
 use super::status::{ContainerState, Ended, View};
 use super::volumes::Volumes;
 
@@ -82,22 +80,6 @@ pub(crate) struct PodRun {
 }
 
 impl PodRun {
-    /// Runs the pod until it is removed.
-    pub(crate) async fn run(mut self) {
-        let lived = match &self.shared.stand_ins {
-            Some(_) => stand_in::live(&mut self).await,
-            None => process::live(&mut self).await,
-        };
-        if let Err(error) = lived {
-            let message = format!("{error:#}");
-            self.view.state = ContainerState::Waiting { reason: "CreateContainerError", message };
-            self.view.set_ready(false);
-            self.report().await;
-        }
-        self.latest.until_leaving().await;
-        self.remove().await;
-    }
-
     /// The pod's name.
     pub(crate) fn name(&self) -> String {
         self.pod.name_any()
@@ -136,7 +118,7 @@ impl PodRun {
     }
 
     /// Removes the object and the folder.
-    async fn remove(&self) {
+    pub(crate) async fn remove(&self) {
         let _ = fs::remove_dir_all(&self.folder);
         if !self.latest.is_gone() {
             remove_pod(&self.shared.client, &self.pod).await;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::address::free_address;
+use super::life::run_to_the_end;
 use super::run::{ATTEMPTS, Latest, PAUSE, PodRun, folder_of, is_final, only_container};
 use super::status::{View, second};
 use super::volumes::Volumes;
@@ -157,7 +158,7 @@ impl Scheduler {
         match pod_run(&self.shared, pod) {
             Ok((name, seat, run)) => {
                 self.shared.seats().insert(name, seat);
-                self.tasks.spawn(run.run());
+                self.tasks.spawn(run_to_the_end(run));
             }
             #[expect(clippy::print_stderr, reason = "the test's output is where it is looked for")]
             Err(error) => eprintln!("node {}: {error:#}", self.shared.namespace),

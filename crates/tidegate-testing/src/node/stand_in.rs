@@ -114,14 +114,10 @@ pub(crate) async fn live(run: &mut PodRun) -> Result<()> {
             run.finish(ended).await;
             return Ok(());
         }
-        if said.as_ref() != Some(&(saying.unready, saying.trouble.clone())) {
-            run.view.set_ready(!saying.unready && saying.trouble.is_none());
-            said = Some((saying.unready, saying.trouble.clone()));
-            run.view.state = match saying.trouble {
-                Some((reason, message)) => ContainerState::Waiting { reason, message },
-                None => ContainerState::Running { since: started },
-            };
-            run.report().await;
+        let now_said = (saying.unready, saying.trouble.clone());
+        if said.as_ref() != Some(&now_said) {
+            show(run, saying, started).await;
+            said = Some(now_said);
         }
         tokio::select! {
             () = run.latest.until_leaving() => {
@@ -143,6 +139,16 @@ pub(crate) async fn live(run: &mut PodRun) -> Result<()> {
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// Writes into the status whether it is ready, and what keeps it from running.
+async fn show(run: &mut PodRun, saying: Saying, started: Timestamp) {
+    run.view.set_ready(!saying.unready && saying.trouble.is_none());
+    run.view.state = match saying.trouble {
+        Some((reason, message)) => ContainerState::Waiting { reason, message },
+        None => ContainerState::Running { since: started },
+    };
+    run.report().await;
 }
 
 /// Pods of Jobs end by themselves.

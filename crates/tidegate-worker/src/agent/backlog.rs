@@ -31,6 +31,15 @@ pub(super) struct Backlog {
     oldest: Option<StreamTime>,
 }
 
+/// The partitions that are asked about.
+#[derive(Clone, Copy)]
+pub(super) struct Partitions<'a> {
+    /// What each reads; none: the whole stream.
+    pub(super) filters: &'a BTreeMap<PartitionId, Option<String>>,
+    /// Where those are that have begun.
+    pub(super) floors: &'a BTreeMap<PartitionId, Position>,
+}
+
 impl Backlog {
     /// Messages.
     pub(super) fn messages(&self) -> u64 {
@@ -54,8 +63,7 @@ impl Backlog {
     pub(super) async fn ask(
         connection: &Connection,
         facts: &StreamFacts,
-        filters: &BTreeMap<PartitionId, Option<String>>,
-        floors: &BTreeMap<PartitionId, Position>,
+        Partitions { filters, floors }: Partitions<'_>,
         before: Option<&Self>,
     ) -> Result<Self, SourceError> {
         if facts.retention != RetentionKind::Limits {

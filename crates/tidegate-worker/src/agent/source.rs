@@ -18,7 +18,7 @@ use tidegate_types::{Guarantee, Incarnation, PartitionId, Position, Reason};
 use tokio::time::Instant;
 
 use super::LOOK_EACH;
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Partitions};
 use super::board::{Board, TableView};
 use crate::caretaker::{COVERAGE_EACH, Caretaker, TRIM_EACH, Trimmed, haste};
 use crate::decide::Restarts;
@@ -124,8 +124,9 @@ impl<'a> Looking<'a> {
         self.board.incarnation_known(incarnation);
         self.take_care(facts, Some((incarnation, &table))).await?;
         let floors = self.floors(facts, txns, incarnation).await?;
+        let partitions = Partitions { filters: &self.filters, floors: &floors };
         let before = self.backlog.as_ref();
-        let seen = Backlog::ask(&self.connection, facts, &self.filters, &floors, before).await?;
+        let seen = Backlog::ask(&self.connection, facts, partitions, before).await?;
         self.backlog = Some(seen.clone());
         self.board.backlog_seen(seen);
         Ok(())

@@ -37,17 +37,25 @@ pub(super) enum Attempt {
     GivenUp,
 }
 
+/// A commit that is to be made, but for the `txn` actions, which depend on what it extends.
+pub(super) struct Plan<'a> {
+    pub(super) kind: CommitKind,
+    /// What it is valid for.
+    pub(super) held: &'a [Held],
+    /// The repair record that its verdicts knew.
+    pub(super) record: Option<Nonce>,
+    pub(super) files: Vec<DataFile>,
+}
+
 impl Committer {
     /// Decides, puts, settles; again on a new snapshot when another writer was faster, for as long as
     /// the decision says that the commit is still valid.
     pub(super) async fn attempt(
         &mut self,
-        kind: CommitKind,
-        held: &[Held],
-        record: Option<Nonce>,
-        files: Vec<DataFile>,
+        plan: Plan<'_>,
         txns: impl Fn(&Self, &LedgerState) -> BTreeMap<String, i64>,
     ) -> Result<Attempt, RunError> {
+        let Plan { kind, held, record, files } = plan;
         loop {
             let state = self.state()?;
             match self.decide(held, record, &state) {

@@ -9,7 +9,7 @@ use tidegate_table::log::CommitKind;
 use tidegate_types::{Counters, Nonce, Reason};
 use tracing::{info, warn};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Plan};
 use super::{Committed, Committer, Event, held};
 use crate::batch::SealedBatch;
 use crate::decide::{CommitDecision, LostPartition, eased, through};
@@ -29,11 +29,10 @@ impl Committer {
         } else {
             batch.progress.iter().map(|(k, p)| held(*k, p)).collect()
         };
-        let attempt = self
-            .attempt(CommitKind::Data, &held, batch.record, files.clone(), |this, state| {
-                this.batch_txns(&batch, dead_nonce, state)
-            })
-            .await?;
+        let (kind, record) = (CommitKind::Data, batch.record);
+        let plan = Plan { kind, held: &held, record, files: files.clone() };
+        let txns = |this: &Self, state: &LedgerState| this.batch_txns(&batch, dead_nonce, state);
+        let attempt = self.attempt(plan, txns).await?;
         match attempt {
             Attempt::Won(version) => self.batch_won(&batch, &files, version).await,
             // What was read since is not to be read again: the broker has been told (X5).

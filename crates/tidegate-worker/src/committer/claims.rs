@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempt::Put;
-use super::{ClaimedPartition, Committer, Event};
+use super::{Committer, Event};
+use crate::claimed::ClaimedPartition;
 use crate::decide::{ClaimDecision, ClaimFacts, StuckFacts, decide_claim, next_stuck, patience};
 use crate::options::AssignmentGeneration;
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use tidegate_runtime::{RunError, failpoint};
-use tidegate_table::ledger::{PartitionState, release_txns};
+use tidegate_table::ledger::{LedgerState, PartitionState, release_txns};
 use tidegate_table::log::CommitKind;
 use tidegate_types::{Epoch, PartitionId, Reason, Span};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Plan};
 use super::{Committer, Event, FloorMove, held};
 use crate::batch::PartitionProgress;
 use crate::decide::{CommitDecision, Held, through};
@@ -22,18 +22,16 @@ impl Committer {
             held.push(Held { partition, epoch, base });
         }
         let record = self.state()?.record;
-        let attempt = self
-            .attempt(CommitKind::Advance, &held, record, Vec::new(), |this, state| {
-                moves
-                    .iter()
-                    .flat_map(|step| {
-                        let before = state.partition(step.partition);
-                        let after = moved(step, &before, this.parts.allowed_lateness);
-                        this.progress(step.partition, &before, &after)
-                    })
-                    .collect()
-            })
-            .await?;
+        let plan = Plan { kind: CommitKind::Advance, held: &held, record, files: Vec::new() };
+        let txns = |this: &Self, state: &LedgerState| {
+            let progress = moves.iter().flat_map(|step| {
+                let before = state.partition(step.partition);
+                let after = moved(step, &before, this.parts.allowed_lateness);
+                this.progress(step.partition, &before, &after)
+            });
+            progress.collect()
+        };
+        let attempt = self.attempt(plan, txns).await?;
         match attempt {
             Attempt::Won(_) => {
                 for step in &moves {
@@ -57,13 +55,13 @@ impl Committer {
             }
             let record = self.state()?.record;
             failpoint::hit("release.before_put");
-            let attempt = self
-                .attempt(CommitKind::Release, &held, record, Vec::new(), |this, _| {
-                    let mut txns = BTreeMap::new();
-                    this.release_txns(&mut txns);
-                    txns
-                })
-                .await?;
+            let plan = Plan { kind: CommitKind::Release, held: &held, record, files: Vec::new() };
+            let txns = |this: &Self, _: &LedgerState| {
+                let mut txns = BTreeMap::new();
+                this.release_txns(&mut txns);
+                txns
+            };
+            let attempt = self.attempt(plan, txns).await?;
             failpoint::hit("release.after_put");
             match attempt {
                 // What somebody took meanwhile is no reason to keep the rest.

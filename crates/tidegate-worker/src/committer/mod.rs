@@ -30,13 +30,13 @@ use tidegate_table::ledger::{LedgerState, PartitionState};
 use tidegate_table::log::{CommitLog, Strangers, TableSnapshot};
 use tidegate_telemetry::PipelineMetrics;
 use tidegate_types::{
-    Counters, Epoch, Holder, Incarnation, Ledger, Nonce, PartitionId, Position, Reason, Span,
-    StreamTime,
+    Counters, Epoch, Holder, Incarnation, Ledger, PartitionId, Position, Reason, Span, StreamTime,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::batch::{PartitionProgress, SealedBatch};
+use crate::claimed::ClaimedPartition;
 use crate::dead_letters::DeadLetters;
 use crate::decide::{Held, LostPartition};
 use crate::options::AssignmentGeneration;
@@ -82,17 +82,6 @@ pub(crate) struct FloorMove {
     pub(crate) to: Position,
     /// The broker's time up to which nothing of the partition is missing.
     pub(crate) complete: StreamTime,
-}
-
-/// A partition that was claimed.
-#[derive(Debug, Clone)]
-pub(crate) struct ClaimedPartition {
-    pub(crate) partition: PartitionId,
-    pub(crate) epoch: Epoch,
-    pub(crate) state: PartitionState,
-    pub(crate) snapshot: TableSnapshot,
-    /// The last repair record that verdicts have to know (B10).
-    pub(crate) record: Option<Nonce>,
 }
 
 /// What a commit brought.

@@ -60,7 +60,9 @@ impl Engine {
     /// Takes `&mut self` for the same reason as `ask`.
     async fn idle_moves(&mut self) -> Result<Vec<FloorMove>, SourceError> {
         let mut moves = Vec::new();
-        let Some(aged) = self.parts.news.borrow().aged_last_sequence else { return Ok(moves) };
+        let Some(aged) = self.parts.channels.news.borrow().aged_last_sequence else {
+            return Ok(moves);
+        };
         let idle: Vec<_> = self
             .active
             .iter()

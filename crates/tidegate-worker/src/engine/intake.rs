@@ -14,8 +14,8 @@ use tracing::warn;
 use super::{Engine, Leaving};
 use crate::batch::{OpenBatch, PartitionProgress};
 use crate::dead_letters::DeadLetter;
-use crate::judge::{Dead, Judged};
 use crate::reading::{Read, Reading};
+use crate::verdicts::{Dead, Judged};
 
 impl Engine {
     pub(super) async fn on_reading(&mut self, reading: Reading) -> Result<(), RunError> {

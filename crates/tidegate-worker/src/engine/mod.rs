@@ -8,6 +8,7 @@
 //! `intake` takes what the source brings, `sealing` makes batches of it, `idle` looks at the stream
 //! beside the readings, `turn` keeps an eye on the loop, `leaving` ends.
 
+mod active;
 mod idle;
 mod intake;
 mod leaving;
@@ -20,12 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::PipelineConfig;
-use tidegate_dedup::Window;
 use tidegate_runtime::{Random, RunError};
 use tidegate_source::{Connection, EmptyTo, KnownMessage, ReaderOptions};
 use tidegate_table::files::system::SystemColumns;
 use tidegate_telemetry::{PipelineMetrics, Throttle};
-use tidegate_types::{Epoch, Nonce, PartitionId, Position, Reason, StreamTime};
+use tidegate_types::{Nonce, PartitionId, Position, Reason};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -33,14 +33,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::batch::{FileSettings, OpenBatch};
-use crate::committer::{ClaimedPartition, Committed, Event, FloorMove, Request};
-use crate::decide::{Breaker, batch_limit, eased};
+use crate::claimed::ClaimedPartition;
+use crate::committer::{Committed, Event, FloorMove, Request};
+use crate::decide::{Breaker, batch_limit};
 use crate::isolation::Isolation;
 use crate::judge::Judge;
 use crate::keeper::StreamNews;
 use crate::options::Summary;
 use crate::reading::{ByteBudget, Order, Read, Reading, ReadingOptions, read};
 use crate::window::WindowStore;
+use active::Active;
 use turn::{Turn, showing_life};
 
 /// Batches that may be sealed and not yet committed: one in the put, one behind it.
@@ -71,52 +73,18 @@ pub(crate) struct EngineParts {
     pub(crate) max_batch_bytes: usize,
     /// The last sequence that a finite run reads (E of S4).
     pub(crate) until: Option<u64>,
+    pub(crate) channels: EngineChannels,
+    pub(crate) metrics: Arc<PipelineMetrics>,
+    pub(crate) random: Random,
+}
+
+/// How the engine talks with the committer and hears of the keeper.
+pub(crate) struct EngineChannels {
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) news: watch::Receiver<StreamNews>,
     /// What the keeper found that waiting does not mend.
     pub(crate) faults: mpsc::Receiver<RunError>,
-    pub(crate) metrics: Arc<PipelineMetrics>,
-    pub(crate) random: Random,
-}
-
-/// A partition that this worker holds and reads.
-struct Active {
-    epoch: Epoch,
-    /// The floor on which the next batch rests: committed, or of a batch in flight.
-    base: Position,
-    cursor: Position,
-    time: StreamTime,
-    window: Option<Window>,
-    number: u64,
-    stop: CancellationToken,
-    orders: mpsc::Sender<Order>,
-    /// What the reading knows at once, whatever it does.
-    empty_to: EmptyTo,
-    pending: u64,
-    caught_up: bool,
-    /// The broker's time up to which nothing is missing.
-    complete: StreamTime,
-    /// No commit since the claim: the first one is made at once (P7). Likewise while batches are small.
-    fresh: bool,
-    snapshot_at: Instant,
-    /// As in the log: what lets batches shrink (S8).
-    stuck: u32,
-    batch_limit: usize,
-}
-
-impl Active {
-    /// After a commit: larger batches again, where they were small (S8). Until they are as `usual`,
-    /// each is committed at once, so that a death costs little.
-    fn ease(&mut self, usual: usize) {
-        let stuck = eased(self.stuck);
-        let limit = batch_limit(stuck, usual);
-        // A full channel means that older orders wait; the next commit tries again.
-        if limit == self.batch_limit || self.orders.try_send(Order::Limit(limit)).is_ok() {
-            (self.stuck, self.batch_limit) = (stuck, limit);
-        }
-        self.fresh = self.batch_limit < usual;
-    }
 }
 
 /// Why the engine is on its way out.
@@ -198,12 +166,12 @@ impl Engine {
                     info!("draining");
                     self.leave(Leaving::Drained);
                 }
-                event = self.parts.events.recv() => match event {
+                event = self.parts.channels.events.recv() => match event {
                     Some(Event::Released) => return self.left(),
                     Some(event) => self.on_event(event).await?,
                     None => return self.left(),
                 },
-                Some(fault) = self.parts.faults.recv(), if self.leaving.is_none() => {
+                Some(fault) = self.parts.channels.faults.recv(), if self.leaving.is_none() => {
                     self.leave(Leaving::Failed(fault));
                 }
                 Some(reading) = self.chunks.1.recv(), if accepting => {
@@ -287,26 +255,27 @@ impl Engine {
         (number, orders)
     }
 
+    fn reader_of(&self, claimed: &ClaimedPartition) -> ReaderOptions {
+        let (partition, epoch) = (claimed.partition, claimed.epoch);
+        ReaderOptions { partition, epoch, ..self.parts.reader.clone() }
+    }
+
     /// Loads the window and starts to read.
     pub(super) async fn begin(&mut self, claimed: ClaimedPartition) -> Result<(), RunError> {
         self.know_repairs(claimed.record).await?;
         // A long window that is read back from the table takes its time, and is no silence.
         let load = self.parts.windows.load(&claimed);
         let window = showing_life(&self.parts.metrics, load).await?;
-        let partition = claimed.partition;
         let state = &claimed.state;
         let base = state.floor.unwrap_or_default();
         let limit = batch_limit(state.stuck, self.parts.reader.batch_messages);
-        let known = KnownMessage { sequence: base.0, fingerprint: state.fingerprint };
         let (stop, empty_to) = (CancellationToken::new(), EmptyTo::default());
         let reader = ReaderOptions {
-            partition,
-            epoch: claimed.epoch,
             batch_messages: limit,
             empty_to: empty_to.clone(),
-            ..self.parts.reader.clone()
+            ..self.reader_of(&claimed)
         };
-        let known = (state.fingerprint != 0).then_some(known);
+        let known = known_message(base, state.fingerprint);
         let (number, orders) = self.start_reading(reader, base, known, stop.clone());
         let active = Active {
             epoch: claimed.epoch,
@@ -326,7 +295,7 @@ impl Engine {
             stuck: state.stuck,
             batch_limit: limit,
         };
-        if let Some(old) = self.active.insert(partition, active) {
+        if let Some(old) = self.active.insert(claimed.partition, active) {
             old.stop.cancel();
         }
         self.parts.metrics.set_state(Reason::Ok);
@@ -391,6 +360,11 @@ impl Engine {
     /// Takes `&mut self` because open files cannot be shared between threads while this waits.
     pub(super) async fn ask(&mut self, request: Request) -> Result<(), RunError> {
         let gone = |_| RunError::transient(Reason::Fenced, "the committer is gone");
-        self.parts.requests.send(request).await.map_err(gone)
+        self.parts.channels.requests.send(request).await.map_err(gone)
     }
+}
+
+/// The message at the floor, by which the stream is known again; none where the log knows none.
+fn known_message(floor: Position, fingerprint: i64) -> Option<KnownMessage> {
+    (fingerprint != 0).then_some(KnownMessage { sequence: floor.0, fingerprint })
 }

@@ -13,12 +13,31 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::desk::AssignmentDesk;
-use super::report::{Board, Phase, PodIdentity, report};
+use super::report::{Board, Phase, PodIdentity, ReportFacts, report};
 use crate::decide::Restarts;
 use crate::options::{StreamCare, WorkerOptions};
 
 /// How often a worker that has nothing to do shows that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// What a worker in a pod is given.
+#[derive(Debug)]
+pub struct PodSetup {
+    /// The pipeline.
+    pub config: PipelineConfig,
+    /// What is the same in all its reports.
+    pub identity: PodIdentity,
+    /// Its name, as it stands in assignments.
+    pub name: String,
+    /// Where secrets are mounted.
+    pub secrets_dir: PathBuf,
+    /// Where windows are spilled.
+    pub spill_dir: PathBuf,
+    /// What it may use.
+    pub memory_budget: ByteSize,
+    /// The program in which a message that may kill the decoder is tried first.
+    pub decoder_probe: PathBuf,
+}
 
 /// A worker in a pod.
 #[derive(Debug)]
@@ -31,16 +50,10 @@ pub struct PodWorker {
 }
 
 impl PodWorker {
-    /// A worker called `name`, as it stands in assignments.
+    /// A worker that has no partitions yet.
     #[must_use]
-    pub fn new(
-        (config, identity): (PipelineConfig, PodIdentity),
-        name: String,
-        (secrets_dir, spill_dir): (PathBuf, PathBuf),
-        memory_budget: ByteSize,
-        decoder_probe: PathBuf,
-        metrics: Arc<PipelineMetrics>,
-    ) -> Self {
+    pub fn new(setup: PodSetup, metrics: Arc<PipelineMetrics>) -> Self {
+        let PodSetup { config, identity, name, .. } = setup;
         let desk = AssignmentDesk::new(config.source.partitioning.count());
         let options = WorkerOptions {
             config,
@@ -48,11 +61,11 @@ impl PodWorker {
             assignment_generation: Some(desk.shared_generation()),
             partitions: Some(Vec::new()),
             until_caught_up: false,
-            secrets_dir: Some(secrets_dir),
-            spill_dir,
-            memory_budget,
+            secrets_dir: Some(setup.secrets_dir),
+            spill_dir: setup.spill_dir,
+            memory_budget: setup.memory_budget,
             stream_care: StreamCare::Agent,
-            decoder_probe: Some(decoder_probe),
+            decoder_probe: Some(setup.decoder_probe),
         };
         Self { identity, options, desk, metrics, board: Board::default() }
     }
@@ -66,9 +79,13 @@ impl PodWorker {
     /// How it is.
     #[must_use]
     pub fn report(&self) -> WorkerReport {
-        let generation = self.desk.generation();
-        let phase = self.board.phase();
-        report(&self.identity, &self.options.worker_name, generation, &phase, &self.metrics)
+        report(ReportFacts {
+            identity: &self.identity,
+            name: &self.options.worker_name,
+            generation: self.desk.generation(),
+            phase: &self.board.phase(),
+            metrics: &self.metrics,
+        })
     }
 
     /// Works on what it is assigned until `drain`; then what it holds is committed and given back.

@@ -10,7 +10,7 @@ mod following;
 mod report;
 
 pub use desk::{AssignmentDesk, Refusal, watch_file};
-pub use following::PodWorker;
+pub use following::{PodSetup, PodWorker};
 pub use report::{PodIdentity, bounded};
 
 pub(crate) use report::state;

@@ -71,13 +71,20 @@ impl Board {
     }
 }
 
-pub(super) fn report(
-    identity: &PodIdentity,
-    name: &str,
-    generation: i64,
-    phase: &Phase,
-    metrics: &PipelineMetrics,
-) -> WorkerReport {
+/// What a report is made from.
+#[derive(Clone, Copy)]
+pub(super) struct ReportFacts<'a> {
+    pub(super) identity: &'a PodIdentity,
+    /// The worker's, as it stands in assignments.
+    pub(super) name: &'a str,
+    /// Of the assignment that it follows.
+    pub(super) generation: i64,
+    pub(super) phase: &'a Phase,
+    pub(super) metrics: &'a PipelineMetrics,
+}
+
+pub(super) fn report(facts: ReportFacts<'_>) -> WorkerReport {
+    let ReportFacts { identity, name, generation, phase, metrics } = facts;
     let seen = metrics.snapshot();
     let (reason, message) = match phase {
         Phase::Paused { reason, message } => (*reason, message.clone()),
@@ -121,7 +128,8 @@ mod tests {
     fn told(phase: &Phase, metrics: &PipelineMetrics) -> WorkerReport {
         let identity =
             PodIdentity { pipeline: "a/p".into(), version: "1".into(), config_hash: "h".into() };
-        report(&identity, "p-worker-0", 4, phase, metrics)
+        let name = "p-worker-0";
+        report(ReportFacts { identity: &identity, name, generation: 4, phase, metrics })
     }
 
     #[test]

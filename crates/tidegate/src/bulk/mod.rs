@@ -2,9 +2,10 @@
 
 mod attempts;
 mod display;
+#[cfg(test)]
+mod fixtures;
 mod outlook;
 mod plan;
-mod policy;
 mod rounds;
 mod tally;
 mod waves;
@@ -12,6 +13,5 @@ mod words;
 
 pub(crate) use outlook::outlook;
 pub(crate) use plan::{Edge, told};
-pub(crate) use policy::RunPolicy;
 pub(crate) use rounds::{Keeper, Pace};
 pub(crate) use waves::{Wanted, Wave};

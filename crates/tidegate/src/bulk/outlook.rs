@@ -104,14 +104,9 @@ fn due_in_words(due: &DueRuns) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use tidegate_transfer::decide::DueRun;
-    use tidegate_types::DataInterval;
 
     use super::*;
-
-    fn hour(number: i64) -> DataInterval {
-        let edge = |hours: i64| Timestamp::from_second(hours * 3_600).unwrap();
-        DataInterval::new(edge(number), edge(number + 1)).unwrap()
-    }
+    use crate::bulk::fixtures::hour;
 
     #[test]
     fn what_is_due_is_named_and_the_rest_counted() {

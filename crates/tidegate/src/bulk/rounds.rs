@@ -12,11 +12,11 @@ use tidegate_transfer::{DueQuery, MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, d
 use tidegate_types::DataInterval;
 use tokio_util::sync::CancellationToken;
 
-use crate::bulk::policy::trigger_without_schedule;
 use crate::bulk::waves::{Failed, Wanted, Wave};
 use crate::documents::LoadedBulk;
 use crate::failure::{Failure, passes_by_itself, run_failed};
 use crate::progress::Progress;
+use crate::run_policy::trigger_without_schedule;
 
 /// Intervals asked for at a time; the log is asked again behind them.
 const AT_A_TIME: usize = 64;
@@ -233,11 +233,7 @@ mod tests {
     use tidegate_transfer::decide::DueRun;
 
     use super::*;
-
-    fn hour(number: i64) -> DataInterval {
-        let edge = |hours: i64| Timestamp::from_second(hours * 3_600).unwrap();
-        DataInterval::new(edge(number), edge(number + 1)).unwrap()
-    }
+    use crate::bulk::fixtures::hour;
 
     fn due(runs: &[(i64, bool)]) -> DueRuns {
         let now = runs.iter().map(|&(n, again)| DueRun { interval: hour(n), again }).collect();

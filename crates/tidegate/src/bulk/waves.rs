@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bulk::attempts::{RunEnding, RunRequest, leaves_open};
-use crate::bulk::policy::RunPolicy;
 use crate::bulk::tally::Tally;
 use crate::bulk::words;
 use crate::documents::LoadedBulk;
 use crate::failure::{Failure, crashed, passes_by_itself, run_failed};
 use crate::progress::Progress;
+use crate::run_policy::RunPolicy;
 
 /// The runs of one pipeline: what they have in common, and how they ended.
 #[derive(Debug)]

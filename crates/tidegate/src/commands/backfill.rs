@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tidegate_config::Trigger;
+use tidegate_config::{TransferConfig, Trigger};
 use tidegate_schedule::MOST_FAILED_RUNS;
 use tidegate_transfer::backfill_plan;
 use tidegate_transfer::decide::{BackfillPlan, Reprocess};
@@ -90,7 +90,8 @@ pub(crate) async fn backfill(args: BackfillArgs, progress: Progress) -> Result<u
         say(format!("{}: nothing was begun", pipeline.config.name))?;
         return Ok(code::INTERRUPTED);
     }
-    let work = carry_out(&args, &pipeline, &plan, progress, signals.drain.clone());
+    let wave = Wave::new(&pipeline, args.secrets_dir.clone(), progress);
+    let work = carry_out(&pipeline.config, &plan, wave, signals.drain.clone());
     match signals.leave.run_until_cancelled(work).await {
         Some(ended) => Ok(worse(ended?, refused(&plan))),
         None => Ok(code::INTERRUPTED),
@@ -160,13 +161,12 @@ fn means_yes(answer: &str) -> bool {
 }
 
 async fn carry_out(
-    args: &BackfillArgs,
-    pipeline: &LoadedBulk,
+    config: &TransferConfig,
     plan: &BackfillPlan,
-    progress: Progress,
+    wave: Wave,
     stop: CancellationToken,
 ) -> Result<u8, Failure> {
-    let trigger = match pipeline.config.repairs {
+    let trigger = match config.repairs {
         Some(_) => Trigger::Repair,
         None => Trigger::Backfill,
     };
@@ -174,14 +174,13 @@ async fn carry_out(
         plan.runs().map(|run| Wanted { interval: Some(run.interval), trigger, rerun: run.again });
     let wanted: Vec<_> = wanted.collect();
     let all = wanted.len() as u64;
-    let wave = Wave::new(pipeline, args.secrets_dir.clone(), progress);
     let mut wave = wave.giving_up_after(MOST_FAILED_RUNS);
     wave.check_source()?;
     wave.roll(wanted, &stop).await?;
     if let Some(line) = wave.together() {
         say(line)?;
     }
-    tell_not_begun(&pipeline.config.name, all, &wave)?;
+    tell_not_begun(&config.name, all, &wave)?;
     let unfinished = all > wave.tally.ended();
     Ok(worse(wave.tally.exit(), cut_short(unfinished, stop.is_cancelled())))
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use clap::{Args, ValueEnum};
 
-use crate::events::{Event, Random, Shape};
+use crate::events::{Draws, Event, Shape};
 use crate::failure::Failure;
 use crate::output::{count, ignore_closed_pipe};
 
@@ -69,15 +69,15 @@ fn write_events(
         ShapeArg::Medium => Shape::Medium,
     };
     // Draws about duplicates and poison stand apart, so that the events do not depend on them.
-    let mut random = Random::new(!args.seed);
+    let mut draws = Draws::new(!args.seed);
     let mut recent: VecDeque<String> = VecDeque::with_capacity(REACH);
     for number in 0..args.events {
-        let event = Event::make(shape, number, &mut Random::of(args.seed, number));
+        let event = Event::make(shape, number, &mut Draws::of(args.seed, number));
         let line = event.to_string();
         writeln!(out, "{line}")?;
         printed.events += 1;
-        if random.chance(args.poison) {
-            out.write_all(&event.poisoned(&mut random))?;
+        if draws.chance(args.poison) {
+            out.write_all(&event.poisoned(&mut draws))?;
             out.write_all(b"\n")?;
             printed.poison += 1;
         }
@@ -85,8 +85,8 @@ fn write_events(
             recent.pop_front();
         }
         recent.push_back(line);
-        if random.chance(args.duplicates) {
-            let index = random.below(recent.len() as u64) as usize;
+        if draws.chance(args.duplicates) {
+            let index = draws.below(recent.len() as u64) as usize;
             writeln!(out, "{}", recent[index])?;
             printed.duplicates += 1;
         }

@@ -97,6 +97,8 @@ struct Ending {
 struct Work {
     streams: Vec<PipelineConfig>,
     bulk: Vec<LoadedBulk>,
+    /// Where windows are spilled.
+    data_dir: PathBuf,
 }
 
 /// Runs the pipelines to their end, or to a signal.
@@ -107,14 +109,14 @@ pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure
     if let Some(notice) = notice(pipelines.ignored(), workers) {
         complain(notice)?;
     }
-    let mut work = active(pipelines)?;
+    let data_dir = args.pipelines.changes.absolute_data_dir()?;
+    let mut work = active(pipelines, data_dir)?;
     if work.streams.is_empty() && work.bulk.is_empty() {
         return Ok(0);
     }
-    let data_dir = args.pipelines.changes.absolute_data_dir()?;
-    let broker = Broker::provide(&args.broker, &data_dir, work.streams.iter_mut()).await?;
+    let broker = Broker::provide(&args.broker, &work.data_dir, work.streams.iter_mut()).await?;
     let leave = signals.leave.clone();
-    let work = run_all(args, data_dir, work, progress, signals);
+    let work = run_all(args, work, progress, signals);
     let ended = leave.run_until_cancelled(work).await;
     let Some(ended) = ended else { return Ok(code::INTERRUPTED) };
     broker.stop().await;
@@ -122,8 +124,8 @@ pub(crate) async fn run(args: RunArgs, progress: Progress) -> Result<u8, Failure
 }
 
 /// The pipelines that are to be run and can be; a suspended one gets a line.
-fn active(pipelines: Loaded) -> Result<Work, Failure> {
-    let mut work = Work { streams: Vec::new(), bulk: Vec::new() };
+fn active(pipelines: Loaded, data_dir: PathBuf) -> Result<Work, Failure> {
+    let mut work = Work { streams: Vec::new(), bulk: Vec::new(), data_dir };
     for LoadedPipeline { config, suspended, .. } in pipelines.streams {
         if suspended {
             tell_suspended(&config.name)?;
@@ -149,7 +151,6 @@ fn tell_suspended(name: &str) -> std::io::Result<()> {
 
 async fn run_all(
     args: RunArgs,
-    data_dir: PathBuf,
     work: Work,
     progress: Progress,
     signals: Signals,
@@ -158,7 +159,7 @@ async fn run_all(
     let families = MetricFamilies::new(&mut registry);
     let listen = args.listen;
     let keepers = args.keepers(work.bulk, &progress);
-    let jobs = args.staffing(data_dir).assign(work.streams, &families);
+    let jobs = args.staffing(work.data_dir).assign(work.streams, &families);
     let (server, stop) = open_endpoint(listen, registry, &jobs).await?;
     let shown = jobs.iter().map(shown).collect();
     let display = tokio::spawn(progress.clone().show(shown, stop.clone()));

@@ -71,8 +71,9 @@ pub(crate) async fn transfer(args: TransferArgs) -> Result<u8, Failure> {
     let desk = (config.placement == Placement::Pods)
         .then(|| Arc::new(ChunkDesk::new(DeskToken::from_environment())));
     let pages = desk.clone().map_or_else(Pages::default, desk_pages);
+    let reporting = Reporting { listen, name, words: WORDS, pages };
     let work = |sender, cancel| make(args.options(config, cancel), sender, desk);
-    let ended = report_on(listen, &name, WORDS, pages, work).await;
+    let ended = report_on(reporting, work).await;
     exit_code(ended)
 }
 
@@ -131,18 +132,27 @@ pub(crate) fn exit_code(ended: Result<Ended, Failure>) -> Result<u8, Failure> {
 /// The outcome; none after a second signal.
 pub(crate) type Ended = Option<Result<RunReport, RunError>>;
 
+/// How a pod is heard of while it works.
+pub(crate) struct Reporting {
+    pub(crate) listen: ListenArgs,
+    /// The pipeline's.
+    pub(crate) name: String,
+    /// What it says when a signal comes.
+    pub(crate) words: Words,
+    /// Served beside `/status`.
+    pub(crate) pages: Pages,
+}
+
 /// Does the work of a pod that reports how far it is: `work` is handed where it reports, and what asks it
-/// to stop. `pages` are served beside `/status`.
+/// to stop.
 pub(crate) async fn report_on<W: Future<Output = Result<RunReport, RunError>>>(
-    listen: ListenArgs,
-    name: &str,
-    words: Words,
-    pages: Pages,
+    reporting: Reporting,
     work: impl FnOnce(watch::Sender<RunReport>, CancellationToken) -> W,
 ) -> Result<Ended, Failure> {
+    let Reporting { listen, name, words, pages } = reporting;
     let signals = Signals::listen_saying(words)?;
     let mut registry = Registry::default();
-    let metrics = Arc::new(RunMetrics::new(&mut registry, name));
+    let metrics = Arc::new(RunMetrics::new(&mut registry, &name));
     let (sender, reports) = watch::channel(RunReport::default());
     let told = reports.clone();
     let pages = pages.read("/status", move || shows(&*told.borrow()));

@@ -5,7 +5,7 @@ use tidegate_telemetry::Pages;
 use tidegate_transfer::{ChunkOptions, DeskToken};
 
 use crate::commands::pod::{ConfigArgs, ListenArgs};
-use crate::commands::transfer::{exit_code, refused, report_on, terminate_with_report};
+use crate::commands::transfer::{Reporting, exit_code, refused, report_on, terminate_with_report};
 use crate::failure::Failure;
 use crate::signals::Words;
 
@@ -40,7 +40,12 @@ pub(crate) async fn transfer_chunk(args: TransferChunkArgs) -> Result<u8, Failur
     let config = args.config.load_transfer().inspect_err(|failure| {
         terminate_with_report(&refused(failure));
     })?;
-    let name = config.name.clone();
+    let reporting = Reporting {
+        listen: args.listen,
+        name: config.name.clone(),
+        words: WORDS,
+        pages: Pages::default(),
+    };
     let work = |sender, cancel| {
         let options = ChunkOptions {
             config,
@@ -53,5 +58,5 @@ pub(crate) async fn transfer_chunk(args: TransferChunkArgs) -> Result<u8, Failur
         };
         tidegate_transfer::transfer_chunk(options, sender)
     };
-    exit_code(report_on(args.listen, &name, WORDS, Pages::default(), work).await)
+    exit_code(report_on(reporting, work).await)
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tidegate_telemetry::{Answer, MetricFamilies, Pages, Registry};
 use tidegate_types::Reason;
-use tidegate_worker::pod::{AssignmentDesk, PodWorker, Refusal, watch_file};
+use tidegate_worker::pod::{AssignmentDesk, PodSetup, PodWorker, Refusal, watch_file};
 
 use crate::commands::pod::{ConfigArgs, Endpoint, ListenArgs, leave_message, shows};
 use crate::failure::{Failure, code};
@@ -57,14 +57,16 @@ async fn work(args: WorkerArgs) -> Result<u8, Failure> {
     let mut registry = Registry::default();
     let metrics = Arc::new(MetricFamilies::new(&mut registry).worker(&config.name, 0));
     let spill = args.data_dir.join("spill").join(config.ledger.as_str());
-    let worker = Arc::new(PodWorker::new(
-        (config, identity),
-        args.name,
-        (args.config.secrets_dir, spill),
-        memory::process_budget(),
-        this_program(),
-        metrics.clone(),
-    ));
+    let setup = PodSetup {
+        config,
+        identity,
+        name: args.name,
+        secrets_dir: args.config.secrets_dir,
+        spill_dir: spill,
+        memory_budget: memory::process_budget(),
+        decoder_probe: this_program(),
+    };
+    let worker = Arc::new(PodWorker::new(setup, metrics.clone()));
     let endpoint = Endpoint::open(args.listen, registry, metrics, pages(&worker)).await?;
     let watching = {
         let (desk, stop) = (worker.desk().clone(), signals.drain.clone());

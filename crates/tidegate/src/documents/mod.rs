@@ -19,8 +19,8 @@ use tidegate_types::Ledger;
 use self::assignment::Assignment;
 pub(crate) use self::files::load_files;
 pub(crate) use self::ignored::notice;
-use crate::bulk::RunPolicy;
 use crate::failure::Failure;
+use crate::run_policy::RunPolicy;
 
 /// Which pipelines, and what to change in their documents.
 #[derive(Debug, Clone, Args)]

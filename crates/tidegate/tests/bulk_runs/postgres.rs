@@ -1,7 +1,5 @@
 //! Tables of PostgreSQL: whole, day by day, over an open transaction, after a change of mind.
 
-use std::time::Duration;
-
 use jiff::{Timestamp, ToSpan, Unit};
 use serde_json::{Value, json};
 use tidegate_testing::{POSTGRES_DATABASE, PostgresServer, eventually, free_port};
@@ -212,7 +210,7 @@ async fn a_pipeline_kept_running_waits_for_its_next_tick_and_leaves_when_told() 
     process.wait_for_output("everything that is due is done", LONG).await.unwrap();
     assert!(process.output().matches(": 10 rows, from").count() == 2, "{}", process.output());
     process.signal("TERM").await.unwrap();
-    let ended = process.wait(Duration::from_secs(10)).await.unwrap();
+    let ended = process.wait(LONG).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", process.output());
     assert!(process.output().contains("2 runs done, 20 rows"), "{}", process.output());
 }

@@ -74,7 +74,8 @@ async fn kill_workers(world: &mut World, kills: u32, random: &mut Random) -> Res
     let mut tally = Tally::default();
     let mut in_round = 0;
     while let Some(cut) = cuts.next(world.log.version()) {
-        kill_one(world, cut, &gaps, random, &mut tally).await?;
+        let (name, moved) = kill_one(world, cut, &gaps, random).await?;
+        tally.add(&name, moved);
         in_round += 1;
         if in_round == ROUND || cuts.is_empty() {
             in_round = 0;
@@ -84,7 +85,8 @@ async fn kill_workers(world: &mut World, kills: u32, random: &mut Random) -> Res
     // Last, because what was trimmed cannot be counted at the source again.
     world.trim();
     for step in ["trim.before", "trim.after"] {
-        kill_one(world, Cut::Step(step), &gaps, random, &mut tally).await?;
+        let (name, moved) = kill_one(world, Cut::Step(step), &gaps, random).await?;
+        tally.add(&name, moved);
     }
     judge::judge(world, Promise::Trimmed).await?;
     tally.print(&format!("workers killed, table at {}, stretches {gaps:.0?}", world.url()));
@@ -108,14 +110,14 @@ async fn measure_a_life(world: &mut World) -> Result<Vec<Duration>> {
     Ok(gaps)
 }
 
-/// Carries out one cut; a step that a life happens to miss is tried in another.
+/// Carries out one cut; a step that a life happens to miss is tried in another. Its name, and whether the
+/// floor moved.
 async fn kill_one(
     world: &mut World,
     cut: Cut,
     gaps: &[Duration],
     random: &mut Random,
-    tally: &mut Tally,
-) -> Result<()> {
+) -> Result<(String, bool)> {
     for missed in 0..ATTEMPTS {
         let before = world.log.refresh().await?.progress();
         let (mut life, died) = match cut {
@@ -127,7 +129,9 @@ async fn kill_one(
             }
             Cut::Moment(milestone) => {
                 let mut life = world.live(|command| command)?;
-                let died = at_a_moment(&mut life, milestone, gaps, random, missed).await?;
+                // The machine may have been busier then: each life that ended sooner halves the stretch.
+                let stretch = gaps[milestone.min(gaps.len() - 1)] / 2_u32.pow(missed);
+                let died = at_a_moment(&mut life, milestone, stretch, random).await?;
                 (life, died)
             }
         };
@@ -137,22 +141,19 @@ async fn kill_one(
                 Cut::Step(step) => step.to_owned(),
                 Cut::Moment(_) => format!("random: {}", life.phase()),
             };
-            tally.add(&name, moved);
-            return Ok(());
+            return Ok((name, moved));
         }
         ensure!(life.exit_status()?.is_some(), "{cut:?}: the worker lives on");
     }
     anyhow::bail!("{cut:?} was not reached in {ATTEMPTS} lives")
 }
 
-/// Kills at a moment that is uniform in the stretch behind a milestone, as long as it was measured. The
-/// machine may have been busier then: each life that ended sooner halves the stretch.
+/// Kills at a moment that is uniform in the stretch behind a milestone. False: it had ended by then.
 async fn at_a_moment(
     life: &mut Life,
     milestone: usize,
-    gaps: &[Duration],
+    stretch: Duration,
     random: &mut Random,
-    missed: u32,
 ) -> Result<bool> {
     if milestone == MILESTONES.len() {
         life.reach(MILESTONES[milestone - 2], LONG).await?;
@@ -160,7 +161,6 @@ async fn at_a_moment(
     } else if milestone > 0 {
         life.reach(MILESTONES[milestone - 1], LONG).await?;
     }
-    let stretch = gaps[milestone.min(gaps.len() - 1)] / 2_u32.pow(missed);
     tokio::time::sleep(stretch.mul_f64(random.fraction())).await;
     if life.exit_status()?.is_some() {
         return Ok(false); // it drained faster this time
@@ -192,9 +192,10 @@ async fn wake_zombies(world: &mut World, zombies: u32, random: &mut Random) -> R
         // restart under their own name, which needs no wait.
         let last = number + 1 == zombies;
         let successor = if last { Successor::Silence } else { Successor::Namesake };
-        wake_one(world, step, successor, random, &mut tally)
+        let woken = wake_one(world, step, successor, random)
             .await
             .with_context(|| format!("zombie {number}, frozen at {step}"))?;
+        tally.add(&woken, true);
         if (number + 1) % ROUND == 0 || last {
             judge::judge(world, Promise::Exact).await?;
         }
@@ -212,13 +213,13 @@ enum Successor {
     Silence,
 }
 
+/// What became of the zombie, in words.
 async fn wake_one(
     world: &mut World,
     step: &str,
     successor: Successor,
     random: &mut Random,
-    tally: &mut Tally,
-) -> Result<()> {
+) -> Result<String> {
     let time = *random.pick(&cuts::times(step));
     let mut zombie = world.live(|command| command.freeze_at(step, time))?;
     zombie.frozen(LONG).await?;
@@ -242,9 +243,9 @@ async fn wake_one(
             false
         }
     };
-    tally.add(&format!("{step} {}", if fenced { "fenced" } else { "claimed anew" }), true);
     zombie.kill().await?;
-    heir.kill().await
+    heir.kill().await?;
+    Ok(format!("{step} {}", if fenced { "fenced" } else { "claimed anew" }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ground::{assignment, numbered, partitioned};
+use crate::pod::{assignment, numbered, partitioned};
 use crate::support::{Bench, Pipeline};
 
 fn number(status: &Value, path: &str) -> i64 {

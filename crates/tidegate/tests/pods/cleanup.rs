@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::ground::numbered;
+use crate::pod::numbered;
 use crate::support::{Bench, Pipeline};
 
 const ALL: &[&str] = &["--delete-stream", "--delete-data"];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_testing::{NatsOptions, NatsServer, eventually, write_secret};
 
-use crate::ground::{assignment, numbered, partitioned};
+use crate::pod::{assignment, numbered, partitioned};
 use crate::support::{Bench, Outgoing, Pipeline, Rows};
 
 fn reason(status: &Value) -> &str {

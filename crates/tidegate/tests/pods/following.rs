@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::ground::{assignment, numbered, partitioned};
+use crate::pod::{assignment, numbered, partitioned};
 use crate::support::{Bench, Broker, Pipeline, Rows};
 
 const AT_ONCE: u64 = 200;

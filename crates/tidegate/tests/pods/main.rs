@@ -8,4 +8,4 @@ mod agent;
 mod cleanup;
 mod faults;
 mod following;
-mod ground;
+mod pod;

@@ -8,7 +8,7 @@ use tidegate_testing::{
     NatsOptions, NatsServer, Scratch, TidegateCommand, workspace, write_secret,
 };
 
-use crate::ground::rows;
+use crate::checks::rows;
 use crate::support::{Ended, LONG, Pipeline, call};
 
 const CANARY: &str = "canary-7f31";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_testing::eventually;
 
-use crate::ground::{committed, counted, holds};
+use crate::checks::{committed, counted, holds};
 use crate::support::{Bench, Pipeline};
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::ground::{committed, floors, holds};
+use crate::checks::{committed, floors, holds};
 use crate::support::{Bench, LONG};
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tidegate_testing::{TidegateProcess, eventually};
 
-use crate::ground::{committed, floors, holds, numbered, values};
+use crate::checks::{committed, floors, holds, numbered, values};
 use crate::support::{Bench, Broker, LONG, Pipeline, call};
 
 /// Samples come each 50 ms and age 300 ms; trimming is tried each 150 ms.
@@ -100,10 +100,11 @@ async fn s5_an_orderly_end_moves_idle_floors_before_it_gives_them_back() {
         .set("sink.flush.maxInterval", json!("10m"));
     bench.create_stream(&pipeline).await;
     bench.send("orderly.one.subject", 1, 100).await;
-    let mut worker = hasty(&bench, &pipeline, "worker");
+    let run = bench.run_command(&pipeline).environment("TIDEGATE_KEEPER_HASTE", HASTE);
+    let run = run.environment("TIDEGATE_LOG", "info,tidegate_worker::keeper=debug");
+    let mut worker = run.spawn("worker", bench.scratch.path()).unwrap();
     committed(&pipeline, 100, &worker).await;
-    // A sample of 100 has aged when the drain begins.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    worker.wait_for_output("a sample of the stream's end has aged", LONG).await.unwrap();
     bench.drain(&mut worker).await;
     assert_eq!(floors(&pipeline), [100; 4]);
     bench.verify(&pipeline).await.expect(0);

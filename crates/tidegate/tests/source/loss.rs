@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate_testing::{Traffic, WireProxy};
 
-use crate::ground::{committed, holds};
+use crate::checks::{committed, holds};
 use crate::support::{Bench, LONG};
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod support;
 
 mod access;
 mod broker;
-mod ground;
+mod checks;
 mod identity;
 mod idle;
 mod loss;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate_testing::{TidegateProcess, eventually};
 
-use crate::ground::{committed, holds, numbered};
+use crate::checks::{committed, holds, numbered};
 use crate::support::{Bench, LONG, Pipeline};
 
 fn partitioned(bench: &Bench, name: &str, partitions: u32) -> Pipeline {

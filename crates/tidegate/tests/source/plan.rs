@@ -1,6 +1,6 @@
 //! `tidegate plan` before, between and after runs.
 
-use crate::ground::{committed, holds};
+use crate::checks::{committed, holds};
 use crate::support::{Bench, Ended, Pipeline, call};
 
 async fn plan(bench: &Bench, pipeline: &Pipeline) -> Ended {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::ground::{committed, committed_within, counted, holds};
+use crate::checks::{committed, committed_within, counted, holds};
 use crate::support::{Bench, LONG, Pipeline};
 
 /// How often each recovery is measured: so few that the p95 is the slowest but one at the most.

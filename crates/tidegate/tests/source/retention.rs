@@ -5,7 +5,7 @@ use serde_json::json;
 use tidegate_testing::eventually;
 use tidegate_testing::readers::Question;
 
-use crate::ground::holds;
+use crate::checks::holds;
 use crate::support::{Bench, LONG, Pipeline};
 
 fn weak(bench: &Bench, name: &str, guarantee: &str) -> Pipeline {

@@ -24,14 +24,14 @@
 //! For kstatus that makes: suspended, starting and retried `InProgress`, `Stalled` `Failed`, else
 //! `Current`. A pipeline that is scaled by lag stays `Current` while workers come and go.
 
+mod evidence;
 mod path;
 mod ready;
-mod scene;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use self::scene::{Past, Scene};
+use self::evidence::{Evidence, Past};
 use super::problems::problems;
 use super::status_facts::StatusFacts;
 use crate::status::{
@@ -48,21 +48,21 @@ pub(crate) fn conditions(
     let past = Past { previous };
     let patient = past.is(READY, Verdict::True);
     let wrong = problems(facts, patient, now);
-    let scene = Scene { facts, past, wrong: &wrong, now };
-    let stalled = scene.stalled();
+    let evidence = Evidence { facts, past, wrong: &wrong, now };
+    let stalled = evidence.stalled();
     let found = [
-        (READY, Some(scene.ready())),
+        (READY, Some(evidence.ready())),
         // kstatus looks at Reconciling first: it would hide that nothing goes on.
-        (RECONCILING, if stalled.is_none() { scene.reconciling() } else { None }),
+        (RECONCILING, if stalled.is_none() { evidence.reconciling() } else { None }),
         (STALLED, stalled),
-        (SPEC_ACCEPTED, Some(scene.spec_accepted())),
-        (SOURCE_REACHABLE, Some(scene.source_reachable())),
-        (SOURCE_DURABLE, Some(scene.source_durable())),
-        (SINK_REACHABLE, Some(scene.sink_reachable())),
-        (GUARANTEE_MET, Some(scene.guarantee_met())),
-        (CAUGHT_UP, Some(scene.caught_up())),
-        (DEAD_LETTERING, Some(scene.dead_lettering())),
-        (SCALING_ACTIVE, Some(scene.scaling_active())),
+        (SPEC_ACCEPTED, Some(evidence.spec_accepted())),
+        (SOURCE_REACHABLE, Some(evidence.source_reachable())),
+        (SOURCE_DURABLE, Some(evidence.source_durable())),
+        (SINK_REACHABLE, Some(evidence.sink_reachable())),
+        (GUARANTEE_MET, Some(evidence.guarantee_met())),
+        (CAUGHT_UP, Some(evidence.caught_up())),
+        (DEAD_LETTERING, Some(evidence.dead_lettering())),
+        (SCALING_ACTIVE, Some(evidence.scaling_active())),
     ];
     conditions_of(found, facts.generation, previous, now)
 }

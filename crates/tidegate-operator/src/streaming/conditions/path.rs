@@ -3,14 +3,14 @@
 use tidegate_config::State;
 use tidegate_types::{Reason, Span};
 
-use super::scene::{Scene, no, yes};
+use super::evidence::{Evidence, no, yes};
 use crate::status::{
     Answer, CAUGHT_UP, DEAD_LETTERING, GUARANTEE_MET, Outlook, Part, SINK_REACHABLE,
     SOURCE_DURABLE, SOURCE_REACHABLE, Verdict, answer, outlook,
 };
 use crate::streaming::problems::worst_of;
 
-impl Scene<'_> {
+impl Evidence<'_> {
     pub(super) fn source_reachable(self) -> Answer {
         let agent = self.facts.agent();
         let found = self.reachable(

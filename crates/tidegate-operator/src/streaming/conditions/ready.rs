@@ -3,7 +3,7 @@
 use tidegate_api::ScalingMode;
 use tidegate_types::Reason;
 
-use super::scene::{SILENT, Scene, no, yes};
+use super::evidence::{Evidence, SILENT, no, yes};
 use crate::status::{
     Answer, Outlook, READY, SPEC_ACCEPTED, STALLED, Verdict, answer, find, outlook,
 };
@@ -12,7 +12,7 @@ use crate::streaming::problems::worst;
 const MADE: &str = "its objects and pods are being made";
 const ROLLING: &str = "pods are being replaced by newer ones";
 
-impl Scene<'_> {
+impl Evidence<'_> {
     pub(super) fn ready(self) -> Answer {
         if let Some(deleting) = self.facts.deleting {
             return answer(Verdict::False, Reason::Deleting, deleting);

@@ -30,33 +30,33 @@ const SHOWN: &str = "ingestionpipelines,statefulsets,deployments,replicasets,con
 #[ignore = "needs a control plane, nats-server and an S3 server; run by make test"]
 async fn secrets_are_nowhere_but_in_their_secrets() {
     let stage = Stage::of_processes("canaries").await;
-    let ground = Ground::start(&stage).await;
+    let servers = Servers::start(&stage).await;
     let operator = stage.process("operator").await;
     let address = served_at(&operator.output());
     let mut seen = Vec::new();
 
     // Refused at first: that is when programs like to show what they tried.
-    ground.secret(&stage, "nats", &[("username", "worker"), ("password", WRONG)]).await;
-    ground.secret(&stage, "admin", &[("username", "admin"), ("password", WRONG)]).await;
-    ground.secret(&stage, "store", &ground.keys(WRONG)).await;
-    stage.apply(&ground.document).await;
+    servers.secret(&stage, "nats", &[("username", "worker"), ("password", WRONG)]).await;
+    servers.secret(&stage, "admin", &[("username", "admin"), ("password", WRONG)]).await;
+    servers.secret(&stage, "store", &servers.keys(WRONG)).await;
+    stage.apply(&servers.document).await;
     stage
         .until("the broker refuses", async || {
             stage.condition("clicks", "SourceReachable").await.is_some_and(|c| c.status == "False")
         })
         .await;
     seen.extend(pages(&stage, address.as_deref()).await);
-    ground.secret(&stage, "admin", &[("username", "admin"), ("password", ADMIN)]).await;
-    ground.secret(&stage, "nats", &[("username", "worker"), ("password", WORKER)]).await;
+    servers.secret(&stage, "admin", &[("username", "admin"), ("password", ADMIN)]).await;
+    servers.secret(&stage, "nats", &[("username", "worker"), ("password", WORKER)]).await;
     stage
         .until("the store refuses", async || {
             stage.condition("clicks", "SinkReachable").await.is_some_and(|c| c.status == "False")
         })
         .await;
     seen.extend(pages(&stage, address.as_deref()).await);
-    ground.secret(&stage, "store", &ground.keys(STORE_SECRET)).await;
+    servers.secret(&stage, "store", &servers.keys(STORE_SECRET)).await;
     stage.until_ready("clicks").await;
-    ground.publish().await;
+    servers.publish().await;
     stage
         .until("rows are committed", async || {
             let status = stage.pipeline("clicks").await.status.unwrap_or_default();
@@ -79,14 +79,14 @@ async fn secrets_are_nowhere_but_in_their_secrets() {
 
 /// What lies outside of the cluster.
 #[derive(Debug)]
-struct Ground {
+struct Servers {
     document: Document,
     scratch: Scratch,
     _nats: NatsServer,
     _store: S3Server,
 }
 
-impl Ground {
+impl Servers {
     async fn start(stage: &Stage) -> Self {
         let scratch = Scratch::new("canaries").unwrap();
         let users = format!(

@@ -9,10 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidegate_api::{ChildrenStatus, ScheduleStatus};
 use tidegate_types::Reason;
 
-use super::ground::{Field, Stand, Terms};
+use super::terms::{Field, Stand, Terms};
 use crate::failure::Failure;
 use crate::metrics::RunTally;
-use crate::runs::{Attempt, Ground, Run, Step, read};
+use crate::runs::{Attempt, PipelineFacts, Run, Step, read};
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub(crate) struct Newest {
 }
 
 /// The runs of a pipeline as they are seen in one reconcile.
-pub(super) struct Scene<'a> {
+pub(super) struct RunsSeen<'a> {
     pub(super) field: Field<'a>,
     pub(super) terms: Option<Terms<'a>>,
     pub(super) runs: Vec<Run>,
@@ -56,7 +56,7 @@ pub(super) struct Scene<'a> {
     pub(super) done: Done,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> RunsSeen<'a> {
     /// Looks at all of them; `schedule` is what the status said before.
     pub(super) fn look(field: &Field<'a>, schedule: Option<&ScheduleStatus>) -> Self {
         let caches = &field.context.caches;
@@ -84,12 +84,12 @@ impl<'a> Scene<'a> {
     }
 
     /// What its runs stand on.
-    pub(super) fn ground(&self) -> Ground<'_> {
+    pub(super) fn pipeline(&self) -> PipelineFacts<'_> {
         match (&self.terms, self.field.stand) {
-            (Some(terms), _) => terms.ground(),
-            (None, Stand::Streams) => Ground::Streams,
-            (None, Stand::Unusable(rejection)) => Ground::Unusable(rejection),
-            (None, _) => Ground::Missing,
+            (Some(terms), _) => terms.facts(),
+            (None, Stand::Streams) => PipelineFacts::Streams,
+            (None, Stand::Unusable(rejection)) => PipelineFacts::Unusable(rejection),
+            (None, _) => PipelineFacts::Missing,
         }
     }
 
@@ -100,7 +100,7 @@ impl<'a> Scene<'a> {
 }
 
 /// What a run is to do and say.
-pub(super) struct Turn {
+pub(super) struct RunDecision {
     pub(super) run: usize,
     pub(super) step: Step,
     pub(super) attempt: Option<Attempt>,

@@ -11,7 +11,7 @@ use tidegate_schedule::Grid;
 use crate::cluster::Owner;
 use crate::context::Context;
 use crate::key::Key;
-use crate::runs::Ground;
+use crate::runs::PipelineFacts;
 use crate::schedule::may_be_older;
 use crate::validation::{Rejection, Transfer};
 
@@ -87,8 +87,8 @@ impl<'a> Terms<'a> {
     }
 
     /// What one run finds.
-    pub(crate) fn ground(&self) -> Ground<'_> {
-        Ground::There {
+    pub(crate) fn facts(&self) -> PipelineFacts<'_> {
+        PipelineFacts::There {
             suspended: self.pipeline.spec.suspend,
             grid: self.grid,
             delay: SignedDuration::try_from(self.delay).unwrap_or(SignedDuration::MAX),

@@ -35,14 +35,14 @@ impl Past<'_> {
 
 /// All that conditions are made from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scene<'a> {
+pub(super) struct Evidence<'a> {
     pub(super) facts: &'a StatusFacts<'a>,
     pub(super) past: Past<'a>,
     pub(super) wrong: &'a [Problem],
     pub(super) now: Timestamp,
 }
 
-impl Scene<'_> {
+impl Evidence<'_> {
     pub(super) fn scaling_active(self) -> Answer {
         let Some(decisions) = self.facts.decisions else { return self.kept(SCALING_ACTIVE) };
         let (reason, message) = (decisions.scaling.reason, &*decisions.scaling.message);
