@@ -150,9 +150,9 @@ pub struct PartitionBySpec {
     /// The declared column that the partition derives from.
     #[schemars(schema_with = "vocabulary::column")]
     pub field: String,
-    /// Identity: the value itself, in a column of the same name. Hour, Day, Month: of a date or
-    /// timestamp in UTC, in the column `<field>_hour` and so on. Bucket: a hash of the value modulo
-    /// `buckets`, in the column `<field>_bucket`.
+    /// Identity: the value itself, in a column of the same name; an empty text is read as null there, since
+    /// Delta has no empty partition value. Hour, Day, Month: of a date or timestamp in UTC, in the column
+    /// `<field>_hour` and so on. Bucket: a hash of the value modulo `buckets`, in the column `<field>_bucket`.
     pub transform: TransformName,
     /// How many buckets, 1 to 1024. Required with Bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -86,6 +86,7 @@ fn decoder(columns: &[(&str, &str)]) -> Decoder {
         compression: PayloadCompression::None,
         max_bytes: ByteSize::mib(1),
         max_depth: 64,
+        refuse_near_names: false,
     })
     .expect("good options")
 }

@@ -42,6 +42,10 @@ pub struct DecodeOptions {
     pub max_bytes: ByteSize,
     /// Deepest nesting; the record itself is the first level.
     pub max_depth: u32,
+    /// Whether a record is bad that lacks a declared field and has one whose name differs from it in case or
+    /// blanks alone. Otherwise that is one undeclared field more. Where a value is read for several columns,
+    /// its members' names are not compared.
+    pub refuse_near_names: bool,
 }
 
 /// The options cannot be honoured.
@@ -140,8 +144,15 @@ impl Decoder {
     ///
     /// [`DecodeSetupError`] when the options cannot be honoured.
     pub fn new(options: DecodeOptions) -> Result<Self, DecodeSetupError> {
-        let DecodeOptions { fields, unknown_fields, coercion, compression, max_bytes, max_depth } =
-            options;
+        let DecodeOptions {
+            fields,
+            unknown_fields,
+            coercion,
+            compression,
+            max_bytes,
+            max_depth,
+            refuse_near_names,
+        } = options;
         if max_bytes.as_usize() > MAX_CALL_BYTES {
             return Err(DecodeSetupError::MaxBytes { max_bytes });
         }
@@ -155,7 +166,7 @@ impl Decoder {
             shape: Shape::compile(&fields).map_err(|source| DecodeSetupError::Path { source })?,
             columns: fields.iter().map(|field| Column::new(&field.data_type)).collect(),
             extra: capture.then(Bytes::default),
-            rules: Rules { unknown_fields, coercion, max_depth },
+            rules: Rules { unknown_fields, coercion, max_depth, refuse_near_names },
             inflater: Inflater::new(compression)
                 .map_err(|source| DecodeSetupError::Decompressor { source })?,
             fields,

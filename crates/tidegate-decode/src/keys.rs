@@ -70,6 +70,15 @@ impl KeyLog {
         Ok(())
     }
 
+    /// The keys since `mark`, which are those of the innermost object.
+    pub(crate) fn since<'a>(
+        &'a self,
+        mark: Mark,
+        message: &'a [u8],
+    ) -> impl Iterator<Item = &'a [u8]> {
+        self.keys[mark.keys..].iter().map(|key| self.text(*key, message))
+    }
+
     fn text<'a>(&'a self, key: Key, message: &'a [u8]) -> &'a [u8] {
         let bytes = if key.unescaped { &self.unescaped } else { message };
         &bytes[key.start..key.end]

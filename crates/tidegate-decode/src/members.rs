@@ -5,6 +5,10 @@
 //! look into a hash table, so that shuffled fields are slower but do not fall off a cliff. Guesses
 //! change speed, never a verdict (S7).
 
+use std::collections::HashMap;
+
+use crate::near::fold;
+
 /// The known members of one kind of object.
 #[derive(Debug)]
 pub(crate) struct Members {
@@ -14,6 +18,8 @@ pub(crate) struct Members {
     /// Open addressing; members by the hash of their names, [`FREE`] where there is none. At most half
     /// full, so that every probe ends.
     table: Vec<u16>,
+    /// By what their names have in common with nearly the same ones.
+    near: HashMap<Box<str>, usize>,
 }
 
 #[derive(Debug)]
@@ -37,6 +43,7 @@ impl Members {
         let mut members = Self {
             next: (0..=count).map(|index| if index == count { 0 } else { index }).collect(),
             table: vec![FREE; (known.len() * 2).next_power_of_two().max(2)],
+            near: known.iter().enumerate().map(|(at, member)| (member.folded(), at)).collect(),
             known,
         };
         for index in 0..count {
@@ -44,6 +51,10 @@ impl Members {
             members.table[slot] = index;
         }
         members
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
     }
 
     pub(crate) fn name(&self, index: usize) -> &str {
@@ -84,6 +95,13 @@ impl Members {
         before != object
     }
 
+    /// The member that `object` lacks so far and whose name is nearly this one. `folded` is memory for it.
+    pub(crate) fn lacking(&self, object: u64, name: &str, folded: &mut String) -> Option<&str> {
+        fold(name, folded);
+        let member = &self.known[*self.near.get(folded.as_str())?];
+        (member.object != object).then_some(&*member.name)
+    }
+
     /// The slot that holds the name, or the free one where it would be.
     fn slot(&self, name: &[u8]) -> usize {
         let mask = self.table.len() - 1;
@@ -103,6 +121,12 @@ impl Member {
         let plain = name.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
         let literal = if plain { format!("\"{name}\":").into_bytes() } else { Vec::new() };
         Self { name: name.into(), head: Head::new(&literal), literal: literal.into(), object: 0 }
+    }
+
+    fn folded(&self) -> Box<str> {
+        let mut folded = String::new();
+        fold(&self.name, &mut folded);
+        folded.into()
     }
 }
 

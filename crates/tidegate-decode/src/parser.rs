@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) coercion: Coercion,
     pub(crate) max_depth: u32,
+    /// Whether a record is bad in which a name is nearly that of a field it lacks.
+    pub(crate) refuse_near_names: bool,
 }
 
 /// Memory that is used again for each message.
@@ -29,6 +31,8 @@ pub(crate) struct Scratch {
     /// The undeclared fields of the record, `"key":value` with commas between.
     pub(crate) extra: Vec<u8>,
     keys: KeyLog,
+    /// A key as names are compared that are nearly the same.
+    folded: String,
     skipped: Vec<Skipped>,
     /// Counts the objects read, so that each has a number of its own.
     objects: u64,
@@ -96,9 +100,26 @@ impl<'a> Parser<'a> {
             }
             self.comma()?;
         }
+        // What one column of a shared value does not know may be another's.
+        if self.rules.refuse_near_names && seen < members.len() && !self.shared {
+            self.check_near_names(members, object, mark)?;
+        }
         self.scratch.keys.close(mark, self.cursor.bytes())?;
         self.depth -= 1;
         Ok(seen)
+    }
+
+    /// Refuses an object that has a member which it lacks under a name that is nearly the same: its value would
+    /// become null without a word.
+    fn check_near_names(&mut self, members: &Members, object: u64, mark: Mark) -> Parsed<()> {
+        let Scratch { keys, folded, .. } = &mut *self.scratch;
+        for key in keys.since(mark, self.cursor.bytes()) {
+            let name = std::str::from_utf8(key).unwrap_or_default();
+            if let Some(meant) = members.lacking(object, name, folded) {
+                return Err(near_name(name, meant));
+            }
+        }
+        Ok(())
     }
 
     /// Reads a key and its colon; an unknown member is dealt with and yields none.
@@ -295,4 +316,12 @@ impl<'a> Parser<'a> {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn near_name(name: &str, meant: &str) -> Fault {
+    let (name, meant) = (excerpt(name.as_bytes()), excerpt(meant.as_bytes()));
+    let text =
+        format!("the record calls it {name}, which is declared as {meant}: correct one of them");
+    Fault::new(Reason::MissingField, text)
 }

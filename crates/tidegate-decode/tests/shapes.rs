@@ -73,6 +73,36 @@ fn required_fields_are_missed() {
 }
 
 #[test]
+fn a_name_that_is_nearly_the_declared_one_is_no_other_field() {
+    let schema = "id: long; t: string; s: struct<B: long, c: long>; at: long from $.meta.at; l: list<struct<x: long>>";
+    let refusing = DecodeOptions { refuse_near_names: true, ..options(schema) };
+    let mut refusing = Decoder::new(refusing).expect("good options");
+    for (payload, says) in [
+        (r#"{"ID":1,"t":"a"}"#, r#"the record calls it "ID", which is declared as "id""#),
+        (r#"{"id":1," T ":"a"}"#, r#"the record calls it " T ", which is declared as "t""#),
+        (r#"{"\u0049D":1}"#, r#"calls it "ID", which is declared as "id""#),
+        (
+            r#"{"id":1,"s":{"b":1,"c":2}}"#,
+            r#"s: the record calls it "b", which is declared as "B""#,
+        ),
+        (r#"{"meta":{"At":1}}"#, r#"meta: the record calls it "At", which is declared as "at""#),
+        (r#"{"l":[{"x":1},{"X":1}]}"#, r#"l[1]: the record calls it "X""#),
+    ] {
+        let (reason, detail) = one(&mut refusing, payload).expect_err(payload);
+        assert!(reason == MissingField && detail.contains(says), "{payload}: {detail}");
+        one(&mut decoder(schema), payload).expect("an undeclared field elsewhere");
+    }
+    for payload in [
+        r#"{"id":1,"ID":2,"t":"a"}"#,
+        r#"{"u":1,"s":{"d":{"B":1}},"meta":{}}"#,
+        r#"{"s":null,"l":[]}"#,
+        "{}",
+    ] {
+        one(&mut refusing, payload).expect(payload);
+    }
+}
+
+#[test]
 fn columns_are_taken_from_their_paths() {
     let schema = "lat: double from $.pos.lat; lon: double from $.pos.lon; pos: struct<lat: double>; raw: string from $.t; t: timestamp; deep: long from $.a.b.c";
     let mut decoder = decoder(schema);

@@ -200,6 +200,17 @@ fn parts_that_do_not_fit_each_other_are_refused_with_a_remedy() {
             "glob: has the field %j, which no interval has",
         ),
         (
+            files(&[hourly(), ("source.objectStore.glob", json!("%Y%m%d%H%M{a,b/*.csv"))]),
+            "glob: has a brace that is not closed",
+        ),
+        (
+            files(&[
+                hourly(),
+                ("source.objectStore.glob", json!(format!("%Y%m%d%H%M{}", "{a,b,c,d}".repeat(4)))),
+            ]),
+            "glob: has 60 names for",
+        ),
+        (
             files(&[hourly(), ("source.objectStore.glob", json!("%Y/../*.csv"))]),
             "glob: has an empty step, . or ..",
         ),

@@ -14,4 +14,4 @@ pub use catch_up::{CatchUp, Due, DueFacts, Since, due, known_since, missing_inte
 pub use error::ScheduleError;
 pub use grid::Grid;
 pub use limits::{MOST_FAILED_RUNS, MOST_INTERVALS};
-pub use template::{Template, TemplateError};
+pub use template::{Template, TemplateError, expand_braces};

@@ -90,6 +90,7 @@ fn what_cannot_name_files_of_intervals_is_refused_with_what_to_write() {
         ("%d/*.csv", "no %m, so that other intervals would have the same files"),
         ("%Y-%m-%d/%M.csv", "no %H"),
         ("%H", "no %d"),
+        ("{a,b/*.csv", "has a brace that is not closed; write {a,b}"),
     ] {
         let error = Template::new(text).expect_err(text).to_string();
         assert!(error.contains(says) && error.contains(&format!("{text:?}")), "{error}");
@@ -125,6 +126,7 @@ fn schedules_that_divide_the_names_are_accepted_and_others_told_what_to_do() {
         // Its hour that comes twice does so by half.
         ("0 * * * *", "Australia/Lord_Howe", HOUR),
         ("*/5 * * * *", "Europe/Berlin", "*.csv"),
+        ("0 0 * * *", "UTC", "%Y%m%d%H%M/{a,b,c,d,e,f}*.csv"),
     ] {
         assert_eq!(checked(cron, in_zone, text), Ok(()), "{cron} in {in_zone}: {text}");
     }
@@ -148,6 +150,13 @@ fn schedules_that_divide_the_names_are_accepted_and_others_told_what_to_do() {
         ),
         ("0 0 1 1 *", "UTC", HOUR, "more than 2000 names"),
         ("0 0 1 * *", "UTC", MINUTE, "more than 2000 names"),
+        (
+            "0 0 * * *",
+            "UTC",
+            "%Y%m%d%H%M/{a,b,c,d,e,f,g}*.csv",
+            "has 1440 names for 2026-06-01T00:00:00Z/2026-06-02T00:00:00Z, and its braces make each 7 \
+             patterns: more than 10000 in all; write *",
+        ),
         // From October to March, behind thousands of ticks.
         ("0 * * 3-10 *", "UTC", HOUR, "more than 2000 names for 2026-10-31T23:00:00Z/2027-03-01"),
     ] {

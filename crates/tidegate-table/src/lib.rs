@@ -5,6 +5,7 @@
 //! - [`schema`]: which columns an existing table must get before rows of a declared schema fit.
 //! - [`dead_letter`]: the table beside the table, and how it is rolled forward (P4).
 //! - [`replace`]: which files the commit of a bulk run takes out of the table (B4).
+//! - [`loads`]: which loads' rows files can hold, and which of them a rewind took (T1).
 //! - [`removal`]: deleting a table whose only ledger is gone.
 //! - [`files`], [`store`], [`window_scan`]: data files, object stores, and reading ids back.
 //!
@@ -14,6 +15,7 @@
 pub mod dead_letter;
 pub mod files;
 pub mod ledger;
+pub mod loads;
 pub mod log;
 pub mod removal;
 pub mod replace;

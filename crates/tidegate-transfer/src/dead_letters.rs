@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::dead_letter::{FOLDER, RunDeadLetter, RunDeadLetters, RunFooter};
-use tidegate_table::log::CommitLog;
+use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store::TableStore;
 use tidegate_types::{Ledger, Nonce};
 
@@ -60,11 +60,34 @@ impl DeadLetters {
     }
 
     /// Makes visible what the main table names and the dead-letter table lacks, whichever attempt wrote
-    /// it.
+    /// it. What somebody removed is told; it cannot be had any more, and rows are worth more than waiting.
     pub(crate) async fn catch_up(&mut self, main: &RunTable) -> Result<(), RunError> {
-        let random = &mut self.random;
+        let (random, told) = (&mut self.random, self.table.gone().len());
         self.table.roll_forward(&main.log, &main.snapshot, || random.nonce()).await?;
+        let gone = self.table.gone();
+        if let (true, Some(first)) = (gone.len() > told, gone.first()) {
+            tracing::warn!(
+                files = gone.len(),
+                first,
+                "somebody removed dead letters that runs had named; the run goes on without them, and verify \
+                 calls it damage until their intervals are loaded again (backfill --reprocess All)"
+            );
+        }
         Ok(())
+    }
+
+    /// What is to be said of dead letters that somebody removed; nothing where all are there.
+    pub(crate) async fn removed_in_words(
+        &self,
+        main: &TableSnapshot,
+    ) -> Result<Option<String>, RunError> {
+        let gone = self.table.count_gone(main).await?;
+        Ok((gone > 0).then(|| {
+            format!(
+                "the dead letters of {gone} intervals are gone, somebody removed them from {FOLDER}; where they \
+                 matter, load those intervals again with `tidegate backfill --reprocess All`"
+            )
+        }))
     }
 
     /// The same behind the commit of this attempt.

@@ -18,6 +18,7 @@ use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store;
 use tidegate_types::{DataInterval, first_names};
 
+use crate::dead_letters::DeadLetters;
 use crate::decide::has_failed;
 use crate::recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
 use crate::rewound::check_not_rewound;
@@ -159,14 +160,22 @@ async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut V
     }
     looks.push(ok("store", format!("{} honours a conditional put", config.sink.url)));
     let log = CommitLog::open(&opened);
-    looks.push(match log.load().await {
-        Ok(Some(table)) => match table_in_words(config, &log, &table).await {
-            Ok(found) => ok("table", found),
-            Err(error) => failed("table", &error),
-        },
-        Ok(None) => ok("table", "not there yet and will be made"),
+    let table = match log.load().await {
+        Ok(Some(table)) => table,
+        Ok(None) => return looks.push(ok("table", "not there yet and will be made")),
+        Err(error) => return looks.push(failed("table", &error)),
+    };
+    looks.push(match table_in_words(config, &log, &table).await {
+        Ok(found) => ok("table", found),
         Err(error) => failed("table", &error),
     });
+    let letters = DeadLetters::new(&opened, &config.ledger);
+    match letters.removed_in_words(&table).await {
+        Ok(removed) => {
+            looks.extend(removed.map(|what| Look { what: "dead letters", found: Err(what) }))
+        }
+        Err(error) => looks.push(failed("dead letters", &error)),
+    }
 }
 
 /// Whether files came after their interval was loaded (B8): nobody loads them unasked.

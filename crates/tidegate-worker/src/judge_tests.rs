@@ -56,6 +56,7 @@ impl Rules {
             compression: PayloadCompression::None,
             max_bytes: ByteSize::mib(1),
             max_depth: 8,
+            refuse_near_names: false,
         })
         .expect("a schema");
         let schema = decoder.schema();

@@ -50,6 +50,7 @@ pub(crate) fn compile(
         compression: decode.compression,
         max_bytes: decode.max_bytes,
         max_depth: decode.max_depth,
+        refuse_near_names: false,
     })
     .map_err(|error| invalid("the schema cannot be decoded into")(Box::new(error)))?;
     let declared = decoder.schema();

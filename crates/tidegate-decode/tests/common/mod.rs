@@ -46,6 +46,7 @@ pub fn options(text: &str) -> DecodeOptions {
         compression: PayloadCompression::None,
         max_bytes: ByteSize::mib(1),
         max_depth: 64,
+        refuse_near_names: false,
     }
 }
 

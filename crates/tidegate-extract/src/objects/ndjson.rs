@@ -2,7 +2,8 @@
 //!
 //! Lines are cut out of blocks without being copied and read by the same decoder as messages of a stream:
 //! the same text is the same row, or bad for the same reason, whichever way it came. Empty lines are passed
-//! over; a byte order mark at the beginning of a file is too.
+//! over; a byte order mark at the beginning of a file is too. One thing is bad here that a stream counts as an
+//! undeclared field: a record that lacks a declared field and has one by nearly its name.
 
 use std::io::Read;
 
@@ -46,6 +47,7 @@ impl NdJson {
             compression: PayloadCompression::None,
             max_bytes: ByteSize(MAX_LINE as u64),
             max_depth: MAX_DEPTH,
+            refuse_near_names: true,
         };
         let decoder = Decoder::new(options).map_err(|error| {
             let what = "the declared fields cannot be read from files";

@@ -3,11 +3,13 @@
 //! A lock holds a table and not its name: renaming a schema asks for no lock of what is in it. What is then
 //! read again by its name, or by a query's names, may be a table that is younger than the snapshot, and looks
 //! empty by it. So whoever joins a snapshot asks at its end what it has locked itself, which is all that it
-//! has read, and compares that with what the holder had locked.
+//! has read, and compares that with what the holder had locked. What only functions read no holder could lock:
+//! of that it asks besides whether it was emptied or rewritten since, which looks empty to the snapshot as well.
 
 use serde::{Deserialize, Serialize};
 use tidegate_types::Reason;
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
 use super::connect::Server;
 use super::failure::failed;
@@ -36,10 +38,10 @@ const HELD: &str = concat!(
     with_rows!(),
 );
 
-/// With its name by the snapshot, which has none for what is younger.
+/// With name and file by the snapshot, which has none for what is younger.
 const STRANGERS: &str = concat!(
     "SELECT DISTINCT l.relation, \
-     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) \
+     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), c.relfilenode \
      FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation \
      LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE ",
     own_locks!(),
@@ -49,23 +51,25 @@ const STRANGERS: &str = concat!(
      (SELECT FROM pg_catalog.unnest($1::oid[]) AS held (oid) WHERE held.oid = l.relation)",
 );
 
-/// Of strangers, with their names by the snapshot, the first that a name came to mean. Not so an index, a
-/// partition or child that was added to what is held, and, unless a table is read by its own name, what is
-/// called as ever: a function reads that.
+/// Of strangers, with their names and files by the snapshot, the first that a name came to mean, or that has
+/// another file by now, as TRUNCATE and many an ALTER give it. Not so an index, a partition or child that was
+/// added to what is held, and, unless a table is read by its own name, what is called as ever and has its file
+/// still: a function reads that.
 const NAMED_ANEW: &str = concat!(
     "WITH RECURSIVE above (stranger, oid) AS (\
        SELECT s.oid, s.oid FROM pg_catalog.unnest($1::oid[]) AS s (oid) \
        UNION SELECT a.stranger, i.inhparent FROM above AS a \
        JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid) \
-     SELECT coalesce(named.now, 'one that is gone') \
-     FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[])) AS s (oid, name) \
+     SELECT coalesce(named.now, 'one that is gone'), s.name IS NOT DISTINCT FROM named.now \
+     FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[]), \
+       pg_catalog.unnest($5::oid[])) AS s (oid, name, file) \
      LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.oid \
      LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
      CROSS JOIN LATERAL (SELECT \
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)) AS named (now) \
      WHERE (c.oid IS NULL OR c.relkind IN ",
     with_rows!(),
-    ") AND ($4::bool OR s.name IS DISTINCT FROM named.now) \
+    ") AND ($4::bool OR s.name IS DISTINCT FROM named.now OR s.file IS DISTINCT FROM c.relfilenode) \
      AND NOT EXISTS (SELECT FROM above AS a \
        JOIN pg_catalog.unnest($3::oid[]) AS held (oid) ON held.oid = a.oid WHERE a.stranger = s.oid) \
      LIMIT 1",
@@ -101,17 +105,31 @@ impl Held {
         let numbers = numbers.collect::<Result<Vec<u32>, _>>().map_err(asking)?;
         let names = strangers.iter().map(|row| row.try_get(1));
         let names = names.collect::<Result<Vec<Option<String>>, _>>().map_err(asking)?;
+        let files = strangers.iter().map(|row| row.try_get(2));
+        let files = files.collect::<Result<Vec<Option<u32>>, _>>().map_err(asking)?;
         let named_itself = origin.table.as_ref().is_some_and(|table| table.kind != "v");
         // By the snapshot nothing is seen of what was added or renamed since.
         let session = server.session().await?;
-        let found =
-            session.client.query_opt(NAMED_ANEW, &[&numbers, &names, &self.0, &named_itself]).await;
+        let asked: [&(dyn ToSql + Sync); 5] = [&numbers, &names, &self.0, &named_itself, &files];
+        let found = session.client.query_opt(NAMED_ANEW, &asked).await;
         session.close().await;
-        let found: Option<String> = found
-            .and_then(|row| row.map(|row| row.try_get(0)).transpose())
+        let found: Option<(String, bool)> = found
+            .and_then(|row| row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose())
             .map_err(|error| failed("asking for what names mean", error))?;
-        found.map_or(Ok(()), |name| Err(changed(&origin.label, &name)))
+        match found {
+            None => Ok(()),
+            Some((name, false)) => Err(changed(&origin.label, &name)),
+            Some((name, true)) if named_itself => Err(changed(&origin.label, &name)),
+            Some((name, true)) => Err(rewritten(&origin.label, &name)),
+        }
     }
+}
+
+fn rewritten(label: &str, name: &str) -> ExtractError {
+    let what = format!(
+        "{label} reads {name} by a function, and it was emptied or rewritten meanwhile (TRUNCATE, ALTER TABLE, VACUUM FULL); the next attempt reads it as it is by then"
+    );
+    ExtractError::transient(Reason::SourceChanged, what)
 }
 
 fn changed(label: &str, name: &str) -> ExtractError {

@@ -7,7 +7,7 @@
 //! a new snapshot for each statement; the last one is exported, newer than all locks, and both are held
 //! until the transaction ends.
 //!
-//! What a function of a query reads is not seen.
+//! What a function of a query reads is not seen before it is read; `held` looks at it then.
 
 use tidegate_types::Reason;
 use tokio_postgres::Client;

@@ -211,3 +211,35 @@ async fn what_is_added_to_what_is_read_is_no_other_table() {
         snapshot.close().await;
     }
 }
+
+/// To the snapshot such a table looks empty, and no lock of the holder's kept it.
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
+async fn a_table_that_only_a_function_reads_and_that_is_emptied_meanwhile_is_noticed() {
+    let database = Database::with(
+        "functions",
+        "CREATE TABLE t AS SELECT i::int8 AS a FROM generate_series(1, 1000) AS i; \
+         CREATE FUNCTION all_of_t() RETURNS SETOF int8 STABLE LANGUAGE plpgsql \
+         AS 'BEGIN RETURN QUERY SELECT a FROM t; END'",
+    )
+    .await;
+    let request = database.query("SELECT a FROM all_of_t() AS a");
+    let refill = "BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(1, 4000); COMMIT";
+    let snapshot = open(request.clone()).await.unwrap();
+    database.sql(refill).await;
+    let refused = snapshot.plan().await.map(drop).unwrap_err();
+    assert_eq!((refused.reason(), refused.is_transient()), (Reason::SourceChanged, true));
+    assert!(refused.to_string().contains("reads public.t by a function"), "{refused}");
+    snapshot.close().await;
+    let snapshot = open(request.clone()).await.unwrap();
+    let plan = snapshot.plan().await.unwrap();
+    assert_eq!(plan.rows, Some(4000));
+    database.sql("INSERT INTO t VALUES (0); DELETE FROM t WHERE a > 1000; ANALYZE t").await;
+    let chunks = read_chunks(&*snapshot, &plan).await.unwrap();
+    assert_eq!(chunks[0].num_rows(), 4000, "the snapshot's rows");
+    database.sql(refill).await;
+    let refused = read(&*snapshot, &plan, 0).await.map(drop).unwrap_err();
+    assert_eq!((refused.reason(), refused.is_transient()), (Reason::SourceChanged, true));
+    snapshot.close().await;
+    assert_eq!(rows(request).await.unwrap().num_rows(), 4000, "the next attempt");
+}

@@ -326,5 +326,14 @@ async fn at_a_replica_the_primary_is_asked() {
     assert!(still.is_err(), "it did not wait for the replica");
     replica.sql("SELECT pg_wal_replay_resume()").await.unwrap();
     assert_eq!(values(&reading.await.unwrap().unwrap(), "a"), ["5"]);
-    assert_eq!(values(&rows(request).await.unwrap(), "a"), ["5"]);
+    assert_eq!(values(&rows(request.clone()).await.unwrap(), "a"), ["5"]);
+    // Where nothing is written behind the end of a segment, nothing more is waited for.
+    let mut whole = request;
+    (whole.incremental, whole.interval) = (None, None);
+    for _ in 0..3 {
+        primary.sql("SELECT pg_create_restore_point('here')").await.unwrap();
+        primary.sql("SELECT pg_switch_wal()").await.unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(5), rows(whole.clone())).await;
+        assert_eq!(values(&read.expect("it waited").unwrap(), "a"), ["5"]);
+    }
 }

@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 use tidegate_types::DataInterval;
 
-use super::MOST_NAMES;
 use super::unit::Unit;
+use super::{MOST_NAMES, MOST_PATTERNS};
 
 /// A template cannot be read, or does not go with its schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -76,6 +76,28 @@ impl TemplateError {
             format!("has more than {MOST_NAMES} names for {interval}"),
             "write * in place of the finest field, or let the schedule tick more often",
         )
+    }
+
+    /// Of so many names each stands for so many patterns.
+    pub(super) fn too_many_patterns(
+        template: &str,
+        interval: DataInterval,
+        (names, each): (usize, usize),
+    ) -> Self {
+        let problem = format!(
+            "has {names} names for {interval}, and its braces make each {each} patterns: more than {MOST_PATTERNS} in all"
+        );
+        let remedy = "write * in place of the braces or the finest field, or let the schedule tick more often";
+        Self::new(template, problem, remedy)
+    }
+
+    pub(super) fn too_many_alternatives(template: &str, most: usize) -> Self {
+        let problem = format!("has braces that stand for more than {most} patterns");
+        Self::new(template, problem, "write * in place of some of them")
+    }
+
+    pub(super) fn brace(template: &str, problem: &str) -> Self {
+        Self::new(template, problem.to_owned(), "write {a,b} for either of a and b")
     }
 
     pub(super) fn comes_again(template: &str, unit: Unit, tick: Timestamp) -> Self {

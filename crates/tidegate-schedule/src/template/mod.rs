@@ -5,6 +5,7 @@
 //! Intervals that touch thus divide the names among them: each belongs to one, and none is left out.
 //! Schedules with which that would not hold are refused, see [`Template::check`].
 
+mod braces;
 mod error;
 mod fit;
 mod unit;
@@ -13,11 +14,15 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use tidegate_types::DataInterval;
 
+pub use self::braces::expand_braces;
 pub use self::error::TemplateError;
 use self::unit::Unit;
 
 /// Most names of an interval: a day of minutes, or five years of days. Each may cost a listing.
 const MOST_NAMES: usize = 2_000;
+/// Most patterns of an interval: those that braces stand for, under every name. Each object of a folder is
+/// compared with them.
+const MOST_PATTERNS: usize = 10_000;
 
 /// A pattern with fields of time, or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub struct Template {
     text: String,
     /// The finest field; none: there is no field.
     unit: Option<Unit>,
+    /// How many patterns its braces stand for.
+    alternatives: usize,
 }
 
 /// A piece of a pattern.
@@ -41,7 +48,7 @@ impl Template {
     /// # Errors
     ///
     /// When a field is not known, or one that is coarser than another is missing, so that the names would
-    /// come again.
+    /// come again; and when braces do not close or multiply too much.
     pub fn new(text: &str) -> Result<Self, TemplateError> {
         let mut found = Vec::new();
         for piece in pieces(text) {
@@ -54,7 +61,10 @@ impl Template {
         let coarser = Unit::ALL.into_iter().take_while(|one| unit.is_some_and(|unit| *one <= unit));
         match coarser.filter(is_missing).last() {
             Some(missing) => Err(TemplateError::repeats(text, missing)),
-            None => Ok(Self { text: text.to_owned(), unit }),
+            None => {
+                let alternatives = expand_braces(text)?.len();
+                Ok(Self { text: text.to_owned(), unit, alternatives })
+            }
         }
     }
 
@@ -85,12 +95,14 @@ impl Template {
     ) -> Result<(DateTime, DateTime), TemplateError> {
         let first = unit.floor(zone.to_datetime(interval.start()));
         let end = unit.floor(zone.to_datetime(interval.end()));
-        match unit.count(first, end) {
-            ..=0 => Err(TemplateError::no_name(&self.text, unit, interval, zone)),
-            count if usize::try_from(count).is_ok_and(|count| count <= MOST_NAMES) => {
-                Ok((first, end))
+        match usize::try_from(unit.count(first, end)) {
+            Err(_) | Ok(0) => Err(TemplateError::no_name(&self.text, unit, interval, zone)),
+            Ok(names) if names > MOST_NAMES => Err(TemplateError::too_many(&self.text, interval)),
+            Ok(names) if names * self.alternatives > MOST_PATTERNS => {
+                let each = self.alternatives;
+                Err(TemplateError::too_many_patterns(&self.text, interval, (names, each)))
             }
-            _ => Err(TemplateError::too_many(&self.text, interval)),
+            Ok(_) => Ok((first, end)),
         }
     }
 

@@ -4,8 +4,9 @@
 
 mod file;
 mod footer;
+mod gone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,18 @@ pub struct RunDeadLetters {
     ledger: Ledger,
     /// The last snapshot read; none before the table was needed.
     snapshot: Option<TableSnapshot>,
+    /// Files that the main table names, and the store has not.
+    gone: BTreeSet<Nonce>,
+}
+
+/// What became of a file.
+enum Rolled {
+    /// It was brought in.
+    In,
+    /// There was nothing to do.
+    Not,
+    /// Somebody removed it.
+    Gone,
 }
 
 impl RunDeadLetters {
@@ -133,7 +146,7 @@ impl RunDeadLetters {
     /// table in [`FOLDER`](super::FOLDER).
     #[must_use]
     pub fn new(log: CommitLog, ledger: Ledger) -> Self {
-        Self { log, ledger, snapshot: None }
+        Self { log, ledger, snapshot: None, gone: BTreeSet::new() }
     }
 
     /// Begins the file that the run's commit will name (P4).
@@ -144,6 +157,9 @@ impl RunDeadLetters {
 
     /// Brings every file that the main table, at `main` or later, names into the dead-letter table, and
     /// answers how many there were. `nonce` makes a fresh one each time.
+    ///
+    /// A file that is not there cannot be on its way (P4: it was whole before anybody named it), so somebody
+    /// removed it. Nothing waits for it, or no run would ever end again; [`Self::gone`] names it.
     ///
     /// # Errors
     ///
@@ -160,8 +176,15 @@ impl RunDeadLetters {
         }
         let pending = pending_runs(&named, &self.known());
         let mut rolled = 0;
-        for file in pending {
-            rolled += u64::from(self.roll_one(file, main_log, main, &mut nonce).await?);
+        for file in &pending {
+            if self.gone.contains(file) {
+                continue;
+            }
+            match self.roll_one(*file, main_log, main, &mut nonce).await? {
+                Rolled::In => rolled += 1,
+                Rolled::Not => {}
+                Rolled::Gone => self.gone = self.not_there(&pending).await?,
+            }
         }
         Ok(rolled)
     }
@@ -172,21 +195,25 @@ impl RunDeadLetters {
         main_log: &CommitLog,
         main: &TableSnapshot,
         nonce: &mut (impl FnMut() -> Nonce + Send),
-    ) -> Result<bool, RunDeadLetterError> {
+    ) -> Result<Rolled, RunDeadLetterError> {
         // Somebody else may have brought it in while this table was not looked at.
         let mut snapshot = self.fresh_snapshot(nonce).await?;
         let mut main = main_log.refresh(main).await?.0;
         let still = pending_runs(&Intervals::read(main.txns(), &self.ledger)?, &self.known());
         if !still.contains(&file) {
-            return Ok(false);
+            return Ok(Rolled::Not);
         }
-        let (data, footer) = self.describe(file).await?;
+        let (data, footer) = match self.describe(file).await {
+            Ok(described) => described,
+            Err(_) if self.is_gone(file).await? => return Ok(Rolled::Gone),
+            Err(error) => return Err(error),
+        };
         let mut replacer = self.replacer(&footer, nonce);
         loop {
             let named = Intervals::read(main.txns(), &self.ledger)?;
             let RollForward::Commit(txns) = decide_run_roll_forward(&footer, &named, &self.known())
             else {
-                return Ok(false);
+                return Ok(Rolled::Not);
             };
             let replaced = match &mut replacer {
                 Some(replacer) => replacer.plan(&snapshot).await?,
@@ -198,7 +225,7 @@ impl RunDeadLetters {
             let outcome = self.commit(&snapshot, &request).await?;
             snapshot = self.fresh_snapshot(nonce).await?;
             if matches!(outcome, Outcome::Won) {
-                return Ok(true);
+                return Ok(Rolled::In);
             }
             pause(nonce()).await;
             // Read after this table: a later run may have taken the file's place meanwhile.

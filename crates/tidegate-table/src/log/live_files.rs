@@ -8,6 +8,7 @@ use delta_kernel::{Engine, KernelError};
 use serde::Deserialize;
 
 use super::CommitLog;
+use super::entry::LogEntry;
 use super::error::LogError;
 use super::snapshot::TableSnapshot;
 
@@ -48,6 +49,37 @@ impl CommitLog {
             Ok(files)
         })
         .await
+    }
+}
+
+impl LogEntry {
+    /// The files that the commit adds, with their statistics.
+    #[must_use]
+    pub fn files(&self) -> Vec<LiveFile> {
+        let lines = self.bytes.split(|byte| *byte == b'\n');
+        // Lines that cannot be read made no entry.
+        let actions = lines.filter_map(|line| serde_json::from_slice::<AddLine>(line).ok());
+        actions.filter_map(|line| line.add).map(LiveFile::from).collect()
+    }
+}
+
+/// A line of a commit.
+#[derive(Deserialize)]
+struct AddLine {
+    add: Option<AddRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AddRow {
+    partition_values: Option<BTreeMap<String, Option<String>>>,
+    #[serde(flatten)]
+    row: ScanRow,
+}
+
+impl From<AddRow> for LiveFile {
+    fn from(AddRow { partition_values, row }: AddRow) -> Self {
+        Self { partition_values: partition_values.unwrap_or_default(), ..row.into() }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tidegate_config::{Trigger, WriteMode};
+use tidegate_table::dead_letter::FOLDER;
 use tidegate_types::Reason;
 
 use super::lake::{Lake, rows_of};
@@ -67,6 +70,22 @@ async fn p4_dead_letters_of_an_attempt_that_never_committed_are_never_seen() {
     lake.database.dead_each.store(0, Ordering::SeqCst);
     lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
     assert_eq!(lake.dead_letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_runs_go_on_when_somebody_removed_the_dead_letters() {
+    let lake = filled(10);
+    lake.database.put(rows_of(1, 60, 1).map(|row| Row { id: row.id + 1, ..row }));
+    lake.run(Trigger::Scheduled, Some(hours(0, 1))).await.expect("runs");
+    let letters = lake.store.below(FOLDER);
+    let objects: Vec<_> = letters.data.list(None).try_collect().await.expect("listed");
+    for object in objects {
+        letters.data.delete(&object.location).await.expect("deleted");
+    }
+    lake.run(Trigger::Scheduled, Some(hours(1, 2))).await.expect("goes on");
+    assert_eq!(lake.dead_letters().await.len(), 6, "those of its own");
+    lake.run(Trigger::Manual, Some(hours(0, 1))).await.expect("runs");
+    assert_eq!(lake.dead_letters().await.len(), 12, "and of what is loaded again");
 }
 
 /// The stop may come while the commit is under way; who is ready first is decided anew each time.

@@ -177,6 +177,40 @@ async fn t1_a_rewind_that_brings_rows_back_does_not_stop_runs() {
     lake.run(Trigger::Scheduled, Some(hours(3, 4))).await.expect("goes on");
 }
 
+/// A rewind counts for what it took alone, and for no longer than until that is loaded again.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_rows_deleted_on_purpose_beside_a_rewind_do_not_stop_runs() {
+    let lake = Lake::new(WriteMode::ReplaceInterval);
+    lake.database.put((0..6).flat_map(|hour| rows_of(hour, 4, 1)));
+    let scheduled = async |hour| lake.run(Trigger::Scheduled, Some(hours(hour, hour + 1))).await;
+    for hour in [0, 1, 2] {
+        scheduled(hour).await.expect("runs");
+    }
+    let before: Vec<String> = live(&lake).await;
+    scheduled(3).await.expect("runs");
+    restore(&lake, &before).await;
+    assert_eq!(scheduled(4).await.expect_err("rewound").reason(), Reason::TableRewound);
+    lake.run(Trigger::Manual, Some(hours(3, 4))).await.expect("asked for by name");
+    // Healed. Then one hour that the rewind left, and hour 3, which it took, for good.
+    let healed = live(&lake).await;
+    let third: Vec<_> = healed.iter().filter(|path| !before.contains(path)).cloned().collect();
+    let wanted: Vec<_> = healed.into_iter().filter(|path| *path != before[0]).collect();
+    commit(&lake, "DELETE", &wanted).await;
+    scheduled(4).await.expect("an hour was deleted");
+    let wanted: Vec<_> =
+        live(&lake).await.into_iter().filter(|path| !third.contains(path)).collect();
+    commit(&lake, "DELETE", &wanted).await;
+    // A stranger's rows that come and go are nobody's.
+    let info = json!({"commitInfo": {"timestamp": 1, "operation": "WRITE"}});
+    let nulls = json!({"_tg_src": 1}).to_string();
+    let stats = format!(r#"{{"numRecords":1,"nullCount":{nulls}}}"#);
+    let add = json!({"add": {"path": "theirs.parquet", "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": true, "stats": stats}});
+    let now = live(&lake).await;
+    put(&lake, &[info.to_string(), add.to_string()]).await;
+    restore(&lake, &now).await;
+    scheduled(5).await.expect("hour 3 was deleted, too");
+}
+
 /// A file that somebody put together holds the intervals between its bounds, and no others.
 #[tokio::test(flavor = "multi_thread")]
 async fn t1_a_rewind_is_seen_behind_files_that_a_stranger_put_together() {

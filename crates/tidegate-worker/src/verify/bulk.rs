@@ -68,7 +68,7 @@ async fn verify_table(
     entries.retain(|entry| entry.version <= snapshot.version());
     let history = BulkHistory::walk(&entries, ledger, &mut report)?;
     check_generations(&intervals, &contents, mode, &mut report);
-    check_rows(&history, &contents, (&intervals, mode), &mut report);
+    check_rows(&history, &contents, (ledger, &intervals, mode), &mut report);
     report.rows = contents.rows();
     let dead = check_dead_letters((ledger, mode), store, (&log, &snapshot), &mut report).await?;
     report.read = report.rows + report.dead;
@@ -142,7 +142,7 @@ fn is_held(intervals: &Intervals, place: &Place) -> bool {
 fn check_rows(
     history: &BulkHistory,
     contents: &BulkContents,
-    (intervals, mode): (&Intervals, WriteMode),
+    (ledger, intervals, mode): (&Ledger, &Intervals, WriteMode),
     report: &mut VerifyReport,
 ) {
     let found: BTreeMap<Place, u64> = contents.by_place().collect();
@@ -154,12 +154,9 @@ fn check_rows(
         return;
     }
     let mut places: BTreeSet<Place> = found.keys().chain(history.alive.keys()).copied().collect();
-    if let Some(rewind) = history.rewinds.first() {
-        if mode == WriteMode::Append {
-            report.damaged("rewind", rewind.clone());
-        }
+    if history.rewound && mode != WriteMode::Append {
         // Which rows a rewind took or brought back does not matter once they were loaded again.
-        places.retain(|place| mode == WriteMode::Append || is_held(intervals, place));
+        places.retain(|place| is_held(intervals, place));
     }
     for place in places {
         let there = found.get(&place).copied().unwrap_or(0);
@@ -168,7 +165,7 @@ fn check_rows(
             continue;
         }
         let detail = format!("{place} has {there} rows, its run committed {said}");
-        match history.rewinds.first() {
+        match history.rewind_of(ledger, &place) {
             Some(rewind) => {
                 report.damaged("rewind", format!("{detail}; the table was rewound by {rewind}"));
             }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_table::files::system::run_source_name;
 use tidegate_table::ledger::{
     IntervalKey, IntervalState, Intervals, LedgerError, PositionField, RunState, TxnName,
 };
+use tidegate_table::loads::{Load, Taken};
 use tidegate_table::log::{CommitKind, LogEntry, Strangers, Txns};
 use tidegate_types::Ledger;
 
@@ -23,8 +25,10 @@ pub(super) struct BulkHistory {
     pub(super) complete: bool,
     /// Whether somebody else changed or removed rows.
     pub(super) foreign_edits: bool,
-    /// What took the table back in time.
-    pub(super) rewinds: Vec<String>,
+    /// Whether somebody took the table back in time.
+    pub(super) rewound: bool,
+    /// What that took away and nobody brought back.
+    taken: Taken,
     /// Commits of runs.
     pub(super) runs: u64,
     /// Rows that must be in the table.
@@ -44,7 +48,8 @@ impl BulkHistory {
         report: &mut VerifyReport,
     ) -> Result<Self, LedgerError> {
         let complete = entries.first().is_some_and(|entry| entry.version == 0);
-        let mut history = Self { complete, ..Self::default() };
+        let taken = Taken::by_rewinds(entries);
+        let mut history = Self { complete, taken, ..Self::default() };
         let (mut edits, mut strangers) = (History::default(), Strangers::default());
         let mut before = States::new();
         let mut expected = entries.first().map(|entry| entry.version);
@@ -54,7 +59,7 @@ impl BulkHistory {
                 report.not_provable("log", format!("version {missing} is missing"));
             }
             expected = Some(entry.version + 1);
-            history.rewinds.extend(foreign(entry, &mut strangers, &mut edits, report));
+            history.rewound |= foreign(entry, &mut strangers, &mut edits, report).is_some();
             history.foreign_edits = edits.foreign_edits;
             let said = said_in(entry, ledger)?;
             check_rise(entry, &before, &said, report);
@@ -72,6 +77,13 @@ impl BulkHistory {
             history.runs
         ));
         Ok(history)
+    }
+
+    /// The rewind that may have taken rows of a run, in words.
+    pub(super) fn rewind_of(&self, ledger: &Ledger, place: &Place) -> Option<String> {
+        let source = run_source_name(ledger, place.generation);
+        let (version, what) = self.taken.of(&Load { start: place.interval, source })?;
+        Some(format!("{what} at version {version}"))
     }
 
     /// How many streamed rows a commit took out, by what the partitions count (B10).
@@ -157,7 +169,7 @@ impl BulkHistory {
         let taken = entry.removes.iter().map(|file| file.rows).sum::<Option<u64>>();
         let taken = taken.map(|rows| rows.saturating_sub(entry.kept_rows));
         // Behind a rewind other rows were there than those that the runs before it brought.
-        if !self.complete || !self.rewinds.is_empty() || taken == Some(held) {
+        if !self.complete || self.rewound || taken == Some(held) {
             return;
         }
         let version = entry.version;

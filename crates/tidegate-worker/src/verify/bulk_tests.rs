@@ -372,6 +372,45 @@ async fn t1_a_rewound_table_is_damaged_until_its_intervals_are_loaded_again() {
     assert_eq!((report.state, report.rows), (VerifyState::Ok, 17), "{report}");
 }
 
+/// A RESTORE that mends a wrong deletion takes nothing, and leaves what was deleted on purpose before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_rewind_that_brought_rows_back_is_no_damage() {
+    let lake = Lake::new().await;
+    for hour in 0..3 {
+        lake.run(key(hour, hour + 1), REPLACE, (10, 0)).await;
+    }
+    let all = lake.live().await;
+    let change = async |operation: &str, action: &str, path: &str| {
+        let info = format!(r#"{{"commitInfo":{{"timestamp":1,"operation":"{operation}"}}}}"#);
+        let add = async || {
+            let entries = lake.log.history(0).await.expect("readable");
+            let lines = entries.iter().flat_map(|entry| entry.bytes.split(|byte| *byte == b'\n'));
+            let line = lines.filter_map(|line| std::str::from_utf8(line).ok());
+            let mut adds = line.filter(|line| line.contains("\"add\"") && line.contains(path));
+            adds.next().expect("it was added").to_owned()
+        };
+        let change = match action {
+            "add" => add().await,
+            _ => format!(
+                r#"{{"remove":{{"path":"{path}","dataChange":true,"deletionTimestamp":1}}}}"#
+            ),
+        };
+        lake.stranger(&format!("{info}\n{change}\n")).await;
+    };
+    for mode in [WriteMode::ReplaceInterval, WriteMode::Append] {
+        change("DELETE", "remove", &all[1].path).await;
+        change("RESTORE", "add", &all[1].path).await;
+        let report = lake.verify_as(mode).await;
+        assert_eq!(report.state, VerifyState::NotProvable, "somebody deleted rows: {report}");
+        let rows = report.findings.iter().any(|found| found.check == "rows");
+        assert!(!rows && report.rows == 30, "{report}");
+    }
+    change("DELETE", "remove", &all[0].path).await;
+    lake.expect(VerifyState::NotProvable, "rows").await;
+    change("RESTORE", "remove", &all[2].path).await;
+    lake.expect(VerifyState::Damaged, "rewind").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_beginning_is_cleaned_up_proves_generations_and_no_counts() {
     let lake = Lake::new().await;

@@ -12,7 +12,7 @@ use tidegate_config::CsvOptions;
 use tidegate_decode::CellDecoder;
 use tidegate_types::{Field, FieldType, Reason};
 
-use super::missing::MissingColumns;
+use super::missing::{Lacking, MissingColumns};
 use super::outbox::{BadRecord, Outbox};
 use super::text::Text;
 use super::trouble::Trouble;
@@ -195,7 +195,8 @@ impl Layout {
                 return Err(Trouble::damaged(format!("its header names {name:?} twice")));
             }
             if place.is_none() {
-                missing.note(field, name, names.iter().map(String::as_str))?;
+                let lacking = Lacking { within: "", name, required: field.required };
+                missing.note(lacking, names.iter().map(String::as_str))?;
             }
             cell_of.push(place);
         }

@@ -7,6 +7,7 @@
 //! of the file. Pages are a mebibyte with most writers; [`pages`] has the limits.
 
 mod fit;
+mod members;
 mod pages;
 mod ranges;
 mod shares;
@@ -155,18 +156,13 @@ impl ParquetFile {
     fn choose(&self, wanted: &Wanted) -> Result<Columns, Trouble> {
         let schema = self.metadata.schema();
         if let Some(extra) = wanted.unexpected(schema) {
-            return Err(Trouble::Damaged {
-                reason: Reason::TableMismatch,
-                what: format!(
-                    "it has the column {extra:?}, which the first file has not; declare the columns under schema.fields"
-                ),
-            });
+            return Err(members::beside_the_first(extra));
         }
         let mut roots = Vec::new();
         let mut sources = Vec::with_capacity(wanted.fields.len());
         let mut missing = MissingColumns::default();
         for field in &wanted.fields {
-            let source = Source::find(schema, field, &mut missing)?;
+            let source = Source::find(schema, field, wanted.declared, &mut missing)?;
             roots.extend(source.as_ref().map(|source| source.root));
             sources.push(source);
         }
@@ -288,27 +284,24 @@ struct Source {
 
 impl Source {
     /// Where the field's column is; what the file lacks is noted in `missing`.
-    fn find<'a>(
+    fn find(
         schema: &Schema,
-        field: &'a Field,
-        missing: &mut MissingColumns<'a>,
+        field: &Field,
+        declared: bool,
+        missing: &mut MissingColumns,
     ) -> Result<Option<Self>, Trouble> {
         let path = field.from.as_deref().and_then(|from| from.strip_prefix("$."));
-        let mut names =
+        let names: Vec<&str> =
             path.map_or_else(|| vec![field.name.as_str()], |path| path.split('.').collect());
-        let members = names.split_off(1).into_iter().map(str::to_owned).collect::<Vec<_>>();
-        let found = schema.fields().find(names[0]);
-        let Some((root, data_type)) = found
-            .and_then(|(root, column)| Some((root, member_type(column.data_type(), &members)?)))
-        else {
-            let present = schema.fields().iter().map(|column| column.name().as_str());
-            missing.note(field, path.unwrap_or(&field.name), present)?;
-            return Ok(None);
-        };
+        let found = members::descend(schema.fields(), &names, field.required, missing)?;
+        let Some((root, data_type)) = found else { return Ok(None) };
+        let within = path.unwrap_or(&field.name);
+        members::compare(within, (data_type, &field.data_type), declared, missing)?;
         fit::fits(data_type, &field.data_type).map_err(|problem| Trouble::Damaged {
             reason: Reason::UnsupportedType,
             what: format!("column {:?}: {problem}", field.name),
         })?;
+        let members = names[1..].iter().map(|name| (*name).to_owned()).collect();
         Ok(Some(Self { root, members }))
     }
 
@@ -323,13 +316,6 @@ impl Source {
         }
         Ok(array)
     }
-}
-
-fn member_type<'a>(data_type: &'a DataType, members: &[String]) -> Option<&'a DataType> {
-    members.iter().try_fold(data_type, |data_type, member| match data_type {
-        DataType::Struct(fields) => fields.find(member).map(|(_, field)| field.data_type()),
-        _ => None,
-    })
 }
 
 impl Columns {

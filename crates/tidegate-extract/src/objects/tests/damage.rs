@@ -328,6 +328,19 @@ async fn a_file_whose_columns_are_nearly_the_declared_ones_is_refused() {
     assert!(error.to_string().contains("it calls the column \"id\""), "{error}");
 }
 
+#[tokio::test]
+async fn a_record_whose_names_are_nearly_the_declared_ones_is_set_aside() {
+    let store = memory();
+    let lines = "{\"id\":1}\n{\"ID\":2}\n{\"id\":3,\"s\":{\"b\":1}}\n{\"id\":4,\"u\":0}\n";
+    put(&store, "a.json", lines).await;
+    let ask = ask(FileFormat::NdJson, "*").fields(&["id: long", "s: struct<B: long>"]);
+    let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+    assert_eq!(found.rows(), ["{\"id\":1}", "{\"id\":4}"]);
+    assert_eq!(found.places(), [("a.json:2", "MissingField"), ("a.json:3", "MissingField")]);
+    let detail = &found.dead[0].detail;
+    assert!(detail.contains("calls it \"ID\", which is declared as \"id\""), "{detail}");
+}
+
 /// A table's folder holds what its log replaced, too; the pipeline's own would double with each run.
 #[tokio::test]
 async fn files_of_a_delta_table_are_not_a_source() {

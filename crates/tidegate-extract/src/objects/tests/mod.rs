@@ -104,13 +104,18 @@ impl Ask {
     }
 }
 
+/// From `name: type`; `!` behind it where it is required, and ` from $.path` where it stands elsewhere.
 fn field(text: &str) -> Field {
     let (name, data_type) = text.split_once(": ").unwrap();
+    let (data_type, from) = match data_type.split_once(" from ") {
+        Some((data_type, path)) => (data_type, Some(path.to_owned())),
+        None => (data_type, None),
+    };
     Field {
         name: name.into(),
         data_type: data_type.trim_end_matches('!').parse().unwrap(),
         required: data_type.ends_with('!'),
-        from: None,
+        from,
     }
 }
 

@@ -1,6 +1,10 @@
 //! Parquet files.
 
-use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder, StructArray};
+use arrow::array::{
+    ArrayRef, Int64Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field as ArrowField};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
@@ -228,6 +232,61 @@ async fn what_does_not_fit_is_a_fault_of_the_file_that_names_column_and_types() 
     }
 }
 
+/// A struct `s` with these members, numbers all.
+fn of_members(names: &[&str]) -> ArrayRef {
+    let members = names.iter().map(|name| {
+        let member = ArrowField::new(*name, DataType::Int64, true);
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        (Arc::new(member), values)
+    });
+    Arc::new(StructArray::from(members.collect::<Vec<_>>()))
+}
+
+/// Their values would be null, and the run would be done.
+#[tokio::test]
+async fn members_whose_names_are_nearly_the_declared_ones_are_refused() {
+    let listed = |of: ArrayRef| -> ArrayRef {
+        let element = Arc::new(ArrowField::new_list_field(of.data_type().clone(), true));
+        let ends = OffsetBuffer::from_lengths([1, 1]);
+        Arc::new(ListArray::new(element, ends, of, None))
+    };
+    let b = || of_members(&["b", "c"]);
+    for (column, declared, told) in [
+        (
+            b(),
+            Some("s: struct<B: long, c: long>"),
+            r#"calls the column "s.b", which is declared as "s.B""#,
+        ),
+        (
+            listed(b()),
+            Some("s: list<struct<B: long>>"),
+            r#"the column "s.b", which is declared as "s.B""#,
+        ),
+        (b(), Some("x: long from $.s.B"), r#"the column "s.b", which is declared as "s.B""#),
+        (b(), Some("x: long! from $.s.d"), r#"it lacks the column "s.d", which is required"#),
+        (b(), None, r#"it has the column "s.b", which the first file has not"#),
+    ] {
+        let store = memory();
+        let first = [("s", of_members(&["B", "c"]))];
+        if declared.is_none() {
+            put(&store, "a", file(&first, WriterProperties::default())).await;
+        }
+        put(&store, "b", file(&[("s", column)], WriterProperties::default())).await;
+        let mut ask = ask(FileFormat::Parquet, "*");
+        if let Some(declared) = declared {
+            ask = ask.fields(&[declared]);
+        }
+        let files = ask.open_in(&store).await.unwrap();
+        let error = read_all(&files).await.unwrap_err();
+        assert!(!error.is_transient() && error.to_string().contains(told), "{error}");
+    }
+    let store = memory();
+    put(&store, "b", file(&[("s", b())], WriterProperties::default())).await;
+    let ask = ask(FileFormat::Parquet, "*").fields(&["s: struct<b: long, d: long>"]);
+    let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+    assert_eq!(found.rows(), [r#"{"s":{"b":1}}"#, r#"{"s":{"b":2}}"#], "a member may be missing");
+}
+
 #[tokio::test]
 async fn a_member_of_a_struct_can_be_a_column() {
     let store = memory();
@@ -237,8 +296,7 @@ async fn a_member_of_a_struct_can_be_a_column() {
     let outer: ArrayRef =
         Arc::new(StructArray::try_new(vec![member].into(), vec![inner], nulls).unwrap());
     put(&store, "a", file(&[("s", outer)], codec(Compression::SNAPPY))).await;
-    let mut ask = ask(FileFormat::Parquet, "*").fields(&["n: long"]);
-    ask.fields.as_mut().unwrap()[0].from = Some("$.s.n".into());
+    let ask = ask(FileFormat::Parquet, "*").fields(&["n: long from $.s.n"]);
     let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
     assert_eq!(found.rows(), ["{\"n\":1}", "{}", "{}"]);
 }

@@ -9,6 +9,7 @@
 //! secret's `primary_uri`, and then the replica must have replayed as far as the primary had written.
 
 mod decide;
+mod position;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 
 use self::decide::{Open, Prepared, Seen, Watch};
+use self::position::end_of_records;
 use super::connect::Server;
 use super::failure::failed;
 use crate::{ExtractError, ReadRequest};
@@ -51,7 +53,14 @@ pub(super) async fn until_replayed(
 }
 
 async fn written(primary: &Client) -> Result<PgLsn, ExtractError> {
-    scalar(primary, "SELECT pg_catalog.pg_current_wal_insert_lsn()").await
+    let asked = "SELECT pg_catalog.pg_current_wal_insert_lsn(), \
+         pg_catalog.current_setting('wal_block_size')::int8, \
+         pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))";
+    let asking = |error| failed("asking the server what it has written", error);
+    let row = primary.query_one(asked, &[]).await.map_err(asking)?;
+    let next: PgLsn = row.try_get(0).map_err(asking)?;
+    let sizes = row.try_get(1).and_then(|page: i64| Ok((page, row.try_get(2)?)));
+    Ok(end_of_records(next.into(), sizes.map_err(asking)?).into())
 }
 
 /// Returns when no transaction can add rows to the interval any more.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tidegate_types::DataInterval;
 use url::Url;
 
@@ -202,6 +203,30 @@ async fn p4_a_file_that_a_later_run_replaced_before_it_showed_is_left_out() {
     lake.roll(&mut lake.letters()).await;
     let rolled = late.roll_forward(&lake.main, &seen, fresh).await.expect("rolled forward");
     assert_eq!((rolled, lake.shown().await), (0, vec![2]));
+}
+
+/// It was whole before the main table named it: who waited for it would wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_dead_letters_that_somebody_removed_hold_up_no_others() {
+    let lake = Lake::new().await;
+    for (hour, value) in [(0, 1), (1, 2)] {
+        lake.run(key(hour, hour + 1), Effect::ReplaceInterval, &[value]).await;
+        lake.roll(&mut lake.letters()).await;
+    }
+    let mut objects = lake.dead.store().list(None);
+    while let Some(object) = objects.try_next().await.expect("listed") {
+        lake.dead.store().delete(&object.location).await.expect("deleted");
+    }
+    lake.run(key(2, 3), Effect::ReplaceInterval, &[3]).await;
+    let mut letters = lake.letters();
+    assert_eq!(letters.count_gone(&lake.main_now().await).await.expect("looked for"), 2);
+    assert_eq!((lake.roll(&mut letters).await, letters.gone().len()), (1, 2));
+    assert_eq!(lake.shown().await, [3]);
+    // Loaded again, an interval is whole again.
+    lake.run(key(0, 1), Effect::ReplaceInterval, &[4]).await;
+    let mut letters = lake.letters();
+    assert_eq!((lake.roll(&mut letters).await, letters.gone().len()), (1, 1));
+    assert_eq!(lake.shown().await, [3, 4]);
 }
 
 #[test]
