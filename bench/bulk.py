@@ -5,7 +5,7 @@
 
 A Postgres of its own is started and filled; then every contender moves the same rows, zstd level 1, over
 one connection (Tidegate once more over two), and psql throws the rows of COPY BINARY away, which is the
-wall. Contenders take turns, so that a noisy neighbour hits all alike; of each the median counts. CPU
+wall; two at once each throw half of them away, which is the wall for two connections. Contenders take turns, so that a noisy neighbour hits all alike; of each the median counts. CPU
 seconds are the client's, by getrusage of the process; those of the server only tell how far two connections
 could go on this machine, which client and server share. For the same reason there is a run of one connection
 whose client and server have one core together: two connections on two cores are compared with it, too. Tidegate's include its whole process, start, log and
@@ -53,7 +53,7 @@ FROM generate_series(1::bigint, {rows}) AS n;
 ALTER TABLE bench ADD PRIMARY KEY (id);
 """
 PEERS = ("duckdb", "adbc", "connectorx")
-ORDER = ("copy", "tidegate", "duckdb", "adbc", "connectorx", "tidegate_two", "tidegate_one_core")
+ORDER = ("copy", "copy_two", "tidegate", "duckdb", "adbc", "connectorx", "tidegate_two", "tidegate_one_core")
 GOALS = {
     "duckdb_cpu": 1.2,
     "adbc_cpu": 2.5,
@@ -61,6 +61,7 @@ GOALS = {
     "copy_wall": 0.7,
     "two_backends_wall": 1.6,
     "two_cores_wall": None,
+    "copy_two_wall": None,
 }
 MEMORY_GOAL = 200
 
@@ -108,6 +109,20 @@ def copy(server, _folder):
     """COPY BINARY to nothing: what the server and the wire cost anybody."""
     psql = [server.program("psql"), "-qX", server.uri(), "-c", "COPY bench TO STDOUT (FORMAT BINARY)"]
     seen, _ = measured(psql, stdout=subprocess.DEVNULL)
+    return seen
+
+
+def copy_two(server, _folder):
+    """The same by two connections, a half of the table's pages each."""
+    middle = int(server.sql("SELECT pg_relation_size('bench') / current_setting('block_size')::bigint / 2"))
+    halves = [f"ctid < '({middle},0)'", f"ctid >= '({middle},0)'"]
+    # One process is measured, which waits for both.
+    script = " & ".join(
+        f'"$0" -qX "$1" -c "COPY (SELECT * FROM bench WHERE {half}) TO STDOUT (FORMAT BINARY)" > /dev/null'
+        for half in halves
+    )
+    shell = ["bash", "-c", script + " & wait -n && wait -n", server.program("psql"), server.uri()]
+    seen, _ = measured(shell)
     return seen
 
 
@@ -166,14 +181,14 @@ def check_rows(contender, folder, rows):
 def once(contender, server, base, rows):
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{contender}-", dir=base))
     before = server.cpu_seconds()
-    if contender == "copy":
-        seen = copy(server, folder)
+    if contender in ("copy", "copy_two"):
+        seen = copy(server, folder) if contender == "copy" else copy_two(server, folder)
     elif contender in PEERS:
         seen = peer(contender, server, folder)
     else:
         with server.on_core(0) if contender == "tidegate_one_core" else contextlib.nullcontext():
             seen = tidegate(server, folder, rows, 2 if contender == "tidegate_two" else 1)
-    if contender != "copy":
+    if not contender.startswith("copy"):
         seen["bytes"] = check_rows(contender, folder, rows)
     seen["server_cpu"] = server.cpu_seconds() - before
     shutil.rmtree(folder)
@@ -201,6 +216,7 @@ def ratios(rounds):
         "copy_wall": over("copy", "tidegate", "wall"),
         "two_backends_wall": over("tidegate", "tidegate_two", "wall"),
         "two_cores_wall": over("tidegate_one_core", "tidegate_two", "wall"),
+        "copy_two_wall": over("copy", "copy_two", "wall"),
     }
 
 

@@ -4,8 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+/// So often in a row there must be no room.
+const REFUSALS: u32 = 5;
+/// In between.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A small file system of its own; unmounted with the value.
 #[derive(Debug)]
@@ -32,7 +38,11 @@ impl SmallDisk {
     /// When the file that takes it cannot be made.
     pub fn fill(&self, left: u64) -> Result<()> {
         let mut filler = fs::File::create(self.filler()).context("make the file that fills")?;
-        while filler.write_all(&[7; 4096]).is_ok() {}
+        // Pages of files that somebody just closed may come free a moment later.
+        for _ in 0..REFUSALS {
+            while filler.write_all(&[7; 4096]).is_ok() {}
+            std::thread::sleep(PAUSE);
+        }
         let full = filler.metadata().context("ask how large it became")?.len();
         filler.set_len(full.saturating_sub(left)).context("leave some room")
     }
