@@ -1,6 +1,9 @@
 //! Names that people take for one another.
 
-/// Whether two names differ in case and in blanks around them alone.
+/// A byte order mark and a blank of no width, which stand where files were put together.
+const INVISIBLE: [char; 2] = ['\u{feff}', '\u{200b}'];
+
+/// Whether two names differ in case alone, and in blanks and invisible marks around them.
 #[must_use]
 pub fn is_nearly(one: &str, other: &str) -> bool {
     let (mut left, mut right) = (String::new(), String::new());
@@ -12,7 +15,7 @@ pub fn is_nearly(one: &str, other: &str) -> bool {
 /// Puts into `folded` what a name has in common with those that are nearly the same.
 pub(crate) fn fold(name: &str, folded: &mut String) {
     folded.clear();
-    let name = name.trim();
+    let name = name.trim_matches(|c: char| c.is_whitespace() || INVISIBLE.contains(&c));
     if name.is_ascii() {
         folded.push_str(name);
         folded.make_ascii_lowercase();
@@ -34,6 +37,9 @@ mod tests {
             ("Größe", "gröẞe", true),
             ("i d", "id", false),
             ("id", "id2", false),
+            ("id", "\u{feff}id", true),
+            ("id", "\u{200b} Id\u{feff}", true),
+            ("id", "i\u{200b}d", false),
         ] {
             assert_eq!(is_nearly(one, other), nearly, "{one:?} {other:?}");
         }

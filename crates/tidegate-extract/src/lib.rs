@@ -11,6 +11,7 @@
 mod civil;
 mod connection;
 mod error;
+mod limits;
 mod mysql;
 mod objects;
 mod postgres;

@@ -9,6 +9,7 @@ mod azure;
 mod error;
 mod google;
 mod keys;
+mod listings;
 mod probe;
 mod s3;
 
@@ -194,6 +195,8 @@ fn foreign_key(options: &StoreOptions) -> StoreError {
 mod authorities_tests;
 #[cfg(test)]
 mod azure_tests;
+#[cfg(test)]
+mod listings_tests;
 #[cfg(test)]
 mod s3_tests;
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub enum Fault {
     StoreThenHang,
     /// The store never hears of it; the client gets this status (503, 409, 412, …).
     Status(u16),
+    /// The store never hears of it; the client gets a success with this body.
+    Answer(&'static str),
     /// The store never hears of it; the connection is cut.
     Cut,
     /// The store never hears of it, and no answer ever comes.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fault::{Fault, Late, Rule};
-use crate::http::{Request, error_answer};
+use crate::http::{Request, error_answer, own_answer};
 use crate::random::Random;
 
 /// Events kept for a look; older ones are forgotten, counters are not.
@@ -272,6 +272,11 @@ impl Exchange<'_> {
             Some(Fault::StoreThenHang) => {
                 let stored = store_only(self.shared, &self.request).await?;
                 self.end(client, Some(stored), Answered::Nothing).await
+            }
+            Some(Fault::Answer(body)) => {
+                self.record(None, Answered::Status(200));
+                client.write_all(&own_answer(200, "OK", body)).await?;
+                Ok(Next::Read)
             }
             Some(Fault::Status(status)) => self.end(client, None, Answered::Status(status)).await,
             Some(Fault::Cut) => self.end(client, None, Answered::Cut).await,

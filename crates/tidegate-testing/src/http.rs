@@ -217,8 +217,13 @@ pub(crate) fn error_answer(status: u16) -> Vec<u8> {
         _ => "InternalError",
     };
     let body = format!("<Error><Code>{code}</Code><Message>injected by a test</Message></Error>");
+    own_answer(status, code, &body)
+}
+
+/// An answer of our own.
+pub(crate) fn own_answer(status: u16, words: &str, body: &str) -> Vec<u8> {
     format!(
-        "HTTP/1.1 {status} {code}\r\ncontent-type: application/xml\r\netag: \"injected\"\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} {words}\r\ncontent-type: application/xml\r\netag: \"injected\"\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

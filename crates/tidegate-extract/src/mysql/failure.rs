@@ -3,8 +3,8 @@
 use mysql_async::{DriverError, Error, IoError};
 use tidegate_types::Reason;
 
-use super::limits::LARGEST_ROW;
 use crate::ExtractError;
+use crate::limits::LARGEST_ROW;
 
 /// The server said that a table's definition is newer than the snapshot.
 const DEFINITION_CHANGED: u16 = 1412;

@@ -4,6 +4,3 @@
 pub(super) const MOST_CONNECTIONS: usize = 64;
 /// Most bytes of a batch, whatever is asked for: text of a column is addressed by 31 bits.
 pub(super) const LARGEST_BATCH: usize = 256 << 20;
-/// The largest row that is taken. A row stands in memory once on its way, so that a few readers stay
-/// within the memory of a run.
-pub(super) const LARGEST_ROW: usize = 64 << 20;

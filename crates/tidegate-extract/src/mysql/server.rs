@@ -11,9 +11,9 @@ use tidegate_types::Reason;
 
 use super::failure::{Stage, explain};
 use super::identity::Identity;
-use super::limits::LARGEST_ROW;
 use super::{address, trust};
 use crate::ExtractError;
+use crate::limits::LARGEST_ROW;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Idle readers hold their snapshot while others read, so the system looks whether the server is there.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use tidegate_config::{BadFilePolicy, FileFormat, ObjectSource};
+use tidegate_config::{BadFilePolicy, FileCompression, FileFormat, ObjectSource};
 use tidegate_types::{Field, Reason};
 
 use super::chunks::Bounds;
@@ -159,13 +159,16 @@ impl Part<'_> {
         parse: impl FnOnce(Text<'_>, &mut Outbox) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
         let Self { reading, file, fetch, .. } = *self;
+        let packing = packing(reading.source.compression, &file.path);
         if file.size == 0 {
-            // No gzip member and no frame, but what programs leave that had nothing to write.
-            return Ok(());
+            // What programs leave that had nothing to write; packed, nothing has some bytes.
+            let empty =
+                "it is empty, and packed not even an empty text is: its upload may have failed";
+            let plain = packing == FileCompression::None;
+            return if plain { Ok(()) } else { Err(Trouble::damaged(empty)) };
         }
         let cause = Cause::default();
         let whole = fetch.whole(file, &cause)?;
-        let packing = packing(reading.source.compression, &file.path);
         let mut input = unpack(packing, whole).map_err(|error| {
             let what = "a decompressor could not be set up";
             ExtractError::transient(Reason::ResourceExhausted, what).because(error)

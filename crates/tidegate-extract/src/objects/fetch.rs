@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -72,16 +72,13 @@ impl Fetch {
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..pinned(file) };
         let location = file.location();
         let answer = self.wait(async {
-            let result = self.store.get_opts(&location, options).await?;
-            if result.meta.size != file.size {
-                return Ok(None);
-            }
-            result.bytes().await.map(Some)
+            let result = self.store.get_opts(&location, options).await;
+            let result = result.map_err(|error| of_file(&file.path, error))?;
+            require_same(file, &result.meta)?;
+            result.bytes().await.map_err(|error| of_file(&file.path, error))
         })?;
-        match answer.map_err(|error| of_file(&file.path, error))? {
-            Some(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
-            _ => Err(changed(&file.path, "its size is another")),
-        }
+        let bytes = answer?;
+        if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(other_size(file)) }
     }
 
     /// A file from its beginning to its end. Errors are kept in `cause`.
@@ -93,9 +90,7 @@ impl Fetch {
         let location = file.location();
         let result = self.wait(self.store.get_opts(&location, pinned(file)))?;
         let result = result.map_err(|error| of_file(&file.path, error))?;
-        if result.meta.size != file.size {
-            return Err(changed(&file.path, "its size is another"));
-        }
+        require_same(file, &result.meta)?;
         Ok(WholeFile {
             fetch: self.clone(),
             file: file.clone(),
@@ -110,12 +105,7 @@ impl Fetch {
         let options = GetOptions { head: true, ..pinned(file) };
         let location = file.location();
         let result = self.wait(self.store.get_opts(&location, options))?;
-        let meta = result.map_err(|error| of_file(&file.path, error))?.meta;
-        if meta.size == file.size {
-            Ok(())
-        } else {
-            Err(changed(&file.path, "its size is another"))
-        }
+        require_same(file, &result.map_err(|error| of_file(&file.path, error))?.meta)
     }
 }
 
@@ -129,6 +119,30 @@ fn pinned(file: &PinnedFile) -> GetOptions {
         if_unmodified_since: unmodified.map(Into::into),
         ..GetOptions::default()
     }
+}
+
+/// Looks at what an answer says of itself: caches and some servers answer with what they have, whatever version
+/// was asked for.
+fn require_same(file: &PinnedFile, answered: &ObjectMeta) -> Result<(), ExtractError> {
+    if answered.size != file.size {
+        return Err(other_size(file));
+    }
+    match (&file.etag, &answered.e_tag) {
+        (Some(listed), Some(etag)) if bare(listed) != bare(etag) => {
+            Err(changed(&file.path, "its etag is another"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn other_size(file: &PinnedFile) -> ExtractError {
+    changed(&file.path, "its size is another")
+}
+
+/// An etag without its quotes, which listings of Azure leave out, and without the mark of weak ones, which
+/// proxies that compress put in front.
+fn bare(etag: &str) -> &str {
+    etag.trim().trim_start_matches("W/").trim_matches('"')
 }
 
 /// The bytes of a file, in order.
@@ -214,5 +228,34 @@ impl Read for WholeFile {
         let read = self.next_bytes(into).map_err(|error| self.cause.keep(error))?;
         self.read += read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_the_same_however_it_is_written() {
+        for (listed, answered, same) in [
+            (Some("\"a\""), Some("\"a\""), true),
+            (Some("a"), Some("\"a\""), true),
+            (Some("\"a\""), Some("W/\"a\""), true),
+            (Some("W/\"a\""), Some("\"b\""), false),
+            (Some("\"a\""), Some("\"a-2\""), false),
+            (Some("\"a\""), None, true),
+            (None, Some("\"b\""), true),
+        ] {
+            let etag = |etag: Option<&str>| etag.map(str::to_owned);
+            let file = PinnedFile { path: "f".into(), etag: etag(listed), size: 1, modified: 0 };
+            let meta = ObjectMeta {
+                location: file.location(),
+                last_modified: Default::default(),
+                size: 1,
+                e_tag: etag(answered),
+                version: None,
+            };
+            assert_eq!(require_same(&file, &meta).is_ok(), same, "{listed:?} {answered:?}");
+        }
     }
 }

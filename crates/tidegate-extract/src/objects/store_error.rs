@@ -1,5 +1,7 @@
 //! What a store's refusal means for a run.
 
+use std::error::Error as _;
+
 use object_store::Error;
 use tidegate_types::Reason;
 
@@ -12,6 +14,10 @@ pub(crate) fn unreadable(what: &str, error: Error) -> ExtractError {
         return ExtractError::transient(Reason::SourceRefused, format!("{what}: access is denied"))
             .because(error);
     }
+    if let Some(link) = loop_of(&error) {
+        let what = format!("{what}: {link}; remove that link, or name another folder");
+        return ExtractError::permanent(Reason::InvalidConfiguration, what);
+    }
     match error {
         // One of its keys is none that can be asked for: it stays so.
         Error::InvalidPath { source } => {
@@ -23,6 +29,14 @@ pub(crate) fn unreadable(what: &str, error: Error) -> ExtractError {
         }
         error => ExtractError::transient(Reason::SourceUnreachable, what).because(error),
     }
+}
+
+/// Which link in a directory leads to a folder above it; none when it is something else. The error has no name
+/// outside of the store, so its words have to do.
+fn loop_of(error: &Error) -> Option<String> {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let mut texts = causes.map(ToString::to_string);
+    texts.find(|text| text.starts_with("File system loop found"))
 }
 
 /// Whether the store does not let us. The answer to a listing has its status only in words.

@@ -12,11 +12,12 @@ use tidegate_runtime::secrets::Secrets;
 use tidegate_types::{Explained, Reason};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::failed;
+use super::large::{Bounding, Plain, RefusedRow};
 use super::{address, resolve, tls};
 use crate::{ExtractError, connection};
 
@@ -115,7 +116,7 @@ impl Server {
 
     /// Another connection to the same address, moved by a task of its own.
     pub(super) async fn session(&self) -> Result<Session, ExtractError> {
-        let (client, moving) = self.open().await?;
+        let (client, moving) = self.open(&RefusedRow::default()).await?;
         let session = Session { client, driver: Driver(tokio::spawn(moving)) };
         prepare(&session.client).await?;
         Ok(session)
@@ -125,14 +126,15 @@ impl Server {
     /// from one thread to another would cost as much as decoding it.
     pub(super) async fn with_client<T>(
         &self,
-        work: impl AsyncFnOnce(&Client) -> Result<T, ExtractError>,
+        work: impl AsyncFnOnce(&Client, &RefusedRow) -> Result<T, ExtractError>,
     ) -> Result<T, ExtractError> {
-        let (client, moving) = self.open().await?;
+        let refused = RefusedRow::default();
+        let (client, moving) = self.open(&refused).await?;
         let mut moving = moving.fuse();
         let done = {
             let mut work = pin!(async {
                 prepare(&client).await?;
-                work(&client).await
+                work(&client, &refused).await
             });
             poll_fn(|context| {
                 if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -150,6 +152,11 @@ impl Server {
         Ok(done)
     }
 
+    /// Whether the server is reached by a socket in a folder.
+    fn is_local(&self) -> bool {
+        matches!(self.config.get_hosts(), [Host::Unix(_)])
+    }
+
     async fn first_of(
         asked: Config,
         source: &DatabaseSource,
@@ -159,9 +166,9 @@ impl Server {
         let connector = connector(source, secrets)?;
         let mut last = None;
         for (config, label) in resolve::addresses(&asked, application).await? {
+            let mut server = Self { config, tls: None, label };
             // Nobody listens in on a socket in a folder, and servers offer no TLS there.
-            let local = matches!(config.get_hosts(), [Host::Unix(_)]);
-            let server = Self { config, tls: connector.clone().filter(|_| !local), label };
+            server.tls = connector.clone().filter(|_| !server.is_local());
             match server.session().await {
                 Ok(session) => return Ok((server, session)),
                 // What a person must mend is told rather than that nobody answers elsewhere.
@@ -175,18 +182,31 @@ impl Server {
         Err(last.unwrap_or_else(|| ExtractError::transient(Reason::SourceUnreachable, nowhere)))
     }
 
-    /// A client, and what moves its bytes for as long as it is polled.
-    async fn open(&self) -> Result<(Client, BoxFuture<'static, ()>), ExtractError> {
+    /// A client, and what moves its bytes for as long as it is polled. A message that is too large ends the
+    /// connection and is noted in `refused`.
+    async fn open(
+        &self,
+        refused: &RefusedRow,
+    ) -> Result<(Client, BoxFuture<'static, ()>), ExtractError> {
         let mut config = self.config.clone();
-        let mode = if self.tls.is_some() { SslMode::Require } else { SslMode::Disable };
-        config.ssl_mode(mode);
+        config.ssl_mode(SslMode::Require);
         let connecting = |error| failed(&format!("connecting to {}", self.label), error);
         Ok(match &self.tls {
             Some(tls) => {
-                let (client, moving) = config.connect(tls.clone()).await.map_err(connecting)?;
+                let bounding = Bounding::new(tls.clone(), refused);
+                let (client, moving) = config.connect(bounding).await.map_err(connecting)?;
                 (client, moving.map(told).boxed())
             }
+            // The client hands a stream without TLS to nobody; so it is told that it need not ask for it.
+            None if !self.is_local() => {
+                config.ssl_negotiation(SslNegotiation::Direct);
+                let bounding = Bounding::new(Plain, refused);
+                let (client, moving) = config.connect(bounding).await.map_err(connecting)?;
+                (client, moving.map(told).boxed())
+            }
+            // There no name stands for the server, without which nothing can be put in between.
             None => {
+                config.ssl_mode(SslMode::Disable);
                 let (client, moving) = config.connect(NoTls).await.map_err(connecting)?;
                 (client, moving.map(told).boxed())
             }

@@ -9,6 +9,7 @@ mod failure;
 mod held;
 mod hold;
 mod join;
+mod large;
 mod plan;
 mod read;
 mod relation;

@@ -19,6 +19,7 @@ use super::cursor::Cursor;
 use super::decode::{Decoder, Fault, Progress};
 use super::failure::{failed, snapshot_lost};
 use super::join::Ticket;
+use super::large::RefusedRow;
 use super::relation::Origin;
 use super::types::{Selected, listed};
 use crate::sql::literal;
@@ -53,9 +54,9 @@ pub(super) async fn read(
     let statement = reading.statement(&chunk.bounds()?);
     let rows = on_own_thread(async move || {
         let (reading, server) = (&reading, &reading.server);
-        let rows = server.with_client(async |client| {
+        let rows = server.with_client(async |client, refused| {
             join_snapshot(client, &reading.ticket).await?;
-            let rows = reading.copy(client, &chunk, &statement, &into).await?;
+            let rows = reading.copy((client, refused), &chunk, &statement, &into).await?;
             reading.require_same_names(client).await?;
             end(client).await?;
             Ok(rows)
@@ -108,7 +109,7 @@ impl Reading {
 
     async fn copy(
         &self,
-        client: &Client,
+        (client, refused): (&Client, &RefusedRow),
         chunk: &Chunk,
         statement: &str,
         into: &mpsc::Sender<Piece>,
@@ -119,7 +120,10 @@ impl Reading {
         let schema = self.schema.clone();
         let mut decoder = Decoder::new(schema, &self.selected, self.batch_rows, self.batch_bytes);
         while let Some(bytes) = stream.next().await {
-            let bytes: Bytes = bytes.map_err(|error| failed(&doing, error))?;
+            let bytes: Bytes = bytes.map_err(|error| match refused.column() {
+                Some(column) => faulty(chunk, decoder.too_large(column)),
+                None => failed(&doing, error),
+            })?;
             let mut input = bytes.as_ref();
             while decoder.feed(&mut input).map_err(|fault| faulty(chunk, fault))? == Progress::Full
             {

@@ -166,12 +166,12 @@ fn undeclared(column: &Described, label: &str) -> Result<Selected, ExtractError>
     };
     if column.name.starts_with(SYSTEM_PREFIX) {
         let problem = format!(
-            "begins with {SYSTEM_PREFIX}, as our own columns do: name it otherwise in schema.fields, with `from`, or in a query"
+            "begins with {SYSTEM_PREFIX}, as our own columns do: name it otherwise in a query, or declare the others under schema.fields"
         );
         return refused(Reason::InvalidConfiguration, &problem);
     }
     if column.name.contains(|c| NOT_IN_NAMES.contains(c)) {
-        let problem = "has a character in its name that no table takes (space , ; { } ( ) =): name it otherwise in schema.fields, with `from`, or in a query";
+        let problem = "has a character in its name that no table takes (space , ; { } ( ) =): name it otherwise in a query, or declare the others under schema.fields";
         return refused(Reason::InvalidConfiguration, problem);
     }
     match map(&column.type_, column.modifier, None) {

@@ -203,8 +203,18 @@ fn natural_list(element: &Type, modifier: i32) -> Result<Mapped, String> {
     if matches!(element.kind(), Kind::Array(_)) {
         return Err("is an array of a domain of arrays: declare it as string".to_owned());
     }
-    let element = natural(element, modifier)?;
-    Ok(list_of(element))
+    if is_numeric(element) && decimal(modifier).is_err() {
+        return Err("is an array of numerics that no decimal holds: declare it in schema.fields, such as list<decimal(38,9)>, list<double> or string".to_owned());
+    }
+    Ok(list_of(natural(element, modifier)?))
+}
+
+/// Whether it is a numeric, or a domain of them.
+fn is_numeric(type_: &Type) -> bool {
+    match type_.kind() {
+        Kind::Domain(base) => is_numeric(base),
+        _ => *type_ == Type::NUMERIC,
+    }
 }
 
 fn list_of(element: Mapped) -> Mapped {
@@ -344,6 +354,9 @@ mod tests {
 
     #[test]
     fn what_has_no_counterpart_says_what_to_do() {
+        let type_ = |name: &str, kind| Type::new(name.to_owned(), 0, kind, "public".to_owned());
+        let domain = type_("price", Kind::Domain(Type::NUMERIC));
+        let domains = type_("_price", Kind::Array(domain));
         for (type_, modifier, says) in [
             (Type::NUMERIC, -1, "without precision"),
             (Type::NUMERIC, modifier(50, 2), "at most 38 digits"),
@@ -351,6 +364,8 @@ mod tests {
             (Type::POINT, -1, "point"),
             (Type::INT4_RANGE, -1, "int4range"),
             (Type::MONEY_ARRAY, -1, "money"),
+            (Type::NUMERIC_ARRAY, -1, "list<decimal(38,9)>"),
+            (domains, -1, "list<double>"),
         ] {
             let error = map(&type_, modifier, None).expect_err(says);
             assert!(error.contains(says) && error.contains("declare it"), "{error}");

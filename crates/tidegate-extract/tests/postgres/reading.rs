@@ -114,6 +114,49 @@ async fn one_row_may_be_larger_than_a_batch() {
 
 #[tokio::test]
 #[ignore = "needs postgres; run by make test"]
+async fn a_row_that_is_too_large_is_refused_with_its_place() {
+    let database = Database::with(
+        "too_large",
+        "CREATE TABLE one (a int8, b text); INSERT INTO one VALUES (1, 'x'); \
+         INSERT INTO one SELECT 2, repeat('y', 70000000); \
+         CREATE TABLE two (a int8, b text, c text, d int8); \
+         INSERT INTO two SELECT 1, repeat('y', 40000000), repeat('z', 40000000), 2; \
+         CREATE TABLE fits (a int8, b text, c text); \
+         INSERT INTO fits SELECT 1, repeat('y', 30000000), repeat('z', 30000000)",
+    )
+    .await;
+    database.forget("uri");
+    let port = database.port().to_string();
+    for (key, value) in [
+        ("user", "tidegate"),
+        ("password", "pg-canary"),
+        ("database", "too_large"),
+        ("port", &port),
+    ] {
+        database.secret(key, value);
+    }
+    for (host, one, both) in [
+        ("127.0.0.1", "row 1, column \"b\"", "row 0, column \"c\""),
+        // The client takes messages whole there, and a row is looked at then.
+        (&database.socket_folder(), "row 1, column \"b\"", "row 0: "),
+    ] {
+        database.secret("host", host);
+        assert_eq!(rows(database.table("fits")).await.unwrap().num_rows(), 1);
+        for (table, place) in [("one", one), ("two", both)] {
+            let error = rows(database.table(table)).await.unwrap_err();
+            assert_eq!(
+                (error.reason(), error.is_transient()),
+                (Reason::TooLarge, false),
+                "{error}"
+            );
+            let text = error.to_string();
+            assert!(text.contains(place) && text.contains("larger than 64 MiB"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres; run by make test"]
 async fn what_is_written_meanwhile_is_not_seen_by_any_chunk() {
     let database = Database::with(
         "growing",

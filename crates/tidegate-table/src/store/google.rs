@@ -6,6 +6,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use super::keys::Keys;
+use super::listings::LooksAtListings;
 use super::{StoreError, StoreOptions, address, foreign_key};
 
 /// A client for the options' bucket.
@@ -30,6 +31,8 @@ pub(super) fn open(
     let store = builder
         .with_bucket_name(bucket)
         .with_retry(retry)
+        // Its listings are in the protocol of S3, and read as carelessly.
+        .with_http_connector(LooksAtListings::OfGoogle)
         .with_client_options(client)
         .build()
         // The client's error may have the account's key in it.

@@ -7,6 +7,7 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
 use super::keys::{Identity, Keys, RereadKey};
+use super::listings::LooksAtListings;
 use super::{StoreError, StoreOptions, address, foreign_key};
 
 /// A client for the options' bucket.
@@ -21,6 +22,7 @@ pub(super) fn open(
     }
     let bucket = builder(options)?
         .with_retry(retry)
+        .with_http_connector(LooksAtListings::OfS3)
         .with_client_options(client)
         .build()
         .map_err(|source| StoreError::Open { url: options.url.to_string(), source })?;

@@ -23,7 +23,16 @@ pub(crate) async fn server(folder: &Path) -> S3Server {
 
 /// The table's store as a worker opens it, through `endpoint`.
 pub(crate) fn table(server: &S3Server, endpoint: &str, path: &str) -> TableStore {
-    let url = Url::parse(&server.url(path)).expect("valid");
+    at(&server.url(path), endpoint)
+}
+
+/// A table's store behind `endpoint`, whoever answers there.
+pub(crate) fn table_at(endpoint: &str, path: &str) -> TableStore {
+    at(&format!("s3://lake/{path}"), endpoint)
+}
+
+fn at(url: &str, endpoint: &str) -> TableStore {
+    let url = Url::parse(url).expect("valid");
     let options = StoreOptions {
         keys: Some(Keys::S3(Arc::new(TestKey))),
         endpoint: Some(endpoint.to_owned()),

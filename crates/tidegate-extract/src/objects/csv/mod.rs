@@ -215,7 +215,8 @@ fn name_in_file(field: &Field) -> &str {
     from.unwrap_or(&field.name)
 }
 
-/// A text without the byte order mark that some programs put in front of UTF-8.
+/// A text without the byte order marks that some programs put in front of UTF-8: a file that was put together may
+/// begin with several.
 struct WithoutMark<'a> {
     input: &'a mut dyn Read,
     begun: bool,
@@ -227,13 +228,17 @@ impl Read for WithoutMark<'_> {
             return self.input.read(into);
         }
         self.begun = true;
-        let mut read = 0;
-        while read < 3 {
-            match self.input.read(&mut into[read..3])? {
-                0 => break,
-                more => read += more,
+        loop {
+            let mut read = 0;
+            while read < 3 {
+                match self.input.read(&mut into[read..3])? {
+                    0 => break,
+                    more => read += more,
+                }
+            }
+            if into[..read] != *b"\xef\xbb\xbf" {
+                return Ok(read);
             }
         }
-        if into[..read] == *b"\xef\xbb\xbf" { self.input.read(into) } else { Ok(read) }
     }
 }

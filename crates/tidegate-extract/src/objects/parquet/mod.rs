@@ -8,6 +8,7 @@
 
 mod fit;
 mod members;
+mod old_timestamps;
 mod pages;
 mod ranges;
 mod shares;
@@ -20,13 +21,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{filter_record_batch, is_null, nullif};
-use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::ParquetMetaDataReader;
 use tidegate_decode::arrow_type;
 use tidegate_types::{Field, Reason};
@@ -36,6 +36,7 @@ use super::listing::PinnedFile;
 use super::missing::MissingColumns;
 use super::outbox::{BadRecord, Outbox};
 use super::trouble::{Cause, Trouble};
+use old_timestamps::with_old_timestamps;
 use pages::Pages;
 pub(crate) use pages::Turns;
 use ranges::Ranges;
@@ -174,24 +175,6 @@ impl ParquetFile {
         missing.tell(&self.path);
         Ok(Columns { roots, sources })
     }
-}
-
-/// The same columns, but INT96, which holds instants, as such and in microseconds: in nanoseconds years
-/// beyond 2262 would come out as others. None when there is none.
-fn with_old_timestamps(metadata: &ArrowReaderMetadata) -> Option<SchemaRef> {
-    let roots = metadata.parquet_schema().root_schema().get_fields();
-    let is_old = |root: &parquet::schema::types::TypePtr| {
-        root.is_primitive() && root.get_physical_type() == PhysicalType::INT96
-    };
-    if !roots.iter().any(is_old) {
-        return None;
-    }
-    let fields = metadata.schema().fields().iter().zip(roots).map(|(field, root)| {
-        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let field = field.as_ref().clone();
-        if is_old(root) { field.with_data_type(instant) } else { field }
-    });
-    Some(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 /// What is wanted of every file.

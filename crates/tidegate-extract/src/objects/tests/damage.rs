@@ -11,6 +11,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 use proptest::prelude::*;
+use tidegate_testing::{HookedStore, Inner, StoreHooks};
 use tidegate_types::{Explained, Reason};
 
 use super::*;
@@ -87,6 +88,73 @@ async fn a_file_that_is_written_again_or_gone_ends_the_attempt() {
             assert!(error.to_string().contains("a.json"), "{error}");
         }
     }
+}
+
+/// Asks for whatever is there: a cache, or a server that knows no conditions.
+#[derive(Debug)]
+struct Heedless;
+
+impl StoreHooks for Heedless {
+    fn get<'a>(
+        &'a self,
+        inner: Inner<'a>,
+        path: Path,
+        options: GetOptions,
+    ) -> BoxFuture<'a, object_store::Result<GetResult>> {
+        let options = GetOptions { if_match: None, if_unmodified_since: None, ..options };
+        Box::pin(async move { inner.get_opts(&path, options).await })
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_same_size_and_another_etag_is_another_whatever_the_store_heeds() {
+    for (format, bytes) in [
+        (FileFormat::NdJson, lines(40)),
+        (FileFormat::Csv, b"id\n1\n".to_vec()),
+        (FileFormat::Parquet, super::parquets::numbers(40, 16)),
+    ] {
+        let inner = memory();
+        put(&inner, "a", bytes.clone()).await;
+        let store: Arc<dyn ObjectStore> = Arc::new(HookedStore::new(Arc::clone(&inner), Heedless));
+        let files = ask(format, "*").fields(&FIELDS).open_in(&store).await.unwrap();
+        let plan = files.plan().await.unwrap();
+        assert!(read_chunk(&files, &plan.chunks[0]).await.is_ok());
+        put(&inner, "a", bytes).await;
+        let error = read_chunk(&files, &plan.chunks[0]).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_transient()), (Reason::SourceChanged, true));
+        assert!(error.to_string().contains("its etag is another"), "{format:?}: {error}");
+    }
+}
+
+/// What an upload leaves that failed at once; plain, a file may have nothing in it.
+#[tokio::test]
+async fn a_packed_file_without_a_byte_is_damaged() {
+    for (name, damaged) in [("a.json.gz", true), ("a.json.zst", true), ("a.json", false)] {
+        let store = memory();
+        put(&store, name, "").await;
+        put(&store, "b.json", lines(3)).await;
+        let ask = ask(FileFormat::NdJson, "*").fields(&FIELDS);
+        let read = read_all(&ask.open_in(&store).await.unwrap()).await;
+        match read {
+            Ok(found) => assert!(!damaged && found.counts.rows == 3, "{name}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(damaged && text.contains(name) && text.contains("it is empty"), "{text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_leads_to_a_folder_above_it_is_named_and_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    std::fs::write(folder.path().join("in/a.json"), lines(3)).unwrap();
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("in/up")).unwrap();
+    let ask = ask(FileFormat::NdJson, "**/*.json").fields(&FIELDS);
+    let error = ask.open_folder(folder.path()).await.err().expect("refused");
+    assert_eq!((error.reason(), error.is_transient()), (Reason::InvalidConfiguration, false));
+    assert!(error.to_string().contains("in/up"), "{error}");
 }
 
 /// A store without etags is asked for what was not written since the listing, to the second.

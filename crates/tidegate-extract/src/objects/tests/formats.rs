@@ -32,7 +32,7 @@ async fn text_is_read_plain_and_packed() {
         write(&format!("2.{end}.gz"), gzip(text(900..1800).as_bytes()));
         write(&format!("3.{end}.zst"), zstd(text(1800..2700).as_bytes()));
         write(&format!("4.{end}"), Vec::new());
-        write(&format!("5.{end}.gz"), Vec::new());
+        write(&format!("5.{end}.gz"), gzip(b""));
         let ask = ask(format, &format!("*.{end}*")).fields(&FIELDS);
         let files = ask.open_folder(folder.path()).await.unwrap();
         let found = read_all(&files).await.unwrap();
@@ -117,6 +117,17 @@ async fn empty_cells_are_null_and_quoted_ones_are_empty_text() {
         found.rows(),
         ["{\"id\":1}", "{\"id\":2,\"name\":\"\"}", "{\"id\":3}", "{\"id\":4,\"name\":\"NULL\"}"]
     );
+}
+
+/// As two files leave them that were put together, of which the first was empty.
+#[tokio::test]
+async fn byte_order_marks_in_front_are_passed_over_however_many() {
+    let store = memory();
+    put(&store, "a.csv", "\u{feff}\u{feff}id,name\n1,x\n").await;
+    put(&store, "b.csv.gz", gzip("\u{feff}\u{feff}\u{feff}id,name\n2,y\n".as_bytes())).await;
+    let files = ask(FileFormat::Csv, "*").fields(&FIELDS).open_in(&store).await.unwrap();
+    let rows = read_all(&files).await.unwrap().rows();
+    assert_eq!(rows, ["{\"id\":1,\"name\":\"x\"}", "{\"id\":2,\"name\":\"y\"}"]);
 }
 
 #[tokio::test]

@@ -8,8 +8,11 @@ use arrow::datatypes::{DataType, Field as ArrowField};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::data_type::{Int64Type, Int96, Int96Type};
 use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use tidegate_types::{Explained, Reason};
 
 use super::*;
@@ -299,6 +302,55 @@ async fn a_member_of_a_struct_can_be_a_column() {
     let ask = ask(FileFormat::Parquet, "*").fields(&["n: long from $.s.n"]);
     let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
     assert_eq!(found.rows(), ["{\"n\":1}", "{}", "{}"]);
+}
+
+/// Spark's last day, in nanoseconds some day of 1816.
+const LAST: &str = "9999-12-31T00:00:00Z";
+
+/// A file with that day as INT96: by itself, as the element of a list, and in a struct, there beside another
+/// member or one of nanoseconds.
+fn old_timestamps(beside: &str) -> Vec<u8> {
+    let schema = format!(
+        "message m {{ optional int96 at; \
+         optional group many (LIST) {{ repeated group list {{ optional int96 element; }} }} \
+         optional group s {{ optional int96 at; {beside} }} }}"
+    );
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let mut last = Int96::new();
+    // The Julian day.
+    last.set_data(0, 0, 5_373_484);
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for level in [1, 3, 2] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let typed = column.typed::<Int96Type>();
+        let repeated: Option<&[i16]> = if level == 3 { Some(&[0]) } else { None };
+        typed.write_batch(&[last], Some(&[level]), repeated).unwrap();
+        column.close().unwrap();
+    }
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&[1_000], Some(&[2]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn old_timestamps_are_read_whole_wherever_they_stand() {
+    let store = memory();
+    put(&store, "a", old_timestamps("optional int64 n;")).await;
+    let found = read_all(&ask(FileFormat::Parquet, "*").open_in(&store).await.unwrap()).await;
+    let row = format!(r#"{{"at":"{LAST}","many":["{LAST}"],"s":{{"at":"{LAST}","n":1000}}}}"#);
+    assert_eq!(found.unwrap().rows(), [row]);
+    // The one is not told from the other there.
+    put(&store, "a", old_timestamps("optional int64 n (TIMESTAMP(NANOS, false));")).await;
+    let ask = ask(FileFormat::Parquet, "*")
+        .fields(&["n: timestamp_ntz from $.s.n", "many: list<timestamp>"]);
+    let found = read_all(&ask.open_in(&store).await.unwrap()).await.unwrap();
+    assert_eq!(
+        found.rows(),
+        [format!(r#"{{"n":"1970-01-01T00:00:00.000001","many":["{LAST}"]}}"#)]
+    );
 }
 
 #[tokio::test]

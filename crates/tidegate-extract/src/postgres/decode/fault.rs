@@ -3,6 +3,8 @@
 use thiserror::Error;
 use tidegate_types::Reason;
 
+use crate::limits::LARGEST_ROW;
+
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Problem {
@@ -48,6 +50,12 @@ pub(crate) enum Problem {
     /// More than two gigabytes in a batch's column.
     #[error("more than 2 GiB in one batch of a column")]
     TooLong,
+    /// A row that memory is not made for.
+    #[error(
+        "a row is larger than {} MiB, which no run takes; leave such rows or that column out by a query",
+        LARGEST_ROW >> 20
+    )]
+    RowTooLarge,
     /// Text that is none.
     #[error("text that is not UTF-8: the database's encoding is not what it says")]
     Encoding,
@@ -67,7 +75,7 @@ impl Problem {
             | Self::TooFine { .. }
             | Self::TooLarge { .. } => Reason::OutOfRange,
             Self::Dimensions => Reason::UnsupportedType,
-            Self::TooLong => Reason::TooLarge,
+            Self::TooLong | Self::RowTooLarge => Reason::TooLarge,
             Self::Encoding => Reason::InvalidEncoding,
             Self::Missing => Reason::MissingField,
         })

@@ -18,12 +18,11 @@ use arrow::datatypes::SchemaRef;
 use self::column::Column;
 pub(crate) use self::fault::{Fault, Problem};
 use super::types::Selected;
+use crate::limits::LARGEST_ROW;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags, and the length of what follows them.
 const HEADER: usize = SIGNATURE.len() + 4 + 4;
-/// Postgres has no value larger than a gigabyte.
-const LARGEST_VALUE: i32 = 1 << 30;
 
 /// How far decoding came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +132,12 @@ impl Decoder {
         self.state == State::End && self.carry.is_empty()
     }
 
+    /// What is wrong with the row that comes next, when it is too large to be taken; `column` is where that showed.
+    #[cold]
+    pub(crate) fn too_large(&self, column: Option<usize>) -> Fault {
+        self.fault(column.filter(|index| *index < self.columns.len()), Problem::RowTooLarge)
+    }
+
     /// Rows handed over.
     pub(crate) fn rows(&self) -> u64 {
         self.before
@@ -214,7 +219,12 @@ impl Decoder {
                 return Ok(false);
             }
         }
-        self.bytes += whole - input.len();
+        let size = whole - input.len();
+        // A row comes in one piece.
+        if size > LARGEST_ROW {
+            return Err(self.too_large(None));
+        }
+        self.bytes += size;
         self.rows += 1;
         self.state = State::Row;
         Ok(true)
@@ -232,8 +242,8 @@ impl Decoder {
         let Ok(size) = usize::try_from(length) else {
             return Err(self.fault(Some(index), Problem::Malformed("a negative length")));
         };
-        if length > LARGEST_VALUE {
-            return Err(self.fault(Some(index), Problem::Malformed("a length over a gigabyte")));
+        if size > LARGEST_ROW {
+            return Err(self.too_large(Some(index)));
         }
         let Some((value, rest)) = rest.split_at_checked(size) else { return Ok(false) };
         if let Err(problem) = self.columns[index].append(value) {

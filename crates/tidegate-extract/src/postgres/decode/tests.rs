@@ -178,6 +178,31 @@ fn a_fault_names_row_and_column() {
     }
 }
 
+/// By its length alone: the value does not come, nor is it waited for.
+#[test]
+fn a_row_that_is_too_large_is_named_with_its_column() {
+    let selected = selected(&[Wire::Int32, Wire::Bytes, Wire::Text]);
+    let mut bytes = stream(&[vec![None, None, None]]);
+    bytes.truncate(bytes.len() - 2);
+    bytes.extend([0, 3, 255, 255, 255, 255, 255, 255, 255, 255]);
+    bytes.extend(i32::try_from(LARGEST_ROW + 1).unwrap().to_be_bytes());
+    let fault = decoder(&selected, 10, 1 << 20).feed(&mut bytes.as_slice()).unwrap_err();
+    let column = Some("c2".to_owned());
+    assert_eq!(fault, Fault { row: 1, column, problem: Problem::RowTooLarge });
+    assert!(fault.to_string().contains("larger than 64 MiB"), "{fault}");
+}
+
+#[test]
+fn values_that_are_too_large_together_are_refused() {
+    let selected = selected(&[Wire::Bytes, Wire::Bytes]);
+    for (size, refused) in [(LARGEST_ROW / 2 - 100, false), (LARGEST_ROW / 2, true)] {
+        let bytes = stream(&[vec![Some(vec![0; size]), Some(vec![0; size])]]);
+        let fed = decoder(&selected, 10, usize::MAX).feed(&mut bytes.as_slice());
+        assert_eq!(fed.is_err(), refused, "{size}");
+        assert!(fed.err().is_none_or(|fault| fault.problem == Problem::RowTooLarge));
+    }
+}
+
 #[test]
 fn text_must_be_text() {
     let selected = selected(&[Wire::Text]);
