@@ -65,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "tidegate-batch",
             "tidegate-config",
+            "tidegate-decode",
             "tidegate-extract",
             "tidegate-runtime",
             "tidegate-schedule",

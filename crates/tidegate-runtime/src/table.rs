@@ -4,7 +4,7 @@ use arrow::datatypes::Schema;
 use tidegate_table::log::{
     CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, TableSnapshot, TableSpec,
 };
-use tidegate_table::schema::{check_partitioning, plan_evolution};
+use tidegate_table::schema::{SchemaMismatch, check_partitioning, plan_evolution};
 use tidegate_types::{Evolution, Ledger};
 use tracing::info;
 
@@ -78,11 +78,14 @@ pub fn missing_columns(
     spec: &TableSpec,
     evolution: Evolution,
 ) -> Result<Vec<tidegate_table::schema::AddColumn>, RunError> {
-    let refuse = |mismatch: tidegate_table::schema::SchemaMismatch| {
-        let what = "the pipeline's schema does not fit the table";
-        RunError::permanent(mismatch.reason(), what).because(mismatch)
-    };
-    check_partitioning(snapshot.partition_columns(), &spec.partition_columns).map_err(refuse)?;
+    check_partitioning(snapshot.partition_columns(), &spec.partition_columns)
+        .map_err(does_not_fit)?;
     let table: &Schema = snapshot.schema();
-    plan_evolution(table, &spec.schema, evolution).map_err(refuse)
+    plan_evolution(table, &spec.schema, evolution).map_err(does_not_fit)
+}
+
+/// A pipeline whose schema or partitioning is not the table's.
+pub fn does_not_fit(mismatch: SchemaMismatch) -> RunError {
+    let what = "the pipeline's schema does not fit the table";
+    RunError::permanent(mismatch.reason(), what).because(mismatch)
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::ObjectStore;
@@ -16,10 +16,11 @@ use tidegate_runtime::{Random, RunError, in_words, open_source_store, open_store
 use tidegate_table::ledger::Intervals;
 use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_table::store;
-use tidegate_types::{DataInterval, first_names};
+use tidegate_types::{DataInterval, Reason, first_names};
 
 use crate::dead_letters::DeadLetters;
-use crate::decide::has_failed;
+use crate::decide::{cursor_mark, has_failed, other_in_words, other_neighbour};
+use crate::fit::{check_columns, check_known, check_ledger};
 use crate::recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, recount};
 use crate::rewound::check_not_rewound;
 use crate::schedule::grid;
@@ -44,15 +45,15 @@ pub struct Look {
 /// Looks at everything; whatever fails, the rest is looked at as well.
 pub async fn doctor(config: &TransferConfig, secrets_dir: Option<PathBuf>) -> Vec<Look> {
     let secrets = Secrets::new(secrets_dir.clone());
-    let mut looks = Vec::new();
+    let (mut looks, mut columns) = (Vec::new(), None);
     let silent = silent_source(config, &secrets).await;
     if let Some(why) = &silent {
         looks.push(Look { what: "source", found: Err(why.clone()) });
     } else {
-        look_at_source(config, &secrets, &mut looks).await;
+        columns = look_at_source(config, &secrets, &mut looks).await;
         look_at_rights(config, &secrets, &mut looks).await;
     }
-    look_at_table(config, &secrets, &mut looks).await;
+    look_at_table(config, &secrets, columns.as_deref(), &mut looks).await;
     // A log or a source that cannot be read was told above.
     if silent.is_none() && looks.iter().all(|look| look.found.is_ok()) {
         look_for_late_files(config, secrets_dir, &mut looks).await;
@@ -95,16 +96,24 @@ fn failed(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Look
     Look { what, found: Err(in_words(error)) }
 }
 
-/// Opens the source without waiting for anybody, and counts.
-async fn look_at_source(config: &TransferConfig, secrets: &Secrets, looks: &mut Vec<Look>) {
+/// Opens the source without waiting for anybody, and counts. Its columns, if it told them.
+async fn look_at_source(
+    config: &TransferConfig,
+    secrets: &Secrets,
+    looks: &mut Vec<Look>,
+) -> Option<SchemaRef> {
     let newest = newest_interval(config);
     let mut wanted = request(config, secrets, newest);
     wanted.incremental = None;
     let snapshot = match tidegate_extract::open(wanted).await {
         Ok(snapshot) => snapshot,
-        Err(error) => return looks.push(failed("source", &error)),
+        Err(error) => {
+            looks.push(failed("source", &error));
+            return None;
+        }
     };
-    looks.push(ok("source", columns_in_words(&snapshot.columns())));
+    let columns = snapshot.columns();
+    looks.push(ok("source", columns_in_words(&columns)));
     match tokio::time::timeout(COUNT_WITHIN, snapshot.plan()).await {
         Ok(Ok(plan)) => {
             let rows: u64 = plan.chunks.iter().map(|chunk| chunk.estimated_rows).sum();
@@ -122,6 +131,7 @@ async fn look_at_source(config: &TransferConfig, secrets: &Secrets, looks: &mut 
         Err(_) => looks.push(ok("size", "so many rows that counting takes a while")),
     }
     snapshot.close().await;
+    Some(columns).filter(|columns| !columns.fields().is_empty())
 }
 
 /// Whether open transactions can be seen (B7): asked for an hour that nobody can be writing to any more.
@@ -146,7 +156,12 @@ fn newest_interval(config: &TransferConfig) -> Option<DataInterval> {
     grid.interval_ending(grid.tick_at_or_before(Timestamp::now())?).ok()
 }
 
-async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut Vec<Look>) {
+async fn look_at_table(
+    config: &TransferConfig,
+    secrets: &Secrets,
+    columns: Option<&Schema>,
+    looks: &mut Vec<Look>,
+) {
     let opened = match open_store(&config.sink, secrets) {
         Ok(opened) => opened,
         Err(error) => return looks.push(failed("store", &error)),
@@ -169,6 +184,7 @@ async fn look_at_table(config: &TransferConfig, secrets: &Secrets, looks: &mut V
         Ok(found) => ok("table", found),
         Err(error) => failed("table", &error),
     });
+    looks.extend(look_at_columns(config, &table, columns));
     let letters = DeadLetters::new(&opened, &config.ledger);
     match letters.removed_in_words(&table).await {
         Ok(removed) => {
@@ -222,16 +238,55 @@ fn files_in_words(write_mode: WriteMode, recount: &Recount) -> Option<Result<Str
     }
 }
 
+/// Whether the rows of the source fit the table, as a run would find it.
+fn look_at_columns(
+    config: &TransferConfig,
+    table: &TableSnapshot,
+    columns: Option<&Schema>,
+) -> Option<Look> {
+    let checked = match columns {
+        Some(columns) => check_columns(config, table, columns),
+        None => check_known(config, table).map(|()| Vec::new()),
+    };
+    match (checked, columns) {
+        (Err(error), _) => Some(failed("columns", &error)),
+        (Ok(_), None) => None,
+        (Ok(missing), Some(_)) if missing.is_empty() => {
+            Some(ok("columns", "the source's fit the table's"))
+        }
+        // It may be meant so, and every run says it.
+        (Ok(missing), Some(_)) => {
+            let missing = first_names(missing, NAMED);
+            let found = format!(
+                "the table has some that are not at the source, which are null in rows of new runs: {missing}"
+            );
+            Some(ok("columns", found))
+        }
+    }
+}
+
 async fn table_in_words(
     config: &TransferConfig,
     log: &CommitLog,
     table: &TableSnapshot,
 ) -> Result<String, RunError> {
+    table.check_usable(log.root().as_str())?;
+    check_ledger(config, table)?;
     let known = Intervals::read(table.txns(), &config.ledger)?;
     check_not_rewound(log, table, config, &known).await?;
+    check_cursor(config, &known)?;
     let done = known.iter().filter(|(_, state)| state.held().is_some()).count();
     let begun = known.iter().filter(|(_, state)| has_failed(state)).count();
     Ok(format!("version {}, {done} intervals done, {begun} begun and not done", table.version()))
+}
+
+/// Whether the next run of the schedule would be refused for what its bounds mean (B7).
+fn check_cursor(config: &TransferConfig, known: &Intervals) -> Result<(), RunError> {
+    let scheduled = config.schedule.is_some() && config.write_mode != WriteMode::Overwrite;
+    let Some(mark) = cursor_mark(config).filter(|_| scheduled) else { return Ok(()) };
+    let Some(other) = other_neighbour(known, mark, None) else { return Ok(()) };
+    let what = other_in_words(other, None, config.write_mode);
+    Err(RunError::permanent(Reason::InvalidConfiguration, what))
 }
 
 fn columns_in_words(columns: &Schema) -> String {

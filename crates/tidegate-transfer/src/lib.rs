@@ -21,6 +21,7 @@ pub mod decide;
 mod desk;
 pub mod doctor;
 mod event_times;
+mod fit;
 mod kept;
 mod layout;
 mod options;
@@ -41,5 +42,5 @@ pub use desk::{ChunkDesk, ChunkOptions, DeskToken, LARGEST_OUTCOME, Reply, trans
 pub use options::TransferOptions;
 pub use recount::{MOST_LOOKED_AT_FOR_LATE_FILES, can_be_stale, look_back, recount};
 pub use run::{transfer, transfer_with};
-pub use schedule::{DueQuery, backfill_plan, due_runs, intervals};
+pub use schedule::{DueQuery, backfill_plan, due_runs, intervals, refused_runs};
 pub use source::check_source_secret;

@@ -7,6 +7,8 @@ use tidegate_types::DataInterval;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::decide::cursor_mark;
+
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub struct TransferOptions {
@@ -44,6 +46,18 @@ impl TransferOptions {
     pub(crate) fn reads_files_of_its_time(&self) -> bool {
         let BulkSource::ObjectStore(files) = &self.config.source else { return false };
         files.is_named_for_time() && self.trigger != Trigger::Manual
+    }
+
+    /// What the bounds of the interval mean at the database, unless a person asked for the run: who names an
+    /// interval vouches for its bounds. With `rerunLast` nobody can tell whether one did.
+    pub(crate) fn cursor_unasked(&self) -> Option<u64> {
+        let reruns = self.config.incremental.as_ref()?.rerun_last > 0;
+        let unasked = match self.trigger {
+            Trigger::Scheduled => true,
+            Trigger::Backfill => self.rerun && reruns,
+            Trigger::Manual | Trigger::Repair => false,
+        };
+        cursor_mark(&self.config).filter(|_| unasked)
     }
 
     /// The run's name as it stands in the log: 63 bits of its hash, never zero.

@@ -12,9 +12,14 @@ use tidegate_table::log::{CommitLog, TableSnapshot};
 use tidegate_types::{DataInterval, Reason};
 
 use crate::decide::{
-    BackfillPlan, DueRuns, DueRunsFacts, Reprocess, decide_due, plan_backfill, plan_repair,
+    BackfillPlan, ClaimDecision, ClaimFacts, DueRuns, DueRunsFacts, Reprocess, cursor_mark,
+    decide_claim, decide_due, plan_backfill, plan_repair,
 };
+use crate::fit::check_ledger;
 use crate::rewound::check_not_rewound;
+
+/// Due runs that are compared with the log before they are made: what refuses one refuses the first ones.
+const LOOKED_AT: usize = 100;
 
 /// What is asked about a pipeline's schedule, beside its ticks.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +49,14 @@ pub async fn intervals(
     Ok(table(config, secrets_dir).await?.map(|(.., known)| known).unwrap_or_default())
 }
 
-/// The same; refuses where a rewind of the table made the log's word untrue.
+/// The same; refuses where the table is another ledger's, and where a rewind made the log's word untrue.
 async fn true_intervals(
     config: &TransferConfig,
     secrets_dir: Option<PathBuf>,
 ) -> Result<Intervals, RunError> {
     let found = table(config, secrets_dir).await?;
     let Some((log, snapshot, known)) = found else { return Ok(Intervals::default()) };
+    check_ledger(config, &snapshot)?;
     check_not_rewound(&log, &snapshot, config, &known).await?;
     Ok(known)
 }
@@ -94,6 +100,37 @@ pub async fn due_runs(
         now,
         limit: query.limit,
     }))
+}
+
+/// Those of the first due runs that the log refuses as it is now, and why: their bounds cut an interval that is
+/// there, or mean something else than those of its neighbours.
+///
+/// # Errors
+///
+/// When the store or the log cannot be read.
+pub async fn refused_runs(
+    config: &TransferConfig,
+    secrets_dir: Option<PathBuf>,
+    due: &DueRuns,
+) -> Result<Vec<(DataInterval, String)>, RunError> {
+    let known = intervals(config, secrets_dir).await?;
+    let refused = due.now.iter().take(LOOKED_AT).filter_map(|run| {
+        let decided = decide_claim(&ClaimFacts {
+            interval: Some(run.interval),
+            write_mode: config.write_mode,
+            again: run.again,
+            of_its_time: false,
+            cursor: cursor_mark(config),
+            // No run has this mark.
+            run: 0,
+            log: &known,
+        });
+        match decided {
+            ClaimDecision::Refuse { what, .. } => Some((run.interval, what)),
+            ClaimDecision::Claim(_) | ClaimDecision::AlreadyComplete { .. } => None,
+        }
+    });
+    Ok(refused.collect())
 }
 
 /// What a backfill of `range` would do to each of its intervals; of a pipeline that repairs, to all of it at

@@ -5,15 +5,15 @@ use std::time::Duration;
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::files::DataFile;
 use tidegate_table::ledger::{
-    Claim, Done, Effect, IntervalKey, Intervals, LedgerField, LedgerState, TxnName, claim_notes,
-    done_txns, has_dead_letters, run_claim_txns,
+    Claim, Done, Effect, IntervalKey, Intervals, LedgerField, TxnName, claim_notes, done_txns,
+    has_dead_letters, run_claim_txns,
 };
 use tidegate_table::log::{
     BootTime, CommitKind, CommitLog, CommitRequest, CommitTag, Outcome, RetryPolicy, Rewinds,
     TableSnapshot,
 };
 use tidegate_table::replace::{Replacement, Replacer};
-use tidegate_types::{Incarnation, Ledger, Nonce, Reason};
+use tidegate_types::{Ledger, Nonce, Reason};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -21,6 +21,7 @@ use crate::decide::{
     ClaimDecision, ClaimFacts, FenceDecision, FenceFacts, RunClaim, check_shrink,
     committed_earlier, decide_claim, decide_fence, named, plans_again,
 };
+use crate::fit::{check_known, ledger_state};
 use crate::options::TransferOptions;
 use crate::repair::{Recorded, Repair, RepairWork};
 use crate::rewound::check_not_rewound;
@@ -64,6 +65,8 @@ pub(crate) struct RunResult<'a> {
     pub(crate) fingerprint: Option<u64>,
     /// The generation that the rows carry; none: that of the claim (B5).
     pub(crate) origin: Option<u64>,
+    /// What the interval's bounds meant at the database (B7).
+    pub(crate) cursor: Option<u64>,
     pub(crate) allow_shrink: bool,
     /// When reading began.
     pub(crate) begun: BootTime,
@@ -145,12 +148,6 @@ impl RunTable {
         Ok(Intervals::read(self.snapshot.txns(), &self.ledger)?)
     }
 
-    /// Whether the ledger may write here (X6), and what else writes here.
-    pub(crate) fn ledger_state(&self) -> Result<LedgerState, RunError> {
-        let none = Incarnation::derive("", "", 0);
-        Ok(LedgerState::read(self.snapshot.txns(), &self.ledger, none)?)
-    }
-
     /// Claims the run's interval by a commit of its own (B2), unless it is done already or `may_begin` says
     /// what is missing.
     pub(crate) async fn claim(
@@ -172,6 +169,7 @@ impl RunTable {
                 write_mode: options.config.write_mode,
                 again,
                 of_its_time: options.reads_files_of_its_time(),
+                cursor: options.cursor_unasked(),
                 run: mark,
                 log: &intervals,
             }) {
@@ -187,6 +185,7 @@ impl RunTable {
                 let what = "an earlier attempt of this run committed it".to_owned();
                 return Ok(Claimed::AlreadyComplete { generation: Some(generation), what });
             }
+            check_known(&options.config, &self.snapshot)?;
             may_begin()?;
             // A scheduled run is told by its interval; only what may be done again needs the name.
             let mark = (again || options.interval.is_none()).then_some(mark);
@@ -283,7 +282,8 @@ impl RunTable {
 
     /// False when the log is to be read again first.
     fn may_commit(&self, result: &RunResult<'_>) -> Result<bool, RunError> {
-        let (intervals, state) = (self.intervals()?, self.ledger_state()?);
+        let intervals = self.intervals()?;
+        let state = ledger_state(&self.snapshot, &self.ledger)?;
         let now = BootTime::now();
         let decision = decide_fence(&FenceFacts {
             claim: result.claim,
@@ -318,6 +318,7 @@ impl RunTable {
             dead_letters: result.dead_letters,
             fingerprint: result.fingerprint,
             origin: result.origin,
+            cursor: result.cursor,
         };
         let mut txns = done_txns(&self.ledger, &self.intervals()?, &result.claim.claim, &done)?;
         let kind = if record.is_some() { CommitKind::Repair } else { CommitKind::Run };

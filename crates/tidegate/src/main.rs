@@ -73,7 +73,7 @@ async fn dispatch(command: Command, progress: Progress) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args, progress).await,
         Command::Backfill(args) => backfill::backfill(args, progress).await,
         Command::Publish(args) => publish::publish(args).await.map(|()| 0),
-        Command::Plan(args) => plan::plan(args).await.map(|()| 0),
+        Command::Plan(args) => plan::plan(args).await,
         Command::Verify(args) => verify::verify(args).await,
         Command::Doctor(args) => doctor::doctor(args).await,
         Command::Validate(args) => validate::validate(&args),

@@ -173,7 +173,12 @@ impl Claim {
     #[must_use]
     pub fn next(intervals: &Intervals, key: IntervalKey, effect: Effect) -> Self {
         let claim = Self { key, effect, generation: 0 };
-        Self { generation: claim.newest_generation(intervals) + 1, ..claim }
+        let newest = match effect {
+            // Newer than all whose place it takes, be they loaded by another effect (B9).
+            Effect::Overwrite => intervals.iter().map(|(_, known)| known.generation).max(),
+            Effect::Append | Effect::ReplaceInterval => Some(claim.newest_generation(intervals)),
+        };
+        Self { generation: newest.unwrap_or(0) + 1, ..claim }
     }
 
     /// Whether the log still says that the interval is this run's. It must hold in the very snapshot
@@ -253,6 +258,8 @@ pub struct Done {
     pub fingerprint: Option<u64>,
     /// The generation that the rows carry; none: that of the claim (B5).
     pub origin: Option<u64>,
+    /// What the interval's bounds meant at the database (B7): 63 bits of a hash, never zero.
+    pub cursor: Option<u64>,
 }
 
 /// The actions of a run's commit. The intervals that it contains are superseded: a run of theirs that
@@ -271,8 +278,11 @@ pub fn done_txns(
     let mut txns = states(ledger, claim, state);
     for key in claim.keys() {
         txns.extend(forget_before(ledger, intervals, key));
-        txns.extend(origin(ledger, intervals, key, done.origin));
+        let known = intervals.get(key).and_then(|known| known.origin);
+        txns.extend(said((ledger, key, IntervalField::Origin), done.origin, known));
     }
+    let known = intervals.get(claim.key).and_then(|known| known.cursor);
+    txns.extend(said((ledger, claim.key, IntervalField::Cursor), done.cursor, known));
     for inner in conflict(intervals, claim.key, claim.effect)? {
         let key = IntervalKey::Of(inner);
         let Some(known) = intervals.get(key) else { continue };
@@ -325,17 +335,14 @@ fn forget_before(
     Some((name(ledger, key, IntervalField::Before), 0))
 }
 
-/// Whose generation the rows carry; said where it is not the claim's, or was not.
-fn origin(
-    ledger: &Ledger,
-    intervals: &Intervals,
-    key: IntervalKey,
-    origin: Option<u64>,
+/// A value that not every interval has: said where there is one, or was one.
+fn said(
+    (ledger, key, field): (&Ledger, IntervalKey, IntervalField),
+    value: Option<u64>,
+    known: Option<u64>,
 ) -> Option<(String, i64)> {
-    let known = intervals.get(key).and_then(|known| known.origin);
-    let number = origin.map_or(0, number);
-    (origin.is_some() || known.is_some())
-        .then(|| (name(ledger, key, IntervalField::Origin), number))
+    (value.is_some() || known.is_some())
+        .then(|| (name(ledger, key, field), value.map_or(0, number)))
 }
 
 fn number(value: u64) -> i64 {

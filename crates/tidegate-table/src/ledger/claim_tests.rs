@@ -217,6 +217,29 @@ fn b5_the_log_says_whose_number_the_rows_carry_and_not_for_longer() {
 }
 
 #[test]
+fn b7_the_log_says_what_an_intervals_bounds_meant_of_the_rows_that_are_there() {
+    let mut log = Log::default();
+    let cursor = |log: &Log| log.intervals().get(key(0, 1)).expect("known").cursor;
+    for said in [None, Some(7), Some(8), None] {
+        let before = log.intervals().get(key(0, 1)).and_then(|known| known.cursor);
+        let claim = log.claim(key(0, 1), Effect::ReplaceInterval);
+        assert_eq!(cursor(&log), before, "its rows are those of before until the commit");
+        log.commit(&claim, &Done { cursor: said, ..Done::default() }).expect("no conflict");
+        assert_eq!(cursor(&log), said);
+    }
+}
+
+#[test]
+fn b9_a_load_of_everything_is_newer_than_all_intervals_whose_place_it_takes() {
+    let mut log = Log::default();
+    for _ in 0..3 {
+        log.run(key(0, 1), Effect::ReplaceInterval).expect("alone");
+    }
+    log.run(IntervalKey::All, Effect::Overwrite).expect("in their place");
+    assert_eq!(log.state(IntervalKey::All), Some((4, RunState::Done)));
+}
+
+#[test]
 fn b9_nothing_is_overwritten_where_a_stream_writes() {
     let life = Incarnation::derive("S", "", 0);
     let of = |app_id: &str| {

@@ -58,6 +58,9 @@ pub struct IntervalState {
     pub run: Option<u64>,
     /// The generation that the rows carry, where it is not the one that committed them (B5).
     pub origin: Option<u64>,
+    /// What its bounds meant at the database when its rows were read (B7): 63 bits of a hash. While it is
+    /// claimed again it is that of the rows that are there.
+    pub cursor: Option<u64>,
 }
 
 impl IntervalState {
@@ -126,6 +129,7 @@ impl Intervals {
                 before: None,
                 run: None,
                 origin: None,
+                cursor: None,
             };
             intervals.0.insert(key, known);
         }
@@ -181,6 +185,7 @@ impl Intervals {
             IntervalField::Before => known.before = positive(version),
             IntervalField::Run => known.run = positive(version),
             IntervalField::Origin => known.origin = positive(version),
+            IntervalField::Cursor => known.cursor = positive(version),
         }
     }
 }

@@ -99,6 +99,8 @@ fields! {
         /// The generation that its rows carry, where an earlier attempt than the one that committed began to
         /// read the files (B5); zero otherwise.
         Origin = "origin",
+        /// What its bounds meant at the database that its rows are of (B7); zero otherwise.
+        Cursor = "cursor",
     }
 }
 
@@ -223,6 +225,7 @@ mod tests {
             (interval("1-2", IntervalField::DeadLetter), "tidegate/analytics.clicks/i/1-2/dl"),
             (interval("all", IntervalField::Fingerprint), "tidegate/analytics.clicks/i/all/fp"),
             (interval("1-2", IntervalField::Origin), "tidegate/analytics.clicks/i/1-2/origin"),
+            (interval("1-2", IntervalField::Cursor), "tidegate/analytics.clicks/i/1-2/cursor"),
             (TxnName::Maintainer("epoch".into()), "tidegate/maintainer/epoch"),
         ];
         for (name, text) in names {

@@ -278,6 +278,7 @@ mod tests {
                         write_mode,
                         again: run.again,
                         of_its_time: false,
+                        cursor: None,
                         run: 7,
                         log: &log(),
                     });

@@ -6,6 +6,8 @@ use tidegate_config::WriteMode;
 use tidegate_table::ledger::{Claim, Effect, IntervalKey, IntervalState, Intervals, conflict};
 use tidegate_types::{DataInterval, Explained, Reason};
 
+use super::cursor::{is_of_other, not_again_in_words, other_in_words, other_neighbour};
+
 /// Everything the decision rests on.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimFacts<'a> {
@@ -18,6 +20,9 @@ pub struct ClaimFacts<'a> {
     /// Whether the rows are those of files named for the interval, and nobody asked for them though there are
     /// newer ones.
     pub of_its_time: bool,
+    /// What the interval's bounds mean at the database (B7), where no person vouches that those of its
+    /// neighbours meant the same.
+    pub cursor: Option<u64>,
     /// The run's mark: attempts of one run have the same.
     pub run: u64,
     /// What the log holds of the ledger.
@@ -71,6 +76,9 @@ pub fn decide_claim(facts: &ClaimFacts<'_>) -> ClaimDecision {
             return ClaimDecision::Refuse { reason: conflict.reason(), what: conflict.to_string() };
         }
     };
+    if let Some(what) = means_something_else(facts) {
+        return ClaimDecision::Refuse { reason: Reason::InvalidConfiguration, what };
+    }
     let within = held_within(facts.log, &contained);
     let claim = Claim::next(facts.log, key, effect);
     ClaimDecision::Claim(RunClaim { claim, within })
@@ -87,6 +95,20 @@ fn older_than_the_table(facts: &ClaimFacts<'_>) -> Option<String> {
         "the table holds the newer files of {newer}, which those of {own} would replace; run it with \
          trigger Manual if that is wanted"
     ))
+}
+
+/// Why rows may be in no interval or in two: the bounds of those beside meant something else.
+fn means_something_else(facts: &ClaimFacts<'_>) -> Option<String> {
+    let (own, mark) = (facts.interval?, facts.cursor?);
+    // What replaces everything has no neighbours.
+    if facts.write_mode == WriteMode::Overwrite {
+        return None;
+    }
+    if facts.again {
+        return is_of_other(facts.log, mark, own).then(|| not_again_in_words(own));
+    }
+    let other = other_neighbour(facts.log, mark, Some(own))?;
+    Some(other_in_words(other, Some(own), facts.write_mode))
 }
 
 /// What a commit does to rows that are there, in the words of the log.
@@ -166,8 +188,15 @@ mod tests {
     fn decide(txns: &[(&str, i64)], write_mode: WriteMode, again: bool) -> String {
         let interval = Some(hours(0, 1));
         let log = log(txns);
-        let of_its_time = false;
-        let facts = ClaimFacts { interval, write_mode, again, of_its_time, run: 7, log: &log };
+        let facts = ClaimFacts {
+            interval,
+            write_mode,
+            again,
+            of_its_time: false,
+            cursor: None,
+            run: 7,
+            log: &log,
+        };
         match decide_claim(&facts) {
             ClaimDecision::AlreadyComplete { generation: Some(g), .. } => format!("held as {g}"),
             ClaimDecision::AlreadyComplete { generation: None, .. } => "held".to_owned(),
@@ -184,6 +213,7 @@ mod tests {
             write_mode: WriteMode::Overwrite,
             again: false,
             of_its_time: true,
+            cursor: None,
             run: 7,
             log: &newer,
         };
@@ -200,6 +230,43 @@ mod tests {
         let both = log(&[("0-3600", 4 + 2), ("3600-7200", 4 * 2 + 2)]);
         let held = decide_claim(&ClaimFacts { log: &both, ..facts });
         assert!(matches!(held, ClaimDecision::AlreadyComplete { .. }), "{held:?}");
+    }
+
+    #[test]
+    fn b7_bounds_that_mean_something_else_than_those_beside_are_refused_where_nobody_asked() {
+        use WriteMode::{Append, Overwrite, ReplaceInterval};
+        let first = log(&[("0-3600", 4 + 2), ("0-3600/cursor", 5)]);
+        let (own, next) = (Some(hours(0, 1)), Some(hours(1, 2)));
+        for (name, interval, write_mode, again, cursor, refused) in [
+            ("the next one", next, ReplaceInterval, false, Some(6), true),
+            ("appended", next, Append, false, Some(6), true),
+            ("the same meaning", next, ReplaceInterval, false, Some(5), false),
+            ("a person asks", next, ReplaceInterval, false, None, false),
+            ("it replaces everything", next, Overwrite, false, Some(6), false),
+            ("done again by itself", own, ReplaceInterval, true, Some(6), true),
+            ("done again by a person", own, ReplaceInterval, true, None, false),
+            ("done again, the same meaning", own, ReplaceInterval, true, Some(5), false),
+            ("it is done", own, ReplaceInterval, false, Some(6), false),
+        ] {
+            let facts = ClaimFacts {
+                interval,
+                write_mode,
+                again,
+                of_its_time: false,
+                cursor,
+                run: 7,
+                log: &first,
+            };
+            let decided = decide_claim(&facts);
+            let refusal = match &decided {
+                ClaimDecision::Refuse { reason, what } => {
+                    Some((*reason, what.contains("timeZone")))
+                }
+                _ => None,
+            };
+            let expected = refused.then_some((Reason::InvalidConfiguration, true));
+            assert_eq!(refusal, expected, "{name}: {decided:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod backfill;
 mod claim;
 mod counts;
+mod cursor;
 mod desk;
 mod due;
 mod earlier;
@@ -19,6 +20,8 @@ pub use backfill::{
 pub(crate) use claim::named;
 pub use claim::{ClaimDecision, ClaimFacts, RunClaim, decide_claim};
 pub use counts::{Counted, check_counts};
+pub use cursor::cursor_mark;
+pub(crate) use cursor::{other_in_words, other_neighbour};
 pub(crate) use desk::{
     DeskDecision, DeskFacts, GatherDecision, GatherFacts, check_outcome, decide_desk, decide_gather,
 };

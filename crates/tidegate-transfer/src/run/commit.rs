@@ -12,7 +12,7 @@ use super::Run;
 use super::read::{Read, ReadChunks};
 use crate::chunk_writer::write_options;
 use crate::dead_letters::DeadLetters;
-use crate::decide::{RunClaim, named};
+use crate::decide::{RunClaim, cursor_mark, named};
 use crate::kept::forget;
 use crate::table::{RunResult, RunTable};
 
@@ -39,6 +39,7 @@ impl Run {
             dead_letters: nonce,
             fingerprint: plan.fingerprint.as_deref().map(fingerprint_bits),
             origin,
+            cursor: cursor_mark(self.config()),
             allow_shrink: self.config().allow_shrink,
             begun,
             age,

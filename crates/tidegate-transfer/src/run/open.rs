@@ -6,14 +6,18 @@ use arrow::datatypes::{Schema, SchemaRef};
 use tidegate_extract::Snapshot;
 use tidegate_runtime::{Random, RunError};
 use tidegate_table::log::{CommitLog, TableSnapshot};
-use tidegate_types::Reason;
+use tidegate_types::{Reason, first_names};
 
 use super::Run;
+use crate::fit::{check_ledger, null_columns};
 use crate::layout::Layout;
 use crate::repair::{check_trigger, nothing_to_repair};
 use crate::schedule::grid;
 use crate::source::{check_ended, check_names, close, request};
 use crate::table::RunTable;
+
+/// Columns that are named; the rest is counted.
+const NAMED: usize = 12;
 
 impl Run {
     /// What cannot be right, whatever the table and the source hold.
@@ -54,13 +58,7 @@ impl Run {
         };
         snapshot.check_usable(log.root().as_str())?;
         let table = RunTable::new(log, snapshot, ledger, self.options.cancel.clone());
-        let shared = self.config().sink.delta.shared;
-        let mut state = table.ledger_state()?;
-        if let Some(repairs) = &self.config().repairs {
-            // Beside whom a repair writes is its purpose.
-            state.other_ledgers.remove(&repairs.ledger);
-        }
-        state.check_shared(&self.config().ledger, shared)?;
+        check_ledger(self.config(), &table.snapshot)?;
         Ok(table)
     }
 
@@ -79,6 +77,7 @@ impl Run {
             repair.check_columns(table.snapshot.schema(), &layout.spec.schema)?;
         }
         table.snapshot = self.fit_table(&table.log, &layout).await?;
+        tell_null_columns(&null_columns(table.snapshot.schema(), &layout));
         Ok(Some(layout))
     }
 
@@ -109,5 +108,16 @@ impl Run {
     pub(super) async fn open_source(&self) -> Result<Box<dyn Snapshot>, RunError> {
         let request = request(self.config(), &self.edges.secrets, self.options.interval);
         self.until_told(self.edges.sources.open(request)).await
+    }
+}
+
+/// A column that was renamed or dropped at the source is not missed by any count.
+fn tell_null_columns(columns: &[String]) {
+    if !columns.is_empty() {
+        let columns = first_names(columns.iter().cloned(), NAMED);
+        tracing::warn!(
+            columns,
+            "columns of the table are not at the source; they are null in these rows"
+        );
     }
 }

@@ -16,7 +16,7 @@ use super::source::{MemorySources, Row};
 use crate::decide::testing::hours;
 use crate::recount::ask;
 
-fn immutable() -> Incremental {
+pub(super) fn immutable() -> Incremental {
     Incremental {
         cursor_field: "at".into(),
         time_zone: None,

@@ -1,6 +1,7 @@
 //! The protocol of a run, over a source in memory and a table in memory: every rule, every order of
 //! events that matters, without a network.
 
+mod bounds;
 mod claims;
 mod crash;
 mod dead_letters;

@@ -11,7 +11,7 @@ mod tally;
 mod waves;
 mod words;
 
-pub(crate) use outlook::outlook;
+pub(crate) use outlook::{outlook, refused_in_outlook};
 pub(crate) use plan::{Edge, told};
 pub(crate) use rounds::{Keeper, Pace};
 pub(crate) use waves::{Wanted, Wave};

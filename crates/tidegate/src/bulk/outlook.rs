@@ -7,7 +7,8 @@ use tidegate_config::{
     BulkSource, DatabaseSource, FileFormat, Relation, TransferConfig, WriteMode,
 };
 use tidegate_transfer::decide::DueRuns;
-use tidegate_transfer::due_runs;
+use tidegate_transfer::{due_runs, refused_runs};
+use tidegate_types::DataInterval;
 
 use crate::documents::LoadedBulk;
 use crate::failure::{Failure, run_failed};
@@ -15,14 +16,30 @@ use crate::output::{count, grouped};
 
 /// Due intervals that are named; the rest is counted.
 const NAMED: usize = 20;
+/// Refused intervals that are told with why; the cause is mostly a common one.
+const REFUSED: usize = 1;
 /// Due intervals that are looked for.
 const LOOKED_FOR: usize = 100_000;
 
-/// The lines of `tidegate plan` about one pipeline.
+/// What `tidegate plan` says about one pipeline.
+#[derive(Debug, Default)]
+pub(crate) struct Outlook {
+    pub(crate) lines: Vec<String>,
+    /// Whether a run that is due would be refused until somebody changes something.
+    pub(crate) is_refused: bool,
+}
+
+impl From<Vec<String>> for Outlook {
+    fn from(lines: Vec<String>) -> Self {
+        Self { lines, is_refused: false }
+    }
+}
+
+/// The outlook of one pipeline.
 pub(crate) async fn outlook(
     pipeline: &LoadedBulk,
     secrets_dir: Option<PathBuf>,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Outlook, Failure> {
     let LoadedBulk { config, policy, .. } = pipeline;
     let mut lines = vec![
         format!("pipeline {} (ledger {})", config.name, config.ledger),
@@ -32,17 +49,52 @@ pub(crate) async fn outlook(
     if let Some(repairs) = &config.repairs {
         let whose = &repairs.pipeline;
         lines.push(format!("repair rows of {whose}, when `tidegate backfill` asks for it"));
-        return Ok(lines);
+        return Ok(lines.into());
     }
     if config.schedule.is_none() {
         lines.push("one run of everything, at each call".to_owned());
-        return Ok(lines);
+        return Ok(lines.into());
     }
     let now = Timestamp::now();
-    let due = due_runs(config, secrets_dir, &policy.query(now, LOOKED_FOR), now).await;
-    lines.extend(due_in_words(&due.map_err(run_failed)?));
+    let query = policy.query(now, LOOKED_FOR);
+    let due = due_runs(config, secrets_dir.clone(), &query, now).await.map_err(run_failed)?;
+    lines.extend(due_in_words(&due));
+    let refused = refused_runs(config, secrets_dir, &due).await.map_err(run_failed)?;
+    lines.extend(refused_in_words(&refused));
     lines.extend(schedule_in_words(config));
-    Ok(lines)
+    Ok(Outlook { lines, is_refused: !refused.is_empty() })
+}
+
+/// Those of the runs that are due now that the log refuses; none without a schedule.
+pub(crate) async fn refused_in_outlook(
+    pipeline: &LoadedBulk,
+    secrets_dir: Option<PathBuf>,
+) -> Result<Vec<String>, Failure> {
+    let LoadedBulk { config, policy, .. } = pipeline;
+    if config.schedule.is_none() || config.repairs.is_some() {
+        return Ok(Vec::new());
+    }
+    let now = Timestamp::now();
+    let query = policy.query(now, NAMED);
+    let due = due_runs(config, secrets_dir.clone(), &query, now).await.map_err(run_failed)?;
+    let refused = refused_runs(config, secrets_dir, &due).await.map_err(run_failed)?;
+    Ok(refused.into_iter().take(REFUSED).map(|(interval, why)| in_words(interval, &why)).collect())
+}
+
+/// The refused ones, with why.
+fn refused_in_words(refused: &[(DataInterval, String)]) -> Vec<String> {
+    let told = refused.iter().take(REFUSED);
+    let mut lines: Vec<_> =
+        told.map(|(one, why)| format!("refused: {}", in_words(*one, why))).collect();
+    if let hidden @ 1.. = refused.len().saturating_sub(REFUSED) {
+        lines.push(format!("refused: {} more", grouped(hidden as u64)));
+    }
+    lines
+}
+
+/// An interval and why it is refused.
+fn in_words(interval: DataInterval, why: &str) -> String {
+    format!("{interval}: {why}")
 }
 
 /// What is read, for people.

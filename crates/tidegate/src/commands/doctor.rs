@@ -1,10 +1,11 @@
 //! `tidegate doctor`: is everything there that the pipelines stand on?
 
 use clap::Args;
-use tidegate_config::{PipelineConfig, TransferConfig};
+use tidegate_config::PipelineConfig;
 use tidegate_worker::doctor::Health;
 
 use crate::broker::{Broker, BrokerArgs};
+use crate::bulk::refused_in_outlook;
 use crate::documents::{Loaded, LoadedBulk, LoadedPipeline, PipelineArgs};
 use crate::failure::{Failure, code, worker_failed, worse};
 use crate::output::say;
@@ -40,9 +41,8 @@ async fn look_at_all(args: &DoctorArgs, pipelines: Loaded) -> Result<u8, Failure
         exit = worse(exit, look_at_stream(args, config).await?);
     }
     // Nothing of theirs keeps a stream from being trimmed.
-    for LoadedBulk { config, .. } in pipelines.bulk.iter().filter(|_| args.forget_ledger.is_none())
-    {
-        exit = worse(exit, look_at_bulk(args, config).await?);
+    for pipeline in pipelines.bulk.iter().filter(|_| args.forget_ledger.is_none()) {
+        exit = worse(exit, look_at_bulk(args, pipeline).await?);
     }
     Ok(exit)
 }
@@ -71,10 +71,11 @@ async fn look_at_stream(args: &DoctorArgs, config: &PipelineConfig) -> Result<u8
     Ok(exit)
 }
 
-async fn look_at_bulk(args: &DoctorArgs, config: &TransferConfig) -> Result<u8, Failure> {
+async fn look_at_bulk(args: &DoctorArgs, pipeline: &LoadedBulk) -> Result<u8, Failure> {
+    let (config, secrets_dir) = (&pipeline.config, args.broker.secrets_dir.clone());
     say(format!("{}:", config.name))?;
     let mut exit = 0;
-    let looks = tidegate_transfer::doctor::doctor(config, args.broker.secrets_dir.clone());
+    let looks = tidegate_transfer::doctor::doctor(config, secrets_dir.clone());
     for look in looks.await {
         match look.found {
             Ok(found) => say(line("ok", look.what, &found))?,
@@ -82,6 +83,13 @@ async fn look_at_bulk(args: &DoctorArgs, config: &TransferConfig) -> Result<u8, 
                 say(line("failed", look.what, &trouble))?;
                 exit = code::PERMANENT;
             }
+        }
+    }
+    // Where something failed it was told already, or cannot be.
+    if exit == 0 {
+        for refused in refused_in_outlook(pipeline, secrets_dir).await? {
+            say(line("failed", "schedule", &refused))?;
+            exit = code::PERMANENT;
         }
     }
     Ok(exit)

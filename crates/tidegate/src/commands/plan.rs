@@ -5,7 +5,7 @@ use clap::Args;
 use crate::broker::{Broker, BrokerArgs};
 use crate::bulk::outlook;
 use crate::documents::{Loaded, PipelineArgs};
-use crate::failure::{Failure, worker_failed};
+use crate::failure::{Failure, code, worker_failed};
 use crate::output::say;
 
 /// Say what a run would create, and from which position it would read on. Changes nothing.
@@ -17,8 +17,8 @@ pub(crate) struct PlanArgs {
     broker: BrokerArgs,
 }
 
-/// Prints the plan of every pipeline.
-pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
+/// Prints the plan of every pipeline; the exit code is 65 when a run that is due would be refused.
+pub(crate) async fn plan(args: PlanArgs) -> Result<u8, Failure> {
     let mut pipelines = args.pipelines.load()?;
     let data_dir = args.pipelines.changes.absolute_data_dir()?;
     let configs = pipelines.streams.iter_mut().map(|pipeline| &mut pipeline.config);
@@ -28,7 +28,8 @@ pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
     outcome
 }
 
-async fn plan_all(args: &PlanArgs, pipelines: Loaded) -> Result<(), Failure> {
+async fn plan_all(args: &PlanArgs, pipelines: Loaded) -> Result<u8, Failure> {
+    let mut exit = 0;
     for pipeline in pipelines.streams {
         tell_suspended(pipeline.suspended, &pipeline.config.name)?;
         let secrets_dir = args.broker.secrets_dir.clone();
@@ -37,11 +38,15 @@ async fn plan_all(args: &PlanArgs, pipelines: Loaded) -> Result<(), Failure> {
     }
     for pipeline in pipelines.bulk {
         tell_suspended(pipeline.suspended, &pipeline.config.name)?;
-        for line in outlook(&pipeline, args.broker.secrets_dir.clone()).await? {
+        let outlook = outlook(&pipeline, args.broker.secrets_dir.clone()).await?;
+        for line in outlook.lines {
             say(line)?;
         }
+        if outlook.is_refused {
+            exit = code::PERMANENT;
+        }
     }
-    Ok(())
+    Ok(exit)
 }
 
 fn tell_suspended(suspended: bool, name: &str) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ mod backfill;
 mod chunks;
 mod clouds;
 mod datasets;
+mod edits;
 mod files;
 mod ground;
 mod mariadb;
