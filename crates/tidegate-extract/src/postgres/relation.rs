@@ -257,7 +257,7 @@ mod tests {
     fn what_cannot_be_a_column_is_named_with_a_way_out() {
         for (columns, fields, says) in [
             (described(&[("_tg_src", Type::INT4)]), None, "\"_tg_src\""),
-            (described(&[("order total", Type::INT4)]), None, "`from`"),
+            (described(&[("order total", Type::INT4)]), None, "name it otherwise in a query"),
             (described(&[("Id", Type::INT4), ("id", Type::INT4)]), None, "\"Id\" and \"id\""),
             (described(&[("at", Type::POINT)]), None, "\"at\" of t has the type point"),
             (described(&[("id", Type::INT8)]), Some(field("id", "integer", None)), "integer"),
