@@ -77,14 +77,19 @@ fn choose(found: Vec<KeptName>, mark: u128, held: u64, generation: u64) -> Vec<K
 }
 
 /// The folder in which attempts at an interval keep their chunks.
-struct Folder<'a> {
-    store: &'a dyn ObjectStore,
+struct Folder {
+    store: Arc<dyn ObjectStore>,
     path: Path,
 }
 
-impl<'a> Folder<'a> {
-    fn new(store: &'a dyn ObjectStore, ledger: &Ledger, key: IntervalKey) -> Self {
-        Self { store, path: kept_chunks(ledger, &key.to_string()) }
+impl Folder {
+    fn new(store: &Arc<dyn ObjectStore>, ledger: &Ledger, key: IntervalKey) -> Self {
+        Self { store: Arc::clone(store), path: kept_chunks(ledger, &key.to_string()) }
+    }
+
+    fn of(attempt: Attempt<'_>) -> Self {
+        let key = attempt.interval.map_or(IntervalKey::All, IntervalKey::Of);
+        Self::new(&attempt.store.data, &attempt.config.ledger, key)
     }
 
     async fn list(&self) -> Result<Vec<KeptName>, object_store::Error> {
@@ -124,14 +129,8 @@ impl<'a> Folder<'a> {
 impl Kept {
     /// What an attempt at pinned files takes over, and how it keeps its own chunks. `held`: the highest generation
     /// that what it replaces was committed as.
-    pub(crate) async fn find(
-        attempt: Attempt<'_>,
-        claim: &Claim,
-        mark: u128,
-        held: Option<u64>,
-    ) -> Self {
-        let generation = attempt.generation;
-        let folder = Folder::new(&*attempt.store.data, &attempt.config.ledger, claim.key);
+    pub(crate) async fn find(attempt: Attempt<'_>, mark: u128, held: Option<u64>) -> Self {
+        let (generation, folder) = (attempt.generation, Folder::of(attempt));
         let found = folder.list().await.unwrap_or_else(|error| {
             let error = &error as &dyn Error;
             warn!(error, "what earlier attempts kept cannot be listed; all chunks are read");
@@ -150,7 +149,7 @@ impl Kept {
 /// The outcomes whose files are all there as they were written, and not too old.
 async fn take_over(
     attempt: Attempt<'_>,
-    folder: &Folder<'_>,
+    folder: &Folder,
     chosen: Vec<KeptName>,
 ) -> Vec<ChunkOutcome> {
     let taken = stream::iter(chosen).map(|name| async move {
@@ -170,7 +169,7 @@ async fn take_over(
 
 async fn take_one(
     attempt: Attempt<'_>,
-    folder: &Folder<'_>,
+    folder: &Folder,
     name: KeptName,
 ) -> Result<ChunkOutcome, Box<dyn Error + Send + Sync>> {
     let outcome = folder.read(name).await?;
@@ -187,20 +186,14 @@ fn age(outcome: &ChunkOutcome) -> Duration {
 
 /// Keeps the chunks of one attempt.
 pub(crate) struct ChunkKeeper {
-    store: Arc<dyn ObjectStore>,
-    folder: Path,
+    folder: Folder,
     keeping: Keeping,
 }
 
 impl ChunkKeeper {
     /// None where the attempt keeps nothing.
     pub(crate) fn of(attempt: Attempt<'_>) -> Option<Self> {
-        let key = attempt.interval.map_or(IntervalKey::All, IntervalKey::Of);
-        Some(Self {
-            store: Arc::clone(&attempt.store.data),
-            folder: kept_chunks(&attempt.config.ledger, &key.to_string()),
-            keeping: attempt.keeping?.clone(),
-        })
+        Some(Self { folder: Folder::of(attempt), keeping: attempt.keeping?.clone() })
     }
 
     /// Best effort.
@@ -217,13 +210,14 @@ impl ChunkKeeper {
         let mark = u128::from_str_radix(mark, 16)?;
         let chunk = outcome.number;
         let name = KeptName { origin: *origin, mark, chunk, checksum: xxh3_128(&bytes) };
-        self.store.put(&name.path(&self.folder), bytes.into()).await?;
+        let Folder { store, path } = &self.folder;
+        store.put(&name.path(path), bytes.into()).await?;
         Ok(())
     }
 }
 
 /// Removes what this attempt and those before it kept: their rows are in the table, or never will be.
-pub(crate) async fn forget(store: &dyn ObjectStore, ledger: &Ledger, claim: &Claim) {
+pub(crate) async fn forget(store: &Arc<dyn ObjectStore>, ledger: &Ledger, claim: &Claim) {
     Folder::new(store, ledger, claim.key).clear(claim.generation).await;
 }
 

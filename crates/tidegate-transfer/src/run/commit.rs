@@ -54,7 +54,7 @@ impl Run {
             report.dead_letters = counted.dead;
         });
         if plan.pinned {
-            forget(&*self.edges.store.data, &self.config().ledger, &claim.claim).await;
+            forget(&self.edges.store.data, &self.config().ledger, &claim.claim).await;
         }
         self.show_dead_letters(table, dead_letters, nonce.is_some()).await?;
         info!(

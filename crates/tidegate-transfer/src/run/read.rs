@@ -78,7 +78,7 @@ impl Run {
         let kept = match mark(attempt, table.snapshot.metadata_id(), plan) {
             Some(mark) => {
                 let held = claim.claim.newest_held(&table.intervals()?);
-                let found = Kept::find(attempt, &claim.claim, mark, held).map(Ok::<_, RunError>);
+                let found = Kept::find(attempt, mark, held).map(Ok::<_, RunError>);
                 self.until_told(found).await?
             }
             None => Kept::default(),

@@ -14,7 +14,7 @@ mod position;
 use std::time::Duration;
 
 use tidegate_config::{DatabaseSource, Incremental};
-use tidegate_types::{DataInterval, Reason, Span};
+use tidegate_types::{DataInterval, Reason, Span, first_names};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
@@ -159,14 +159,14 @@ impl Wait<'_> {
                 return Ok(());
             }
             if pause == FIRST_PAUSE {
-                tracing::info!(transactions = %listed(&waits_for), "transactions that began before the interval's end are still open");
+                tracing::info!(transactions = %first_names(&waits_for, NAMED), "transactions that began before the interval's end are still open");
             }
             self.patience.pause(&mut pause, || {
                 let many = waits_for.len();
                 format!(
                     "{many} {} that began before the interval's end still open: {}; end them, or name the role in bulk.incremental.ignoreRoles if it never writes such rows",
                     if many == 1 { "transaction is" } else { "transactions are" },
-                    listed(&waits_for)
+                    first_names(&waits_for, NAMED)
                 )
             })
             .await?;
@@ -230,14 +230,6 @@ impl Patience {
         sleep((*pause).min(left)).await;
         *pause = (*pause * 2).min(LONGEST_PAUSE);
         Ok(())
-    }
-}
-
-fn listed(transactions: &[String]) -> String {
-    let named = transactions.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match transactions.len().checked_sub(NAMED) {
-        Some(more @ 1..) => format!("{named} and {more} more"),
-        _ => named,
     }
 }
 
